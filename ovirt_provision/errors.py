@@ -1,0 +1,299 @@
+"""The one typed error of the bridge: classes with fields, mapped once to gRPC (services/errors.py).
+
+A class gives the code, a stable reason, the message as a template over its fields, and what to do about it.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from difflib import get_close_matches
+from enum import IntEnum
+from typing import Any, ClassVar
+
+
+class Code(IntEnum):
+    """The gRPC status codes that we use, with their wire numbers, so that only services/ needs grpc."""
+
+    CANCELLED = 1
+    UNKNOWN = 2
+    INVALID_ARGUMENT = 3
+    DEADLINE_EXCEEDED = 4
+    NOT_FOUND = 5
+    ALREADY_EXISTS = 6
+    PERMISSION_DENIED = 7
+    RESOURCE_EXHAUSTED = 8
+    FAILED_PRECONDITION = 9
+    ABORTED = 10
+    INTERNAL = 13
+    UNAVAILABLE = 14
+
+
+@dataclass(frozen=True)
+class Violation:
+    """One thing that is wrong with a request: the field's path, and what was given, what is allowed, the near miss."""
+
+    field: str
+    description: str
+
+
+def did_you_mean(given: str, known: Iterable[str]) -> str:
+    """` Did you mean 'x'?` for the nearest known name, compared without regard to case; empty when none is near."""
+    by_lower = {name.lower(): name for name in known}
+    near = get_close_matches(given.lower(), by_lower, n=1, cutoff=0.6)
+    return f"; did you mean '{by_lower[near[0]]}'?" if near else ""
+
+
+class ProvisionError(Exception):
+    """Base of all errors that reach a user.
+
+    Subclasses take their fields as keyword arguments; `message` and `advice` are templates over them.
+    """
+
+    code: ClassVar[Code] = Code.UNKNOWN
+    reason: ClassVar[str] = "UNKNOWN"
+    message: ClassVar[str] = "{detail}"
+    advice: ClassVar[str] = ""
+
+    def __init__(
+        self,
+        *,
+        phase: str = "",
+        engine_text: str = "",
+        correlation_id: str = "",
+        violations: Sequence[Violation] = (),
+        **fields: Any,
+    ) -> None:
+        super().__init__()
+        self.phase = phase
+        self.engine_text = engine_text
+        self.correlation_id = correlation_id
+        self.violations = tuple(violations)
+        self.fields = fields
+
+    def __str__(self) -> str:
+        return self.message.format(**self.fields)
+
+    @property
+    def what_to_do(self) -> str:
+        """The advice, filled in."""
+        return self.advice.format(**self.fields)
+
+    def report(self) -> "ErrorReport":
+        """The error as data, as it is stored and sent."""
+        return ErrorReport(
+            code=int(self.code),
+            reason=self.reason,
+            message=str(self),
+            phase=self.phase,
+            engine_text=self.engine_text,
+            correlation_id=self.correlation_id,
+            advice=self.what_to_do,
+            violations=self.violations,
+        )
+
+
+@dataclass(frozen=True)
+class ErrorReport:
+    """An error as data; the fields are those of `ovirt_provision.v1.Error`."""
+
+    code: int
+    reason: str
+    message: str
+    phase: str = ""
+    engine_text: str = ""
+    correlation_id: str = ""
+    advice: str = ""
+    violations: Sequence[Violation] = ()
+
+
+class InvalidRequest(ProvisionError):
+    code = Code.INVALID_ARGUMENT
+    reason = "INVALID_REQUEST"
+    message = "{summary}"
+    advice = "Correct the named fields and call again; nothing was changed."
+
+    def __init__(self, violations: Sequence[Violation], **fields: Any) -> None:
+        summary = "; ".join(f"{v.field}: {v.description}" if v.field else v.description for v in violations)
+        super().__init__(violations=violations, summary=summary, **fields)
+
+
+class ReferencesNotFound(InvalidRequest):
+    code = Code.NOT_FOUND
+    reason = "REFERENCES_NOT_FOUND"
+
+
+class RequestIdReused(ProvisionError):
+    code = Code.ALREADY_EXISTS
+    reason = "REQUEST_ID_REUSED"
+    message = "request_id {request_id} was already used for {verb} with other arguments"
+    advice = "Use a new request_id for a new request, and the same one only to repeat a request unchanged."
+
+
+class KeyInUse(ProvisionError):
+    code = Code.FAILED_PRECONDITION
+    reason = "KEY_IN_USE"
+    message = "Machine '{key}' already exists, made with other arguments; these differ: {differing}"
+    advice = "Destroy the Machine first, use another key, or repeat the arguments that made it."
+
+
+class EngineProfileNotFound(ProvisionError):
+    code = Code.NOT_FOUND
+    reason = "ENGINE_PROFILE_NOT_FOUND"
+    message = "the daemon has no engine profile '{profile}'; it has: {known}{near}"
+    advice = "Name one of these profiles, or add the profile to the daemon's configuration."
+
+
+class EngineMismatch(ProvisionError):
+    code = Code.FAILED_PRECONDITION
+    reason = "ENGINE_MISMATCH"
+    message = (
+        "the daemon serves {url} as {username} (fingerprint {daemon_fingerprint}), not the engine of your OVIRT_* "
+        "variables (fingerprint {caller_fingerprint})"
+    )
+    advice = (
+        "Stop that daemon, point OVIRT_PROVISION_ADDRESS at another one, or name an engine profile of the running daemon."
+    )
+
+
+class MachineNotFound(ProvisionError):
+    code = Code.NOT_FOUND
+    reason = "MACHINE_NOT_FOUND"
+    message = "there is no Machine '{key}' of {owner} on engine {engine}{near}"
+
+
+class OperationNotFound(ProvisionError):
+    code = Code.NOT_FOUND
+    reason = "OPERATION_NOT_FOUND"
+    message = "there is no operation {id}"
+
+
+class TemplateNotFound(ProvisionError):
+    code = Code.NOT_FOUND
+    reason = "TEMPLATE_NOT_FOUND"
+    message = "the engine has no template with the id {id}"
+
+
+class NameInUse(ProvisionError):
+    code = Code.ALREADY_EXISTS
+    reason = "NAME_IN_USE"
+    message = "the name '{name}' is taken by {kind} {holder}, which is not ours"
+    advice = "Choose another name; what is not ours is never changed."
+
+
+class NotOurs(ProvisionError):
+    code = Code.FAILED_PRECONDITION
+    reason = "NOT_OURS"
+    message = "{kind} {name} ({id}) was not made by this installation: {detail}"
+    advice = "Only what this installation made is ever changed or removed; use the engine's own tools."
+
+
+class MachineBusy(ProvisionError):
+    code = Code.ABORTED
+    reason = "MACHINE_BUSY"
+    message = "Machine '{key}' is in use by operation {operation} ({verb})"
+    advice = "Wait for that operation or cancel it, then call again."
+
+
+class MachineNotDown(ProvisionError):
+    code = Code.FAILED_PRECONDITION
+    reason = "MACHINE_NOT_DOWN"
+    message = "Machine '{key}' is {status}, it must be down"
+    advice = "Stop the Machine first."
+
+
+class MachineFailed(ProvisionError):
+    code = Code.ABORTED
+    reason = "MACHINE_FAILED"
+    message = "VM {name} went {status} while {doing}"
+    advice = "Look at the engine's events for this VM."
+
+
+class MachineGone(ProvisionError):
+    code = Code.ABORTED
+    reason = "MACHINE_GONE"
+    message = "VM {name} ({id}) is no longer in the engine"
+    advice = "Somebody else removed it, or its creation failed; see the engine's events."
+
+
+class EngineOperationFailed(ProvisionError):
+    code = Code.ABORTED
+    reason = "ENGINE_OPERATION_FAILED"
+    message = "the engine could not finish {doing}: {engine_says}"
+    advice = "See the engine's log and events under the correlation id."
+
+
+class LeaseExpired(ProvisionError):
+    code = Code.ABORTED
+    reason = "LEASE_EXPIRED"
+    message = "lease expired at {expired_at}: Machine '{key}' was not renewed in time and has been destroyed"
+    advice = "Create the Machine again."
+
+
+class OperationCancelled(ProvisionError):
+    code = Code.CANCELLED
+    reason = "OPERATION_CANCELLED"
+    message = "{verb} was cancelled {by}"
+
+
+class DeadlineExceeded(ProvisionError):
+    code = Code.DEADLINE_EXCEEDED
+    reason = "DEADLINE_EXCEEDED"
+    message = "{phase_name} did not end within {seconds:g} s (time-out `{timeout}`); last seen: {last_seen}"
+    advice = "Raise `timeouts.{timeout}` in the daemon's configuration if the engine needs longer."
+
+
+class EngineUnreachable(ProvisionError):
+    code = Code.UNAVAILABLE
+    reason = "ENGINE_UNREACHABLE"
+    message = "the engine at {url} cannot be reached: {detail}"
+    advice = "Check OVIRT_URL (or `url` of the profile), the network, and that the engine runs."
+
+
+class EngineCertificateInvalid(ProvisionError):
+    code = Code.FAILED_PRECONDITION
+    reason = "ENGINE_CERTIFICATE_INVALID"
+    message = "the certificate of {url} cannot be verified: {detail}"
+    advice = (
+        "Set OVIRT_CAFILE (or `ca_file` of the profile) to the engine's CA, which it serves at "
+        "/ovirt-engine/services/pki-resource?resource=ca-certificate&format=X509-PEM-CA."
+    )
+
+
+class EngineLoginFailed(ProvisionError):
+    code = Code.FAILED_PRECONDITION
+    reason = "ENGINE_LOGIN_FAILED"
+    message = "the engine at {url} refused the login of {username}"
+    advice = "Check user, profile (as in admin@internal) and password."
+
+
+class EngineSessionExpired(ProvisionError):
+    code = Code.UNAVAILABLE
+    reason = "ENGINE_SESSION_EXPIRED"
+    message = "the session with {url} has expired and could not be renewed"
+    advice = "Call again; if it stays so, look at the engine's SSO log."
+
+
+class EnginePermissionDenied(ProvisionError):
+    code = Code.PERMISSION_DENIED
+    reason = "ENGINE_PERMISSION_DENIED"
+    message = "{username} may not {doing}"
+    advice = "Give the user a role with this permission on the engine."
+
+
+class EngineRefused(ProvisionError):
+    code = Code.FAILED_PRECONDITION
+    reason = "ENGINE_REFUSED"
+    message = "the engine refused to {doing} (HTTP {status}): {engine_says}"
+
+
+class EngineBroken(ProvisionError):
+    code = Code.UNAVAILABLE
+    reason = "ENGINE_BROKEN"
+    message = "the engine answered HTTP {status} to {doing}: {engine_says}"
+    advice = "See the engine's log; the request is safe to repeat."
+
+
+class SecretsLost(ProvisionError):
+    code = Code.ABORTED
+    reason = "SECRETS_LOST"
+    message = "the secrets of this operation could not be read again after the restart: {detail}"
+    advice = "Call again. To survive a reboot, give the daemon a key through systemd's LoadCredential."

@@ -1,0 +1,100 @@
+"""What stands behind the simulator's VMs and disks: nothing (`none`) or real guests under QEMU (`qemu`).
+
+The simulator never waits for a guest: it starts a piece of work and looks at it whenever a client asks.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Protocol
+
+
+class Work(Protocol):
+    """Something under way on the host, such as the copy of a disk."""
+
+    @property
+    def done(self) -> bool:
+        """True once it has ended, well or not."""
+
+    @property
+    def error(self) -> str | None:
+        """What went wrong, for people; None while it runs and when it went well."""
+
+
+class GuestState(Enum):
+    BOOTING = "booting"
+    UP = "up"
+    DOWN = "down"
+
+
+@dataclass(frozen=True)
+class GuestNic:
+    """A NIC of the VM; `mac` is lower case with colons."""
+
+    name: str
+    mac: str
+
+
+@dataclass(frozen=True)
+class GuestInterface:
+    """An interface that the guest reports; `addresses` are IPv4 or IPv6 without prefix length."""
+
+    name: str
+    mac: str
+    addresses: Sequence[str]
+
+
+@dataclass(frozen=True)
+class GuestSpec:
+    """A VM as it is started. `memory` is in bytes, `disks` are disk ids with the boot disk first.
+
+    `config_drive` holds the files of the cloud-init drive by path, such as `openstack/latest/user_data`; empty means that
+    the VM has no such drive at this start.
+    """
+
+    vm_id: str
+    name: str
+    memory: int
+    cpus: int
+    nics: Sequence[GuestNic]
+    disks: Sequence[str]
+    config_drive: Mapping[str, bytes] = field(default_factory=dict)
+
+
+class Guest(Protocol):
+    """One run of a VM, from start to power-off."""
+
+    @property
+    def state(self) -> GuestState: ...
+
+    @property
+    def interfaces(self) -> Sequence[GuestInterface]:
+        """What the guest reports about its network; empty until it does."""
+
+    def shutdown(self) -> None:
+        """Presses the power button; the guest may take its time or ignore it."""
+
+    def power_off(self) -> None:
+        """Pulls the plug; the state is DOWN as soon as the host has noticed."""
+
+
+class Guests(Protocol):
+    """The host of the simulator. Ids are engine ids; no method blocks."""
+
+    def create_disk(self, disk_id: str, size: int) -> Work:
+        """Makes an empty disk of `size` bytes."""
+
+    def clone_disk(self, disk_id: str, source_id: str, *, thin: bool) -> Work:
+        """Makes a disk from another one: an overlay that needs the source for ever when `thin`, else a full copy."""
+
+    def seal_disk(self, disk_id: str) -> Work:
+        """Removes from a disk that no VM uses what clones must not share; see `seal` in the oVirt API."""
+
+    def remove_disk(self, disk_id: str) -> None:
+        """Removes a disk; one that is not there is fine."""
+
+    def start(self, spec: GuestSpec) -> Guest:
+        """Starts a VM and returns at once. One run per VM at a time."""
+
+    async def close(self) -> None:
+        """Ends every guest and every piece of work, and leaves no process behind."""

@@ -1,0 +1,5 @@
+# Versions that no lock file holds. The others: requirements.lock (Python), plugins/go.mod (Go, what ships),
+# tools/packer/go.mod (packer), tools/protoc/go.mod (the Go generators).
+
+# Brings buf/validate/validate.proto, which our schema imports.
+PROTOVALIDATE_VERSION := v1.2.2
