@@ -3,3 +3,6 @@
 
 # Brings buf/validate/validate.proto, which our schema imports.
 PROTOVALIDATE_VERSION := v1.2.2
+
+# Writes requirements.lock (`make lock`).
+UV_VERSION := 0.13.9

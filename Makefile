@@ -1,0 +1,81 @@
+# `make help` lists the targets. Everything that is made lies in .venv/, build/ and the generated folders of .gitignore;
+# packer and the guest image are kept for all clones in ${XDG_CACHE_HOME:-~/.cache}/ovirt-provision/.
+
+include tools/versions.mk
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+SHELL := /bin/sh
+# Without bytecode every start of a process would compile all its modules again.
+unexport PYTHONDONTWRITEBYTECODE
+export CHECKPOINT_DISABLE := 1
+
+python := .venv/bin/python
+generated := ovirt_provision/v1/resources_pb2.py
+plugin := build/bin/packer-plugin-ovirt
+packer := build/bin/packer
+plugin_source := ./packer/packer-plugin-ovirt
+
+.PHONY: help
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+.PHONY: demo
+demo: ## Set up everything, then build a template with packer on a simulated oVirt and boot a machine from it
+	@tools/free-disk
+	@$(MAKE) --no-print-directory tools
+	@$(python) tools/demo
+
+.PHONY: test
+test: check tools ## Everything: check, then real guests and the real packer
+	$(python) -m pytest -m "guests or e2e"
+
+.PHONY: check
+check: lint ## Lint, types and all tests without guests and packer (at most 5 minutes)
+	$(python) -m pytest -n 2 -m "not guests and not e2e"
+	cd plugins && go test -race ./...
+
+.PHONY: lint
+lint: setup generate ## ruff, mypy, gofmt, go vet, and that what is generated into git is fresh
+	.venv/bin/ruff check .
+	.venv/bin/ruff format --check .
+	.venv/bin/mypy
+	@unformatted=$$(gofmt -l plugins); [ -z "$$unformatted" ] || { echo "not formatted by gofmt: $$unformatted"; exit 1; }
+	cd plugins && go vet ./...
+
+.PHONY: setup
+setup: ## Install what is missing: Debian packages (root or sudo), .venv
+	@tools/setup
+
+.PHONY: generate
+generate: setup $(generated) ## Generate the Python and Go code of proto/
+
+$(generated): proto/ovirt_provision/v1/*.proto tools/generate tools/versions.mk tools/protoc/go.sum
+	tools/generate $(PROTOVALIDATE_VERSION)
+	@touch $@
+
+.PHONY: tools
+tools: plugin packer image
+
+.PHONY: plugin
+plugin: generate ## Build the packer plugin (build/bin/packer-plugin-ovirt)
+	cd plugins && go build -trimpath -ldflags '-s -w' -o ../$(plugin) $(plugin_source)
+
+.PHONY: packer
+packer: ## Find a packer on PATH, or build one (build/bin/packer)
+	@mkdir -p build/bin
+	@path=$$(tools/packer/build) && ln -sfn "$$path" $(packer)
+
+.PHONY: image
+image: generate ## Build the guest image of the simulator
+	@$(python) -m ovirt_provision.simulator.guests.image
+
+.PHONY: lock
+lock: setup ## Write requirements.lock anew from pyproject.toml
+	$(python) -m pip install --quiet uv==$(UV_VERSION)
+	.venv/bin/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
+		--no-header --group dev pyproject.toml -o requirements.lock
+
+.PHONY: clean
+clean: ## Remove what was made here (the cache of packer and guest image stays)
+	rm -rf build .venv buf ovirt_provision/v1 plugins/internal/ovirtprovisionv1
