@@ -1,0 +1,254 @@
+"""The client of the daemon: where it is, how it is asked, and how an operation is waited for."""
+
+import contextlib
+import os
+import signal
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import FrameType
+from typing import Any, Protocol, TypeVar
+
+import grpc
+from google.protobuf.message import Message
+from grpc_status import rpc_status
+
+from ovirt_provision import paths
+from ovirt_provision.cli import autostart
+from ovirt_provision.errors import Code, ErrorReport, ProvisionError, Violation
+from ovirt_provision.v1 import operations_pb2, resources_pb2
+from ovirt_provision.v1.engines_pb2_grpc import EngineServiceStub
+from ovirt_provision.v1.machines_pb2_grpc import MachineServiceStub
+from ovirt_provision.v1.operations_pb2_grpc import OperationServiceStub
+from ovirt_provision.v1.templates_pb2_grpc import TemplateServiceStub
+
+# Seconds for the reply to a call. Long verbs answer at once, so only an engine that hangs comes near it.
+CALL_TIMEOUT = 120.0
+# Seconds without news from the daemon after which waiting for an operation ends. The operation goes on.
+SILENCE_TIMEOUT = 120.0
+
+_ENDED = (
+    resources_pb2.Operation.STATE_SUCCEEDED,
+    resources_pb2.Operation.STATE_FAILED,
+    resources_pb2.Operation.STATE_CANCELLED,
+)
+
+Request = TypeVar("Request", bound=Message)
+Reply = TypeVar("Reply", bound=Message)
+
+
+class Verb(Protocol):
+    """A stub's method that answers with an Operation."""
+
+    def future(self, request: Any, timeout: float | None = None) -> Any: ...
+
+
+class CallFailed(ProvisionError):
+    """A call that the daemon refused, or an operation that failed: the daemon's own error, whole."""
+
+    def __init__(self, error: resources_pb2.Error) -> None:
+        super().__init__(
+            phase=error.phase,
+            engine_text=error.engine_text,
+            correlation_id=error.correlation_id,
+            violations=[Violation(v.field, v.description) for v in error.violations],
+        )
+        self.error = error
+
+    def __str__(self) -> str:
+        return self.error.message
+
+    def report(self) -> ErrorReport:
+        return ErrorReport(
+            code=self.error.code,
+            reason=self.error.reason,
+            message=self.error.message,
+            phase=self.phase,
+            engine_text=self.engine_text,
+            correlation_id=self.correlation_id,
+            advice=self.error.advice,
+            violations=self.violations,
+        )
+
+
+class DaemonUnreachable(ProvisionError):
+    """Nothing answers at the daemon's address."""
+
+    code = Code.UNAVAILABLE
+    reason = "DAEMON_UNREACHABLE"
+    message = "no daemon answers at {address} ({source}): {detail}"
+    advice = "Start one with `ovirt-provision serve`, or correct OVIRT_PROVISION_ADDRESS."
+
+
+class WatchLost(ProvisionError):
+    """The daemon went silent while an operation was waited for."""
+
+    code = Code.UNAVAILABLE
+    reason = "WATCH_LOST"
+    message = "no news of operation {id} for {seconds:g} s: {detail}"
+    advice = "The operation is kept by the daemon; go on with: ovirt-provision operation watch {id}"
+
+
+class CaFileUnreadable(ProvisionError):
+    """The file that OVIRT_CAFILE names cannot be read."""
+
+    code = Code.INVALID_ARGUMENT
+    reason = "CA_FILE_UNREADABLE"
+    message = "OVIRT_CAFILE: {path} cannot be read: {problem}"
+
+
+class Interrupted(KeyboardInterrupt):
+    """SIGTERM, as an exception like the one of Ctrl-C."""
+
+
+class Daemon:
+    """A connection to the daemon, which is started when it is needed and nobody chose another."""
+
+    def __init__(self, profile: str = "") -> None:
+        """`profile` is the engine profile to name in calls; without one environment and daemon choose."""
+        self._profile = profile
+        self.address = paths.daemon_address()
+        self._connect()
+
+    def _connect(self) -> None:
+        autostart.ensure_daemon(self.address)
+        channel = grpc.insecure_channel(self.address.target, options=[("grpc.enable_http_proxy", 0)])
+        self.machines = MachineServiceStub(channel)
+        self.templates = TemplateServiceStub(channel)
+        self.operations = OperationServiceStub(channel)
+        self.engines = EngineServiceStub(channel)
+
+    @property
+    def engine(self) -> resources_pb2.EngineRef:
+        """The engine that calls mean: the named profile, else our own OVIRT_*, else the daemon's default."""
+        if self._profile:
+            return resources_pb2.EngineRef(profile=self._profile)
+        if os.environ.get("OVIRT_URL"):
+            return resources_pb2.EngineRef(fingerprint=_fingerprint())
+        return resources_pb2.EngineRef()
+
+    def call(self, method: Callable[..., Reply], request: Message) -> Reply:
+        """Calls a method that answers at once. Raises ProvisionError."""
+        with self._errors():
+            return method(request, timeout=CALL_TIMEOUT)
+
+    def begin(self, verb: Verb, request: Message) -> resources_pb2.Operation:
+        """Begins a verb and returns its operation at once. Raises ProvisionError."""
+        with self._errors():
+            return _operation(verb.future(request, timeout=CALL_TIMEOUT).result())
+
+    def run(
+        self,
+        verb: Verb,
+        request: Message,
+        show: Callable[[resources_pb2.Operation], None],
+        on_interrupt: Callable[[], None],
+    ) -> resources_pb2.Operation:
+        """Begins a verb and waits until its operation has ended, showing each change.
+
+        On Ctrl-C or SIGTERM it calls `on_interrupt`, cancels the operation, waits for its undo and raises the
+        interrupt again. Raises ProvisionError when the call or the operation fails.
+        """
+        with _sigterm_interrupts(), self._errors():
+            begun = verb.future(request, timeout=CALL_TIMEOUT)
+            try:
+                return _succeeded(self._follow(_operation(begun.result()), show))
+            except KeyboardInterrupt:
+                on_interrupt()
+                operation = _operation(begun.result())
+                self.operations.CancelOperation(
+                    operations_pb2.CancelOperationRequest(id=operation.id), timeout=CALL_TIMEOUT
+                )
+                self._follow(operation, show)
+                raise
+
+    def watch(
+        self, operation: resources_pb2.Operation, show: Callable[[resources_pb2.Operation], None]
+    ) -> resources_pb2.Operation:
+        """Waits until an operation has ended, however it ends. Raises ProvisionError."""
+        with self._errors():
+            return self._follow(operation, show)
+
+    def _follow(
+        self, operation: resources_pb2.Operation, show: Callable[[resources_pb2.Operation], None]
+    ) -> resources_pb2.Operation:
+        show(operation)
+        heard = time.monotonic()
+        pause = 0.1
+        detail = "the daemon ended the stream"
+        while operation.state not in _ENDED:
+            request = operations_pb2.WatchOperationRequest(id=operation.id, after_revision=operation.revision)
+            try:
+                for reply in self.operations.WatchOperation(request):
+                    operation = reply.operation
+                    heard, pause = time.monotonic(), 0.1
+                    show(operation)
+                if operation.state in _ENDED:
+                    break
+            except grpc.RpcError as error:
+                if error.code() != grpc.StatusCode.UNAVAILABLE:
+                    raise
+                detail = error.details() or detail
+            if time.monotonic() - heard > SILENCE_TIMEOUT:
+                raise WatchLost(id=operation.id, seconds=SILENCE_TIMEOUT, detail=detail)
+            time.sleep(pause)
+            pause = min(2 * pause, 2.0)
+            self._connect()
+        return operation
+
+    @contextlib.contextmanager
+    def _errors(self) -> Iterator[None]:
+        try:
+            yield
+        except grpc.RpcError as error:
+            raise self._failure(error) from None
+
+    def _failure(self, error: grpc.RpcError) -> ProvisionError:
+        status = rpc_status.from_call(error)
+        told = resources_pb2.Error()
+        for detail in status.details if status else ():
+            if detail.Unpack(told):
+                return CallFailed(told)
+        if error.code() == grpc.StatusCode.UNAVAILABLE:
+            return DaemonUnreachable(
+                address=self.address, source=self.address.source, detail=error.details() or "no answer"
+            )
+        number, name = error.code().value
+        return CallFailed(
+            resources_pb2.Error(code=number, reason=name.upper(), message=error.details() or name)
+        )
+
+
+def _operation(reply: Any) -> resources_pb2.Operation:
+    operation: resources_pb2.Operation = reply.operation
+    return operation
+
+
+def _succeeded(operation: resources_pb2.Operation) -> resources_pb2.Operation:
+    if operation.state != resources_pb2.Operation.STATE_SUCCEEDED:
+        raise CallFailed(operation.error)
+    return operation
+
+
+def _fingerprint() -> str:
+    # Imported where it is needed: pydantic would double the time that `--help` takes.
+    from ovirt_provision.config import fingerprint
+
+    ca_file = os.environ.get("OVIRT_CAFILE")
+    try:
+        ca = Path(ca_file).expanduser().read_bytes() if ca_file else b""
+    except OSError as error:
+        raise CaFileUnreadable(path=ca_file, problem=error.strerror) from None
+    return fingerprint(os.environ["OVIRT_URL"], os.environ.get("OVIRT_USERNAME", ""), ca)
+
+
+@contextlib.contextmanager
+def _sigterm_interrupts() -> Iterator[None]:
+    def interrupt(_signal: int, _frame: FrameType | None) -> None:
+        raise Interrupted
+
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)

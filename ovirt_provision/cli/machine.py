@@ -1,0 +1,275 @@
+"""`ovirt-provision machine`."""
+
+import contextlib
+import threading
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ovirt_provision.cli import options, output
+from ovirt_provision.cli.client import Daemon
+from ovirt_provision.cli.options import EngineOption, KeyArgument, NoWaitOption, OutputOption, RequestIdOption
+from ovirt_provision.cli.output import Format
+from ovirt_provision.cli.verbs import run_verb
+from ovirt_provision.v1 import machines_pb2, resources_pb2
+
+app = typer.Typer(
+    no_args_is_help=True,
+    rich_markup_mode="markdown",
+    help="Make, start, stop and destroy Machines: the VMs that the bridge made and owns.",
+)
+
+UserOption = Annotated[str, typer.Option(metavar="NAME", help="Account to make in the guest, with sudo.")]
+SshKeyOption = Annotated[
+    list[Path], typer.Option(metavar="FILE", help="File with public keys for that account. Repeatable.")
+]
+HostnameOption = Annotated[str, typer.Option(metavar="NAME", help="Host name of the guest, without domain.")]
+DhcpOption = Annotated[
+    list[str],
+    typer.Option(metavar="IFACE", help="Interface of the guest that uses DHCP, such as eth0. Repeatable."),
+]
+CustomScriptOption = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FILE", help="More cloud-config (YAML) for the guest: write_files, runcmd and the rest."
+    ),
+]
+
+
+@app.command(
+    epilog="""Examples:
+
+    ovirt-provision machine create web --template debian-12 --start --user me --ssh-key key.pub --dhcp eth0
+
+    ovirt-provision machine create db --template debian-12:3 --clone --memory 4GiB --nic nic1=ovirtmgmt"""
+)
+def create(
+    key: Annotated[str, typer.Argument(help="Name for the Machine, unique among yours.")],
+    template: Annotated[
+        str,
+        typer.Option(metavar="NAME[:VERSION]", help="Template to make it from; without version the newest."),
+    ],
+    name: Annotated[
+        str, typer.Option(metavar="NAME", help="Name of the VM in the engine. Default: the key.")
+    ] = "",
+    cluster: Annotated[str, typer.Option(metavar="NAME", help="Cluster. Default: the template's.")] = "",
+    clone: Annotated[
+        bool, typer.Option("--clone", help="Copy the disks whole, independent of the template.")
+    ] = False,
+    cpu_sockets: Annotated[
+        int, typer.Option(metavar="N", help="0: as the template.", show_default=False)
+    ] = 0,
+    cpu_cores: Annotated[
+        int, typer.Option(metavar="N", help="Per socket. 0: as the template.", show_default=False)
+    ] = 0,
+    memory: Annotated[str, typer.Option(metavar="SIZE", help="Such as 2GiB. Default: as the template.")] = "",
+    nic: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NIC=PROFILE",
+            help="NIC and its vNIC profile, such as nic1=ovirtmgmt. Default: the template's NICs.",
+        ),
+    ] = None,
+    description: Annotated[
+        str, typer.Option(metavar="TEXT", help="Description of the VM in the engine.")
+    ] = "",
+    start: Annotated[bool, typer.Option("--start", help="Start it and wait for its address.")] = False,
+    user: UserOption = "",
+    ssh_key: SshKeyOption = [],  # noqa: B006 # typer copies it
+    hostname: HostnameOption = "",
+    dhcp: DhcpOption = [],  # noqa: B006
+    custom_script: CustomScriptOption = None,
+    hold: Annotated[
+        bool,
+        typer.Option("--hold", help="Stay and renew the Machine's lease until Ctrl-C instead of ending."),
+    ] = False,
+    engine: EngineOption = "",
+    request_id: RequestIdOption = "",
+    no_wait: NoWaitOption = False,
+    output_format: OutputOption = Format.TABLE,
+) -> None:
+    """Make a Machine from a template.
+
+    All or nothing: a create that fails or is interrupted leaves nothing behind. The Machine lives as long as
+    somebody renews its lease: stay with `--hold`, or call `machine renew` before the time that is shown.
+    """
+    guest_options = {
+        "--user": user,
+        "--ssh-key": ssh_key,
+        "--hostname": hostname,
+        "--dhcp": dhcp,
+        "--custom-script": custom_script,
+    }
+    given = [option for option, value in guest_options.items() if value]
+    if given and not start:
+        raise typer.BadParameter(
+            f"{', '.join(given)}: only with --start, because the guest is told at its start"
+        )
+    if hold and no_wait:
+        raise typer.BadParameter("--hold needs the Machine, so it does not go with --no-wait")
+    template_name, version = options.template(template)
+    request = machines_pb2.CreateMachineRequest(
+        request_id=request_id,
+        key=key,
+        spec=resources_pb2.MachineSpec(
+            template=resources_pb2.TemplateRef(name=template_name, version=version),
+            name=name,
+            cluster=cluster,
+            clone=clone,
+            memory_bytes=options.memory(memory) if memory else 0,
+            nics=[resources_pb2.Nic(name=n, vnic_profile=p) for n, p in map(options.nic, nic or [])],
+            description=description,
+        ),
+    )
+    if cpu_sockets or cpu_cores:
+        request.spec.cpu.CopyFrom(resources_pb2.Cpu(sockets=cpu_sockets, cores=cpu_cores))
+    if start:
+        request.start_with.CopyFrom(_initialization(user, ssh_key, hostname, dhcp, custom_script))
+    daemon = Daemon(engine)
+    request.engine.CopyFrom(daemon.engine)
+    operation = run_verb(output_format, daemon, daemon.machines.CreateMachine, request, wait=not no_wait)
+    if hold:
+        _hold(daemon, key)
+    elif operation.machine.lease.HasField("expire_time"):
+        output.note(
+            f"The Machine is destroyed at {output.moment(operation.machine.lease.expire_time)} "
+            f"unless its lease is renewed: ovirt-provision machine renew {key}"
+        )
+
+
+@app.command()
+def start(
+    key: KeyArgument,
+    user: UserOption = "",
+    ssh_key: SshKeyOption = [],  # noqa: B006
+    hostname: HostnameOption = "",
+    dhcp: DhcpOption = [],  # noqa: B006
+    custom_script: CustomScriptOption = None,
+    engine: EngineOption = "",
+    request_id: RequestIdOption = "",
+    no_wait: NoWaitOption = False,
+    output_format: OutputOption = Format.TABLE,
+) -> None:
+    """Start a Machine and wait for its address. Starting one that is up succeeds.
+
+    With one of --user, --ssh-key, --hostname, --dhcp and --custom-script the guest gets a first-boot
+    configuration for this start alone.
+    """
+    daemon = Daemon(engine)
+    request = machines_pb2.StartMachineRequest(engine=daemon.engine, request_id=request_id, key=key)
+    if user or ssh_key or hostname or dhcp or custom_script:
+        request.initialization.CopyFrom(_initialization(user, ssh_key, hostname, dhcp, custom_script))
+    run_verb(output_format, daemon, daemon.machines.StartMachine, request, wait=not no_wait)
+
+
+@app.command()
+def stop(
+    key: KeyArgument,
+    force: Annotated[
+        bool, typer.Option("--force", help="Power off at once instead of a shutdown first.")
+    ] = False,
+    engine: EngineOption = "",
+    request_id: RequestIdOption = "",
+    no_wait: NoWaitOption = False,
+    output_format: OutputOption = Format.TABLE,
+) -> None:
+    """Shut a Machine down; power it off when the guest does not obey. Stopping one that is down succeeds."""
+    daemon = Daemon(engine)
+    request = machines_pb2.StopMachineRequest(
+        engine=daemon.engine, request_id=request_id, key=key, force=force
+    )
+    run_verb(output_format, daemon, daemon.machines.StopMachine, request, wait=not no_wait)
+
+
+@app.command()
+def destroy(
+    key: KeyArgument,
+    engine: EngineOption = "",
+    request_id: RequestIdOption = "",
+    no_wait: NoWaitOption = False,
+    output_format: OutputOption = Format.TABLE,
+) -> None:
+    """Stop and remove a Machine with its disks. Destroying what is gone succeeds."""
+    daemon = Daemon(engine)
+    request = machines_pb2.DestroyMachineRequest(engine=daemon.engine, request_id=request_id, key=key)
+    run_verb(
+        output_format,
+        daemon,
+        daemon.machines.DestroyMachine,
+        request,
+        wait=not no_wait,
+        show_result=lambda _: output.note(f"Machine '{key}' is gone."),
+    )
+
+
+@app.command()
+def get(key: KeyArgument, engine: EngineOption = "", output_format: OutputOption = Format.TABLE) -> None:
+    """Show a Machine."""
+    daemon = Daemon(engine)
+    request = machines_pb2.GetMachineRequest(engine=daemon.engine, key=key)
+    machine = daemon.call(daemon.machines.GetMachine, request).machine
+    output.emit(machine, output_format, output.print_machine)
+
+
+@app.command("list")
+def list_machines(engine: EngineOption = "", output_format: OutputOption = Format.TABLE) -> None:
+    """List your Machines."""
+    daemon = Daemon(engine)
+    request = machines_pb2.ListMachinesRequest(engine=daemon.engine)
+    listed = machines_pb2.ListMachinesResponse()
+    while True:
+        page = daemon.call(daemon.machines.ListMachines, request)
+        listed.machines.extend(page.machines)
+        if not page.next_page_token:
+            break
+        request.page_token = page.next_page_token
+    output.emit(listed, output_format, output.print_machines)
+
+
+@app.command()
+def renew(key: KeyArgument, engine: EngineOption = "", output_format: OutputOption = Format.TABLE) -> None:
+    """Renew the lease of a Machine once: say that it is still needed."""
+    daemon = Daemon(engine)
+    renewed = daemon.call(
+        daemon.machines.RenewLease, machines_pb2.RenewLeaseRequest(engine=daemon.engine, key=key)
+    )
+    output.emit(renewed, output_format, output.print_renewed)
+
+
+def _initialization(
+    user: str, ssh_key: list[Path], hostname: str, dhcp: list[str], custom_script: Path | None
+) -> resources_pb2.Initialization:
+    script = ""
+    if custom_script:
+        try:
+            script = custom_script.expanduser().read_text()
+        except (OSError, UnicodeDecodeError) as error:
+            raise typer.BadParameter(
+                f"{custom_script} cannot be read: {error}", param_hint="--custom-script"
+            ) from None
+    return resources_pb2.Initialization(
+        user_name=user,
+        authorized_ssh_keys=options.public_keys(ssh_key),
+        host_name=hostname,
+        nic_configurations=[
+            resources_pb2.NicConfiguration(
+                name=interface, boot_protocol=resources_pb2.NicConfiguration.BOOT_PROTOCOL_DHCP
+            )
+            for interface in dhcp
+        ],
+        custom_script=script,
+    )
+
+
+def _hold(daemon: Daemon, key: str) -> None:
+    output.note("Renewing the Machine's lease until Ctrl-C.")
+    request = machines_pb2.RenewLeaseRequest(engine=daemon.engine, key=key)
+    renewed = daemon.call(daemon.machines.RenewLease, request)
+    with contextlib.suppress(KeyboardInterrupt):
+        while not threading.Event().wait(renewed.renew_interval.seconds):
+            renewed = daemon.call(daemon.machines.RenewLease, request)
+    output.note(
+        f"No longer renewed: the Machine is destroyed at {output.moment(renewed.lease.expire_time)} "
+        f"unless you call: ovirt-provision machine renew {key}"
+    )

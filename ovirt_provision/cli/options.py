@@ -1,0 +1,115 @@
+"""Options that several commands share, and the readers of their values."""
+
+import re
+import uuid
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ovirt_provision.cli.output import Format
+
+_MEMORY = re.compile(r"(\d+)(MiB|GiB|TiB)?")
+_UNITS = {None: 1, "MiB": 2**20, "GiB": 2**30, "TiB": 2**40}
+
+
+def _uuid(given: str) -> str:
+    try:
+        return str(uuid.UUID(given))
+    except ValueError:
+        raise typer.BadParameter(f"'{given}' is not a UUID, such as {uuid.uuid4()}") from None
+
+
+def memory(given: str) -> int:
+    """Bytes of `2GiB`, `512MiB` or a plain number of bytes."""
+    match = _MEMORY.fullmatch(given.strip())
+    if not match:
+        raise typer.BadParameter(f"'{given}' is not a size; give MiB, GiB, TiB or plain bytes, such as 2GiB")
+    return int(match[1]) * _UNITS[match[2]]
+
+
+def nic(given: str) -> tuple[str, str]:
+    """Name and vNIC profile of `nic1=ovirtmgmt` or `nic1=ovirtmgmt/ovirtmgmt`."""
+    name, equals, profile = given.partition("=")
+    if not equals or not name or not profile:
+        raise typer.BadParameter(f"'{given}' is not NIC=PROFILE, such as nic1=ovirtmgmt")
+    return name, profile
+
+
+def template(given: str) -> tuple[str, int]:
+    """Name and version of `debian` (0: the newest) or `debian:3`."""
+    name, colon, version = given.rpartition(":")
+    if not colon:
+        return given, 0
+    if not name or not version.isascii() or not version.isdigit() or int(version) < 1:
+        raise typer.BadParameter(
+            f"'{given}' is not NAME or NAME:VERSION with a version from 1, such as debian-12:3"
+        )
+    return name, int(version)
+
+
+def as_uuid(given: str) -> str | None:
+    """The UUID that was given, in its usual form; None when it is not one."""
+    try:
+        return str(uuid.UUID(given))
+    except ValueError:
+        return None
+
+
+def public_keys(files: list[Path]) -> list[str]:
+    """The public keys in these files, one a line, as in authorized_keys."""
+    keys: list[str] = []
+    for file in files:
+        try:
+            text = file.expanduser().read_text()
+        except (OSError, UnicodeDecodeError) as error:
+            raise typer.BadParameter(f"{file} cannot be read: {error}", param_hint="--ssh-key") from None
+        if "PRIVATE KEY-----" in text:
+            raise typer.BadParameter(
+                f"{file} is a private key; give the public one, most likely {file}.pub",
+                param_hint="--ssh-key",
+            )
+        found = [
+            line.strip() for line in text.splitlines() if line.strip() and not line.lstrip().startswith("#")
+        ]
+        if not found:
+            raise typer.BadParameter(f"{file} holds no key", param_hint="--ssh-key")
+        keys += found
+    return keys
+
+
+EngineOption = Annotated[
+    str,
+    typer.Option(
+        "--engine",
+        "-e",
+        metavar="PROFILE",
+        help="Engine profile of the daemon. Default: the engine of OVIRT_URL, else the daemon's default.",
+    ),
+]
+RequestIdOption = Annotated[
+    str,
+    typer.Option(
+        metavar="UUID",
+        help="Names this attempt: repeating it with the same arguments changes nothing. Default: a new one.",
+        callback=lambda given: _uuid(given) if given else str(uuid.uuid4()),
+    ),
+]
+
+
+def _remember_format(context: typer.Context, chosen: Format) -> Format:
+    # For the errors, which `main` prints.
+    context.obj.output_format = chosen
+    return chosen
+
+
+OutputOption = Annotated[
+    Format,
+    typer.Option(
+        "--output", "-o", help="json: the schema's messages, for programs.", callback=_remember_format
+    ),
+]
+NoWaitOption = Annotated[
+    bool, typer.Option("--no-wait", help="Print the operation at once instead of waiting for it.")
+]
+KeyArgument = Annotated[str, typer.Argument(help="Key of the Machine.", show_default=False)]

@@ -1,0 +1,360 @@
+"""What `ovirt-provision` prints: results on stdout as a table or JSON, progress and errors on stderr."""
+
+import json
+import sys
+import time
+from collections.abc import Callable, Iterable, Sequence
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Any, TypeVar
+
+from google.protobuf.json_format import MessageToDict
+from google.protobuf.message import Message
+from google.protobuf.timestamp_pb2 import Timestamp
+from rich.console import Console
+from rich.progress import BarColumn, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
+from rich.progress import Progress as Bar
+from rich.table import Table
+from rich.text import Text
+
+from ovirt_provision.errors import ErrorReport
+from ovirt_provision.v1.engines_pb2 import CensusEntry, ListEnginesResponse, TakeCensusResponse
+from ovirt_provision.v1.machines_pb2 import ListMachinesResponse, RenewLeaseResponse
+from ovirt_provision.v1.operations_pb2 import ListOperationsResponse
+from ovirt_provision.v1.resources_pb2 import Engine, Lease, Machine, Operation, Template
+from ovirt_provision.v1.templates_pb2 import ListTemplatesResponse
+
+Shown = TypeVar("Shown", bound=Message)
+
+# Wide enough that a log or a pipe gets every row on one line.
+_WIDTH_OF_A_FILE = 250
+_PERCENT_PER_LINE = 10
+
+
+class Format(StrEnum):
+    TABLE = "table"
+    JSON = "json"
+
+
+def _console(*, stderr: bool) -> Console:
+    file = sys.stderr if stderr else sys.stdout
+    return Console(stderr=stderr, highlight=False, width=None if file.isatty() else _WIDTH_OF_A_FILE)
+
+
+def note(text: str) -> None:
+    """One line for people, on stderr."""
+    _console(stderr=True).print(Text(text))
+
+
+def print_json(data: Any) -> None:
+    sys.stdout.write(json.dumps(data, indent=2, ensure_ascii=False) + "\n")
+
+
+def print_message(message: Message) -> None:
+    """A message of the schema as JSON, with the schema's own field names, and with fields that are empty."""
+    print_json(
+        MessageToDict(message, preserving_proto_field_name=True, always_print_fields_with_no_presence=True)
+    )
+
+
+def emit(message: Shown, output_format: Format, table: Callable[[Shown], None]) -> None:
+    """Prints a message as JSON, or through `table` for people."""
+    if output_format is Format.JSON:
+        print_message(message)
+    else:
+        table(message)
+
+
+def print_table(columns: Sequence[str], rows: Iterable[Sequence[str | Text]]) -> None:
+    table = Table(box=None, pad_edge=False, padding=(0, 3, 0, 0), header_style="bold")
+    for column in columns:
+        table.add_column(column, overflow="fold")
+    for row in rows:
+        table.add_row(*(cell if isinstance(cell, Text) else Text(cell) for cell in row))
+    _console(stderr=False).print(table)
+
+
+def print_fields(fields: Iterable[tuple[str, str | Text]]) -> None:
+    """One thing, a field a line; empty fields are left out."""
+    table = Table(box=None, pad_edge=False, padding=(0, 3, 0, 0), show_header=False)
+    table.add_column(style="bold")
+    table.add_column(overflow="fold")
+    for name, value in fields:
+        if value:
+            table.add_row(name, value if isinstance(value, Text) else Text(value))
+    _console(stderr=False).print(table)
+
+
+def print_error(error: ErrorReport, output_format: Format) -> None:
+    """An error for people on stderr, and for programs as `{"error": {...}}` on stdout."""
+    text = Text.assemble(("error: ", "bold red"), error.message)
+    listed = [v for v in error.violations if v.description not in error.message]
+    for violation in listed:
+        text.append(
+            f"\n  {violation.field}: {violation.description}"
+            if violation.field
+            else f"\n  {violation.description}"
+        )
+    for name, value in (
+        ("phase", error.phase),
+        ("the engine says", error.engine_text if error.engine_text not in error.message else ""),
+        ("correlation id", error.correlation_id),
+        ("what to do", error.advice),
+    ):
+        if value:
+            text.append(f"\n  {name}: ", "bold").append(value)
+    _console(stderr=True).print(text)
+    if output_format is Format.JSON:
+        print_json(
+            {
+                "error": {
+                    "code": error.code,
+                    "reason": error.reason,
+                    "message": error.message,
+                    "phase": error.phase,
+                    "engine_text": error.engine_text,
+                    "correlation_id": error.correlation_id,
+                    "advice": error.advice,
+                    "violations": [
+                        {"field": violation.field, "description": violation.description}
+                        for violation in error.violations
+                    ],
+                }
+            }
+        )
+
+
+class Progress:
+    """Shows a running operation: a bar on a terminal, otherwise a line for each phase and each 10 %."""
+
+    def __init__(self) -> None:
+        console = _console(stderr=True)
+        self._started = time.monotonic()
+        self._phase = ""
+        self._printed_percent = 0
+        self._console = console
+        self._bar: Bar | None = None
+        self._task: TaskID | None = None
+        if console.is_terminal:
+            self._bar = Bar(
+                SpinnerColumn(),
+                TextColumn("{task.description}", markup=False),
+                BarColumn(bar_width=24),
+                TextColumn("{task.percentage:>3.0f} %"),
+                TimeElapsedColumn(),
+                TextColumn("{task.fields[doing]}", markup=False, style="dim"),
+                console=console,
+                transient=True,
+            )
+
+    def __enter__(self) -> "Progress":
+        if self._bar:
+            self._bar.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._bar:
+            self._bar.stop()
+
+    def show(self, operation: Operation) -> None:
+        """Shows the operation as it is now."""
+        undoing = operation.state == Operation.STATE_UNDOING
+        phase = f"{operation.phase} (undoing)" if undoing else operation.phase
+        if self._bar:
+            description = f"{operation.verb}: {phase}" if phase else operation.verb
+            if self._task is None:
+                self._task = self._bar.add_task(description, total=100, doing="")
+            self._bar.update(
+                self._task, description=description, completed=operation.percent, doing=operation.progress
+            )
+        elif phase and (
+            phase != self._phase or operation.percent >= self._printed_percent + _PERCENT_PER_LINE
+        ):
+            self._printed_percent = operation.percent - operation.percent % _PERCENT_PER_LINE
+            doing = f": {operation.progress}" if operation.progress else ""
+            seconds = time.monotonic() - self._started
+            note(f"[{seconds:6.1f} s] {operation.verb} {operation.percent:3d} % {phase}{doing}")
+        self._phase = phase
+
+
+def word(enum_name: str) -> str:
+    """An enum value's name for people: `STATUS_UP` is `up`."""
+    return enum_name.partition("_")[2].lower().replace("_", "-")
+
+
+def moment(timestamp: Timestamp) -> str:
+    """Date and time of day on this machine; empty when it is not set."""
+    if not timestamp.seconds:
+        return ""
+    return datetime.fromtimestamp(timestamp.seconds, UTC).astimezone().isoformat(sep=" ", timespec="seconds")
+
+
+def lease(lease: Lease) -> str:
+    kind = word(Lease.Kind.Name(lease.kind)) if lease.kind else ""
+    return f"{kind} until {moment(lease.expire_time)}" if lease.HasField("expire_time") else kind
+
+
+def addresses(machine: Machine) -> str:
+    return ", ".join(address.ip for address in machine.addresses)
+
+
+def print_machines(listed: ListMachinesResponse) -> None:
+    print_table(
+        ("KEY", "STATUS", "ADDRESS", "NAME", "CLUSTER", "LEASE", "ID"),
+        (
+            (
+                m.key,
+                word(Machine.Status.Name(m.status)),
+                addresses(m),
+                m.name,
+                m.cluster,
+                lease(m.lease),
+                m.id,
+            )
+            for m in listed.machines
+        ),
+    )
+
+
+def print_machine(machine: Machine) -> None:
+    print_fields(
+        [
+            ("key", machine.key),
+            ("status", word(Machine.Status.Name(machine.status))),
+            ("addresses", addresses(machine)),
+            ("name", machine.name),
+            ("id", machine.id),
+            ("engine", machine.engine),
+            ("cluster", machine.cluster),
+            ("template id", machine.template_id),
+            ("lease", lease(machine.lease)),
+            ("owner", machine.owner),
+            ("generation", str(machine.generation)),
+            ("created", moment(machine.create_time)),
+        ]
+    )
+
+
+def print_templates(listed: ListTemplatesResponse) -> None:
+    print_table(
+        ("NAME", "VERSION", "STATUS", "OURS", "ID", "CREATED", "DESCRIPTION"),
+        (
+            (
+                t.name,
+                str(t.version),
+                word(Template.Status.Name(t.status)),
+                "yes" if t.ours else "",
+                t.id,
+                moment(t.create_time),
+                t.description,
+            )
+            for t in listed.templates
+        ),
+    )
+
+
+def print_template(template: Template) -> None:
+    print_fields(
+        [
+            ("name", template.name),
+            ("version", str(template.version)),
+            ("status", word(Template.Status.Name(template.status))),
+            ("id", template.id),
+            ("ours", "yes" if template.ours else "no"),
+            ("engine", template.engine),
+            ("owner", template.owner),
+            ("description", template.description),
+            ("created", moment(template.create_time)),
+        ]
+    )
+
+
+def print_operations(listed: ListOperationsResponse) -> None:
+    print_table(
+        ("ID", "VERB", "STATE", "PHASE", "%", "MACHINE", "BEGUN"),
+        (
+            (
+                o.id,
+                o.verb,
+                word(Operation.State.Name(o.state)),
+                o.phase,
+                str(o.percent),
+                o.key,
+                moment(o.create_time),
+            )
+            for o in listed.operations
+        ),
+    )
+
+
+def print_operation(operation: Operation) -> None:
+    phases = [
+        f"{phase.name} {phase.end_time.ToNanoseconds() / 1e9 - phase.start_time.ToNanoseconds() / 1e9:.1f} s"
+        if phase.HasField("end_time")
+        else f"{phase.name} since {moment(phase.start_time)}"
+        for phase in operation.phases
+    ]
+    print_fields(
+        [
+            ("id", operation.id),
+            ("verb", operation.verb),
+            ("state", word(Operation.State.Name(operation.state))),
+            ("cleanup", word(Operation.Cleanup.Name(operation.cleanup)) if operation.cleanup else ""),
+            ("machine", operation.key),
+            ("template", operation.template.name if operation.HasField("template") else ""),
+            ("percent", str(operation.percent)),
+            ("doing", operation.progress),
+            ("phases", ", ".join(phases)),
+            ("engine", operation.engine),
+            ("owner", operation.owner),
+            ("request id", operation.request_id),
+            ("correlation id", operation.correlation_id),
+            ("begun", moment(operation.create_time)),
+            ("ended", moment(operation.end_time)),
+            ("error", operation.error.message if operation.HasField("error") else ""),
+        ]
+    )
+
+
+def print_result(operation: Operation) -> None:
+    """What an operation has made: its Machine or Template, else the operation itself."""
+    if operation.HasField("machine"):
+        print_machine(operation.machine)
+    elif operation.HasField("template"):
+        print_template(operation.template)
+    else:
+        print_operation(operation)
+
+
+def print_engines(listed: ListEnginesResponse) -> None:
+    print_table(
+        ("PROFILE", "DEFAULT", "URL", "USER"),
+        ((e.profile, "yes" if e.is_default else "", e.url, e.username) for e in listed.engines),
+    )
+
+
+def print_engine(engine: Engine) -> None:
+    print_fields(
+        [
+            ("profile", engine.profile),
+            ("url", engine.url),
+            ("user", engine.username),
+            ("version", engine.version),
+            ("default", "yes" if engine.is_default else "no"),
+            ("fingerprint", engine.fingerprint),
+        ]
+    )
+
+
+def print_renewed(renewed: RenewLeaseResponse) -> None:
+    print_fields([("lease", lease(renewed.lease)), ("renew every", f"{renewed.renew_interval.seconds} s")])
+
+
+def print_census(taken: TakeCensusResponse) -> None:
+    print_table(
+        ("FINDING", "KIND", "NAME", "ID", "MACHINE", "OWNER", "DETAIL"),
+        (
+            (word(CensusEntry.Finding.Name(e.finding)), e.kind, e.name, e.id, e.key, e.owner, e.detail)
+            for e in taken.entries
+        ),
+    )

@@ -1,0 +1,45 @@
+"""How every long verb runs at the terminal."""
+
+from collections.abc import Callable
+
+import typer
+from google.protobuf.message import Message
+
+from ovirt_provision.cli import output
+from ovirt_provision.cli.client import Daemon, Interrupted, Verb
+from ovirt_provision.cli.exit_codes import ExitCode
+from ovirt_provision.cli.output import Format
+from ovirt_provision.v1.resources_pb2 import Operation
+
+_SIGTERM_EXIT = 143
+
+
+def run_verb(
+    output_format: Format,
+    daemon: Daemon,
+    verb: Verb,
+    request: Message,
+    *,
+    wait: bool,
+    show_result: Callable[[Operation], None] = output.print_result,
+) -> Operation:
+    """Runs a verb to its end and prints what came of it; without `wait` it prints the operation as it began.
+
+    Ctrl-C and SIGTERM cancel it, wait for the undo and end the process with 130 or 143.
+    """
+    if not wait:
+        operation = daemon.begin(verb, request)
+        output.emit(operation, output_format, output.print_operation)
+        return operation
+    try:
+        with output.Progress() as progress:
+            operation = daemon.run(verb, request, progress.show, _say_interrupted)
+    except KeyboardInterrupt as interrupt:
+        code = _SIGTERM_EXIT if isinstance(interrupt, Interrupted) else ExitCode.INTERRUPTED
+        raise typer.Exit(code) from None
+    output.emit(operation, output_format, show_result)
+    return operation
+
+
+def _say_interrupted() -> None:
+    output.note("Interrupted: cancelling, and waiting for the undo. Once more leaves the rest to the daemon.")
