@@ -83,7 +83,8 @@ def _start(address: paths.Address, environ: Mapping[str, str]) -> None:
     with grpc.insecure_channel(address.target) as channel:
         health = health_pb2_grpc.HealthStub(channel)
         while time.monotonic() < deadline:
-            if daemon.poll() is not None:
+            # 0: another daemon was quicker and is about to serve.
+            if daemon.poll() not in (None, 0):
                 outcome = f"ended with exit code {daemon.returncode}"
                 break
             with contextlib.suppress(grpc.RpcError):

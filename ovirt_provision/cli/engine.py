@@ -41,9 +41,9 @@ def get(
 def census(engine: EngineOption = "", output_format: OutputOption = Format.TABLE) -> None:
     """Hold the engine's objects with our mark against the ledger. Changes nothing.
 
-    Findings: **ours**, **foreign** (a copied mark; never touched), **awaiting-engine** (removed as soon as
-    the engine lets go), **leaked** (our mark, nobody knows it), **missing** (we know it, the engine does not).
-    Exit code 3 when anything is leaked or missing.
+    Findings: **ours**, **foreign** (a copied mark; never touched), **awaiting-engine** (to be removed as soon
+    as the engine lets go), **leaked** (our mark, nobody knows it), **missing** (we know it, the engine does
+    not). Exit code 3 when anything is leaked or missing.
     """
     daemon = Daemon(engine)
     request = engines_pb2.TakeCensusRequest(engine=daemon.engine)

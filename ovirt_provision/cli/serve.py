@@ -1,0 +1,36 @@
+"""`ovirt-provision serve`."""
+
+import asyncio
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def serve(
+    config: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Configuration. Default: ~/.config/ovirt-provision/config.yaml."),
+    ] = None,
+    auto_started: Annotated[
+        bool,
+        typer.Option(
+            "--auto-started",
+            help="As clients start it: OVIRT_* variables come on stdin, and it ends when nothing is to do.",
+        ),
+    ] = False,
+) -> None:
+    """Run the daemon in the foreground, until Ctrl-C or SIGTERM.
+
+    Clients start it by themselves when they need it; run it yourself under a service manager. Its engines come
+    from the configuration file and from OVIRT_URL, OVIRT_USERNAME, OVIRT_PASSWORD and OVIRT_CAFILE. It listens
+    on a unix socket for this user alone; OVIRT_PROVISION_ADDRESS=unix:/path chooses another.
+
+    Exit codes: 0 after an orderly end, 75 when another daemon is running, 78 when the configuration cannot be
+    used.
+    """
+    # Imported here: clients do not need the daemon.
+    from ovirt_provision import daemon
+
+    options = daemon.ServeOptions(config_file=config, auto_started=auto_started)
+    raise typer.Exit(asyncio.run(daemon.serve(options)))
