@@ -1,0 +1,482 @@
+"""The daemon's configuration: engine profiles and time-outs, from a YAML file and the OVIRT_* variables.
+
+default_engine: production
+engines:
+  production:
+    url: https://engine.example.com/ovirt-engine/api
+    username: admin@internal
+    password_file: /etc/ovirt-provision/password
+    ca_file: /etc/ovirt-provision/engine-ca.pem
+timeouts:
+  create_machine: 3600
+"""
+
+import hashlib
+import os
+import re
+import stat
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any
+from urllib.parse import urlsplit
+
+import yaml
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    SecretStr,
+    StringConstraints,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+)
+from pydantic_core import ErrorDetails
+
+from ovirt_provision import logs
+from ovirt_provision.errors import (
+    Code,
+    EngineMismatch,
+    EngineProfileNotFound,
+    ProvisionError,
+    Violation,
+    did_you_mean,
+)
+
+# The profile that the OVIRT_* variables make.
+ENVIRONMENT_PROFILE = "env"
+# OVIRT_* variable -> field of EngineProfile.
+ENVIRONMENT_VARIABLES = {
+    "OVIRT_URL": "url",
+    "OVIRT_USERNAME": "username",
+    "OVIRT_PASSWORD": "password",
+    "OVIRT_CAFILE": "ca_file",
+}
+_EXAMPLE_URL = "https://engine.example.com/ovirt-engine/api"
+_MAX_SECRET_FILE_BYTES = 64 * 1024
+
+
+class ConfigError(ProvisionError):
+    """The configuration cannot be used; `violations` has all that is wrong with it, and never a value."""
+
+    code = Code.INVALID_ARGUMENT
+    reason = "CONFIG_INVALID"
+    message = "{source} cannot be used:\n{listing}"
+    advice = "{remedy}"
+
+    def __init__(self, source: str, violations: Sequence[Violation], remedy: str = "") -> None:
+        listing = "\n".join(
+            f"  {v.field}: {v.description}" if v.field else f"  {v.description}" for v in violations
+        )
+        super().__init__(violations=violations, source=source, listing=listing, remedy=remedy)
+
+
+class NoEngine(ProvisionError):
+    """Neither the configuration file nor the OVIRT_* variables name an engine."""
+
+    code = Code.FAILED_PRECONDITION
+    reason = "NO_ENGINE"
+    message = "no oVirt engine is configured: {file} {state}, and OVIRT_URL is not set"
+    advice = (
+        "Either add a profile under `engines:` in {file} (url, username, password_file, ca_file), or set "
+        "OVIRT_URL, OVIRT_USERNAME, OVIRT_PASSWORD and OVIRT_CAFILE. Without an engine at hand, "
+        "`ovirt-provision simulate` starts one and writes these variables to a file."
+    )
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
+
+
+def _absolute(path: Path, info: ValidationInfo) -> Path:
+    path = path.expanduser()
+    if path.is_absolute():
+        return path
+    folder = (info.context or {}).get("folder")
+    if folder is None:
+        raise ValueError("must be an absolute path")
+    return Path(folder) / path
+
+
+_Path = Annotated[Path, AfterValidator(_absolute)]
+_ProfileName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", max_length=63)]
+_CredentialName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]*$", max_length=255)]
+
+
+class EngineProfile(_Model):
+    """How to reach one oVirt engine, and as whom."""
+
+    insecure: bool = Field(
+        False, description="Neither ask for TLS nor verify the engine's certificate. For tests only."
+    )
+    url: str = Field(
+        description="URL of the engine's API, such as https://engine.example.com/ovirt-engine/api."
+    )
+    username: str = Field(min_length=1, description="User with its profile, such as admin@internal.")
+    password: SecretStr | None = Field(
+        None, description="The password itself; the file that holds it must then be closed to other users."
+    )
+    password_file: _Path | None = Field(
+        None, description="File that holds the password; one final newline is dropped."
+    )
+    password_credential: _CredentialName | None = Field(
+        None,
+        validate_default=True,
+        description="Name of a systemd credential (LoadCredential=) that holds the password.",
+    )
+    ca_file: _Path | None = Field(
+        None, description="PEM file with the CA of the engine's certificate. Default: the system's own CAs."
+    )
+    connections: int = Field(
+        4, ge=1, le=64, description="Requests that may be under way at the engine at the same time."
+    )
+
+    # Checks are per field, not per model: pydantic skips those of a model as soon as one field is wrong.
+
+    @field_validator("url")
+    @classmethod
+    def _check_url(cls, given: str, info: ValidationInfo) -> str:
+        # The SDK gets the URL as given and the fingerprint is made of it, so it is checked, never rewritten.
+        try:
+            parts = urlsplit(given)
+            known = parts.scheme in ("https", "http") and bool(parts.hostname) and parts.port != 0
+        except ValueError:
+            known = False
+        if not known:
+            raise ValueError(f"must be a URL such as {_EXAMPLE_URL}")
+        if parts.username is not None or parts.password is not None:
+            raise ValueError("must not hold a user or a password; they have fields of their own")
+        if parts.query or parts.fragment or not re.search(r"/api(/v4)?/?$", parts.path):
+            raise ValueError(
+                f"must be the URL of the engine's API, which ends in /api, such as {_EXAMPLE_URL}"
+            )
+        if parts.scheme == "http" and not info.data.get("insecure"):
+            raise ValueError(
+                "must be https://, since http:// sends the password in the clear "
+                "(`insecure: true` allows it, for tests)"
+            )
+        return given
+
+    @field_validator("password")
+    @classmethod
+    def _check_password(cls, given: SecretStr | None) -> SecretStr | None:
+        if given is not None:
+            logs.register_secret(given.get_secret_value())
+            if not given.get_secret_value():
+                raise ValueError("is empty")
+        return given
+
+    @field_validator("password_file")
+    @classmethod
+    def _check_password_file(cls, given: Path | None) -> Path | None:
+        if given is not None:
+            _read_secret(given)
+        return given
+
+    @field_validator("password_credential")
+    @classmethod
+    def _check_password_credential(cls, given: str | None, info: ValidationInfo) -> str | None:
+        if given is not None:
+            _read_secret(_credential(given))
+        # A source that is itself wrong is absent from info.data.
+        others = [info.data.get(name, "wrong") for name in ("password", "password_file")]
+        if sum(source is not None for source in (given, *others)) != 1:
+            raise ValueError("exactly one of password, password_file and password_credential must be given")
+        return given
+
+    @field_validator("ca_file")
+    @classmethod
+    def _check_ca_file(cls, given: Path | None) -> Path | None:
+        if given is not None:
+            _read_ca(given)
+        return given
+
+    def read_password(self) -> SecretStr:
+        """The password, read anew from its file, so that it may be changed while the daemon runs.
+
+        Raises ConfigError when it cannot be read any more.
+        """
+        try:
+            if self.password_file is not None:
+                return SecretStr(_read_secret(self.password_file))
+            if self.password_credential is not None:
+                return SecretStr(_read_secret(_credential(self.password_credential)))
+        except ValueError as error:
+            raise ConfigError(f"the password for {self.url}", [Violation("", str(error))]) from None
+        return self.password or SecretStr("")
+
+    def read_ca(self) -> bytes:
+        """The bytes of the CA file, empty without one. Raises ConfigError when it cannot be read any more."""
+        try:
+            return b"" if self.ca_file is None else _read_ca(self.ca_file)
+        except ValueError as error:
+            raise ConfigError(f"the CA for {self.url}", [Violation("ca_file", str(error))]) from None
+
+    def fingerprint(self) -> str:
+        """As `ovirt_provision.v1.EngineRef.fingerprint`."""
+        return fingerprint(self.url, self.username, self.read_ca())
+
+
+def _seconds(default: float, description: str) -> Any:
+    return Field(default, gt=0, le=7 * 24 * 3600, allow_inf_nan=False, description=f"Seconds. {description}")
+
+
+class Timeouts(_Model):
+    """Every time-out, interval and grace of the daemon, by name, in seconds."""
+
+    create_machine: float = _seconds(120, "The engine answers the request to create a VM.")
+    machine_ready: float = _seconds(
+        3600, "A created VM is down and its disks are copied; a full clone takes long."
+    )
+    disk_ready: float = _seconds(3600, "A disk that is not part of a create leaves the status locked.")
+    start: float = _seconds(300, "A started VM is up (or powering up, for a guest without an agent).")
+    address: float = _seconds(600, "The guest of a started VM reports an address.")
+    shutdown: float = _seconds(120, "The guest obeys a shutdown; afterwards the VM is powered off.")
+    power_off: float = _seconds(120, "A VM is down after it was powered off.")
+    create_template: float = _seconds(3600, "The template stands: the engine copies every disk.")
+    seal: float = _seconds(900, "Sealing, which the engine does after the copy.")
+    destroy: float = _seconds(
+        600, "A removed VM, template or disk is gone; the engine first ends what it does with it."
+    )
+    engine_request: float = _seconds(
+        60, "One request to the engine, from sending it to the end of the answer."
+    )
+    engine_connect: float = _seconds(10, "TCP and TLS connection to the engine.")
+    login: float = _seconds(30, "The engine's SSO answers a login.")
+    job: float = _seconds(
+        300, "The engine's jobs with our correlation id end, once the objects themselves are ready."
+    )
+    undo: float = _seconds(
+        1800, "A failed or cancelled operation undoes its effects; then the janitor goes on with it."
+    )
+    late_create_grace: float = _seconds(
+        600,
+        "How long after the time-out of a create its object may still turn up in the engine and is swept.",
+    )
+    engine_lock: float = _seconds(
+        30,
+        "A request that the engine refuses is repeated, because locks of other operations pass and no text tells them "
+        "from other refusals.",
+    )
+    watch_interval: float = _seconds(
+        1, "How often the watcher looks at the engine while something waits on it."
+    )
+    renew_interval: float = _seconds(30, "How often a client renews its session lease.")
+    lease_grace: float = _seconds(
+        300, "How long a Machine with a session lease lives on after its client was last heard."
+    )
+    drain: float = _seconds(10, "Calls under way end after the daemon was told to stop.")
+    idle: float = _seconds(600, "A daemon that a client started ends after so long without work.")
+
+    @field_validator("lease_grace")
+    @classmethod
+    def _check_lease_grace(cls, given: float, info: ValidationInfo) -> float:
+        if given < 2 * info.data.get("renew_interval", 0):
+            raise ValueError("must be at least twice renew_interval, or one lost renewal ends a lease")
+        return given
+
+
+class Config(_Model):
+    """The whole configuration of a daemon."""
+
+    engines: dict[_ProfileName, EngineProfile] = Field(
+        default_factory=dict,
+        description="Engine profiles by name. OVIRT_* variables make one more, named env.",
+    )
+    default_engine: str = Field(
+        "",
+        validate_default=True,
+        description="Profile of calls that name none. Default: env if there is one, else the only profile.",
+    )
+    timeouts: Timeouts = Field(default_factory=lambda: Timeouts(), description="In seconds, by name.")
+    listen: _Path | None = Field(
+        None, description="Path of the unix socket to listen on instead of the default one."
+    )
+
+    @field_validator("default_engine")
+    @classmethod
+    def _check_default_engine(cls, given: str, info: ValidationInfo) -> str:
+        # The names come in the context, because `engines` is absent from info.data when one of them is wrong.
+        names = [str(name) for name in (info.context or {}).get("engines", info.data.get("engines", ()))]
+        if not given and (ENVIRONMENT_PROFILE in names or len(names) <= 1):
+            return ENVIRONMENT_PROFILE if ENVIRONMENT_PROFILE in names else "".join(names)
+        if not given:
+            raise ValueError(f"is required where there are several engines: {_names(names)}")
+        if given not in names:
+            raise ValueError(
+                f"there is no engine of that name; there is {_names(names)}{did_you_mean(given, names)}"
+            )
+        return given
+
+    def engine(self, profile: str, caller_fingerprint: str = "") -> tuple[str, EngineProfile]:
+        """Name and profile of the engine that a call means: the fields of `ovirt_provision.v1.EngineRef`.
+
+        Raises EngineProfileNotFound and EngineMismatch.
+        """
+        name = profile or self.default_engine
+        if name not in self.engines:
+            raise EngineProfileNotFound(
+                profile=name, known=_names(self.engines), near=did_you_mean(name, self.engines)
+            )
+        found = self.engines[name]
+        if caller_fingerprint and caller_fingerprint != found.fingerprint():
+            raise EngineMismatch(
+                url=found.url,
+                username=found.username,
+                daemon_fingerprint=found.fingerprint(),
+                caller_fingerprint=caller_fingerprint,
+            )
+        return name, found
+
+
+def fingerprint(url: str, username: str, ca: bytes) -> str:
+    """As `ovirt_provision.v1.EngineRef.fingerprint`; `ca` is the CA file's content, empty without one."""
+    ca_hash = hashlib.sha256(ca).hexdigest() if ca else ""
+    return hashlib.sha256(f"{url}\n{username}\n{ca_hash}".encode()).hexdigest()
+
+
+def load(file: Path, environ: Mapping[str, str], *, folder: Path | None = None) -> Config:
+    """Reads the configuration file, if there is one, and the OVIRT_* variables among `environ`.
+
+    `folder` is what a relative OVIRT_CAFILE is relative to; without one it has to be absolute. Relative paths
+    in the file are relative to the file's own folder. The other variables mean nothing without OVIRT_URL.
+    Raises ConfigError, with all that is wrong, and NoEngine.
+    """
+    raw = _read_yaml(file)
+    engines = {} if raw.get("engines") is None else raw["engines"]
+    violations: list[Violation] = []
+    source = f"the configuration file {file}"
+    if environ.get("OVIRT_URL"):
+        source = f"{source} with the OVIRT_* variables" if raw else "what the OVIRT_* variables say"
+        profile = {field: environ[name] for name, field in ENVIRONMENT_VARIABLES.items() if environ.get(name)}
+        if "ca_file" in profile:
+            ca_file = Path(profile["ca_file"]).expanduser()
+            if folder is None and not ca_file.is_absolute():
+                violations.append(Violation("OVIRT_CAFILE", "must be an absolute path"))
+            profile["ca_file"] = str((folder or Path("/")) / ca_file)
+        if isinstance(engines, dict):
+            if ENVIRONMENT_PROFILE in engines:
+                violations.append(
+                    Violation(
+                        f"engines.{ENVIRONMENT_PROFILE}", "is the name of the profile that OVIRT_URL makes"
+                    )
+                )
+            engines = {**engines, ENVIRONMENT_PROFILE: profile}
+    context = {"folder": file.parent, "engines": engines if isinstance(engines, dict) else ()}
+    try:
+        config = Config.model_validate({**raw, "engines": engines}, context=context)
+    except ValidationError as error:
+        violations += [
+            _violation(details) for details in error.errors(include_input=False, include_url=False)
+        ]
+    if violations:
+        raise ConfigError(source, violations, remedy="Correct what is named, then start again.")
+    if not config.engines:
+        raise NoEngine(file=file, state="names none" if file.exists() else "does not exist")
+    if any(profile.password for name, profile in config.engines.items() if name != ENVIRONMENT_PROFILE):
+        _refuse_readable(file)
+    return config
+
+
+def _read_yaml(file: Path) -> dict[str, Any]:
+    try:
+        content = yaml.safe_load(file.read_bytes())
+    except FileNotFoundError:
+        return {}
+    except OSError as error:
+        raise ConfigError(str(file), [Violation("", f"cannot be read: {error.strerror}")]) from None
+    except (yaml.YAMLError, ValueError) as error:
+        # Not str(error): it quotes the line, and with it a password.
+        mark = getattr(error, "problem_mark", None)
+        place = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""
+        problem = re.split(r"['\"]", getattr(error, "problem", None) or "")[0].strip()
+        raise ConfigError(
+            str(file),
+            [Violation("", f"{place}not valid YAML{f' ({problem} …)' if problem else ''}")],
+            remedy="Put values that begin with one of * & ! % @ ` or that hold a colon in quotes.",
+        ) from None
+    if content is None:
+        return {}
+    if not isinstance(content, dict):
+        raise ConfigError(str(file), [Violation("", "must be a mapping with keys such as `engines:`")])
+    return content
+
+
+def _violation(details: ErrorDetails) -> Violation:
+    location = [str(part) for part in details["loc"] if part != "[key]"]
+    message = details["msg"].removeprefix("Value error, ")
+    if details["type"] == "extra_forbidden":
+        # What is no identifier may be a slip such as `password:secret`, without the space.
+        key = "".join(re.findall(r"^[\w-]*", location[-1]))
+        known = _known_fields(location[:-1])
+        message = "is not a known key" + (did_you_mean(key, known) or f"; known are {_names(known)}")
+        location[-1] = key if key == location[-1] else f"{key}…"
+    elif details["type"] == "missing":
+        message = "is required"
+    elif details["type"] == "string_type":
+        message = "must be text; put it in quotes if it looks like a number, a date or a yes or no"
+    if location[:2] == ["engines", ENVIRONMENT_PROFILE] and len(location) > 2:
+        variables = {field: name for name, field in ENVIRONMENT_VARIABLES.items()}
+        if location[2] == "password_credential":
+            return Violation("OVIRT_PASSWORD", "is required")
+        return Violation(variables[location[2]], message)
+    return Violation(".".join(location), message)
+
+
+def _known_fields(location: list[str]) -> list[str]:
+    model: type[_Model] = Config
+    if location[:1] == ["engines"]:
+        model = EngineProfile
+    elif location[:1] == ["timeouts"]:
+        model = Timeouts
+    return list(model.model_fields)
+
+
+def _refuse_readable(file: Path) -> None:
+    mode = stat.S_IMODE(file.stat().st_mode)
+    if mode & 0o077:
+        raise ConfigError(
+            str(file),
+            [Violation("", f"holds a password and has mode {mode:04o}, so other users can read it")],
+            remedy=f"Run `chmod 600 {file}`, or move the password out of it with password_file.",
+        )
+
+
+def _read_secret(file: Path) -> str:
+    try:
+        with file.open("rb") as opened:
+            content = opened.read(_MAX_SECRET_FILE_BYTES + 1)
+    except OSError as error:
+        raise ValueError(f"{file} cannot be read: {error.strerror}") from None
+    if len(content) > _MAX_SECRET_FILE_BYTES:
+        raise ValueError(f"{file} is larger than {_MAX_SECRET_FILE_BYTES} bytes")
+    try:
+        secret = content.decode().removesuffix("\n").removesuffix("\r")
+    except UnicodeDecodeError:
+        raise ValueError(f"{file} is not UTF-8 text") from None
+    if not secret:
+        raise ValueError(f"{file} is empty")
+    logs.register_secret(secret)
+    return secret
+
+
+def _credential(name: str) -> Path:
+    folder = os.environ.get("CREDENTIALS_DIRECTORY", "")
+    if not folder:
+        raise ValueError("needs $CREDENTIALS_DIRECTORY, which systemd sets for a unit with LoadCredential=")
+    return Path(folder) / name
+
+
+def _read_ca(file: Path) -> bytes:
+    try:
+        content = file.read_bytes()
+    except OSError as error:
+        raise ValueError(f"{file} cannot be read: {error.strerror}") from None
+    if b"-----BEGIN CERTIFICATE-----" not in content:
+        raise ValueError(f"{file} holds no certificate in PEM format")
+    return content
+
+
+def _names(names: Iterable[str]) -> str:
+    return ", ".join(sorted(names)) or "none"

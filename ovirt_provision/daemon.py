@@ -1,0 +1,325 @@
+"""The daemon's life: one per state folder, from its lock and configuration to an orderly end."""
+
+import asyncio
+import contextlib
+import errno
+import fcntl
+import importlib
+import os
+import signal
+import socket as sockets
+import stat
+import sys
+import uuid
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol, TextIO
+
+import structlog
+
+from ovirt_provision import config, logs, paths
+from ovirt_provision.clock import Clock, SystemClock
+from ovirt_provision.config import Config, ConfigError, Timeouts
+from ovirt_provision.errors import Code, ProvisionError, Violation, did_you_mean
+from ovirt_provision.services.server import Registration, Server
+
+# Seconds that an auto-started daemon waits for another one to give up the state folder.
+HANDOVER = 15.0
+# Seconds between two looks of a daemon that might end for lack of work, or that waits for the state folder.
+IDLE_LOOK = 30.0
+LOCK_LOOK = 0.1
+_log = structlog.get_logger(__name__)
+
+
+class Runtime(Protocol):
+    """All that the daemon runs: ledger, engines, verbs and their services."""
+
+    async def start(self) -> None:
+        """Opens the ledger and takes up what was under way. Must not wait for an engine."""
+
+    def servicers(self) -> Sequence[Registration]:
+        """The gRPC services; asked for once, before `start`."""
+
+    def busy(self) -> bool:
+        """Whether an operation, an undo, a session lease or a ttl is pending."""
+
+    def last_activity(self) -> float:
+        """When there was last something to do, in seconds of the clock's `monotonic`."""
+
+    async def drain(self) -> None:
+        """Ends the watch streams and brings running phases to a point from which they can be taken up."""
+
+    async def close(self) -> None:
+        """Releases everything; the last call."""
+
+
+RuntimeFactory = Callable[[Config, Path, Clock, uuid.UUID], Runtime]
+
+
+class AlreadyRunning(ProvisionError):
+    """Another daemon has the state folder."""
+
+    code = Code.FAILED_PRECONDITION
+    reason = "DAEMON_ALREADY_RUNNING"
+    message = "a daemon is already running on {folder}: process {pid}, listening on {address}"
+    advice = "Use that daemon, stop it first, or give this one a state folder of its own by XDG_STATE_HOME."
+
+
+class AddressInUse(ProvisionError):
+    """Somebody else listens where the daemon is to listen."""
+
+    code = Code.FAILED_PRECONDITION
+    reason = "ADDRESS_IN_USE"
+    message = "{socket} {problem}"
+    advice = "Stop what is there, or choose another address by OVIRT_PROVISION_ADDRESS."
+
+
+class InstallationLost(ProvisionError):
+    """The state folder has a ledger, but no installation id that could have made it."""
+
+    code = Code.FAILED_PRECONDITION
+    reason = "INSTALLATION_LOST"
+    message = "{file} {problem}"
+    advice = (
+        "Restore it from the backup of the state folder. A new id would make every Machine of this ledger "
+        "foreign; to begin anew all the same, move the whole state folder away."
+    )
+
+
+@dataclass(frozen=True)
+class ServeOptions:
+    """What `ovirt-provision serve` was told. `config_file` None means the usual place."""
+
+    config_file: Path | None = None
+    auto_started: bool = False
+    environ: Mapping[str, str] = field(default_factory=lambda: os.environ)
+    stdin: TextIO | None = None
+
+
+async def serve(
+    options: ServeOptions, runtime_factory: RuntimeFactory | None = None, clock: Clock | None = None
+) -> int:
+    """Runs the daemon until SIGTERM, SIGINT or, when auto-started, idleness; returns the exit code.
+
+    0 after an orderly end, os.EX_TEMPFAIL (75) when another daemon has the state folder or the address,
+    os.EX_CONFIG (78) when configuration, folders or key cannot be used. What went wrong is then on stderr.
+    """
+    logs.configure()
+    clock = clock or SystemClock()
+    try:
+        async with contextlib.AsyncExitStack() as stack:
+            state = paths.private_folder(paths.state_folder(options.environ))
+            configured = _configure(options)
+            address = _address(options, configured)
+            stack.enter_context(await _lock(state, address, options.auto_started, clock))
+            installation = _installation(state)
+            _clear_socket(address)
+            runtime = (runtime_factory or _runtime)(configured, state, clock, installation)
+            await _run(
+                runtime, Server(runtime.servicers(), clock), address, configured.timeouts, options, clock
+            )
+            return 0
+    except AlreadyRunning as error:
+        # The client that started this one finds the other by itself.
+        same = options.auto_started and error.fields["address"] == error.fields["wanted"]
+        return _give_up(error, 0 if same else os.EX_TEMPFAIL)
+    except AddressInUse as error:
+        return _give_up(error, os.EX_TEMPFAIL)
+    except ProvisionError as error:
+        return _give_up(error, os.EX_CONFIG)
+
+
+async def _run(
+    runtime: Runtime,
+    server: Server,
+    address: paths.Address,
+    timeouts: Timeouts,
+    options: ServeOptions,
+    clock: Clock,
+) -> None:
+    assert address.socket is not None
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+
+    def told(signal_name: str) -> None:
+        _log.info("told to stop", signal=signal_name)
+        stop.set()
+        # Whoever sends a second one does not want to wait; the ledger survives that too.
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.remove_signal_handler(number)
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, told, number.name)
+    idle: asyncio.Task[None] | None = None
+    try:
+        await server.start(address.socket)
+        await runtime.start()
+        await server.open()
+        _log.info("serving", address=str(address), pid=os.getpid())
+        _notify(options.environ, "READY=1")
+        if options.auto_started:
+            idle = asyncio.create_task(_stop_when_idle(runtime, server, timeouts.idle, clock, stop))
+        await stop.wait()
+    finally:
+        _notify(options.environ, "STOPPING=1")
+        if idle is not None:
+            idle.cancel()
+        await server.refuse()
+        await runtime.drain()
+        await server.stop(timeouts.drain)
+        await runtime.close()
+        address.socket.unlink(missing_ok=True)
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.remove_signal_handler(number)
+        _log.info("stopped")
+
+
+async def _stop_when_idle(
+    runtime: Runtime, server: Server, seconds: float, clock: Clock, stop: asyncio.Event
+) -> None:
+    last_busy = clock.monotonic()
+    while True:
+        if runtime.busy():
+            last_busy = clock.monotonic()
+        last = max(last_busy, runtime.last_activity(), server.calls.last_activity())
+        left = last + seconds - clock.monotonic()
+        if left <= 0:
+            _log.info("idle, stopping", seconds=seconds)
+            stop.set()
+            return
+        await clock.sleep(min(left, IDLE_LOOK))
+
+
+def _configure(options: ServeOptions) -> Config:
+    variables = dict(options.environ)
+    folder: Path | None = Path.cwd()
+    if options.auto_started:
+        variables |= _read_variables(options.stdin or sys.stdin)
+        # The daemon runs in /, and knows nothing of the client's folder.
+        folder = None
+    file = options.config_file or paths.config_file(options.environ)
+    if options.config_file is not None and not file.exists():
+        raise ConfigError(str(file), [Violation("", "does not exist")])
+    return config.load(file.absolute(), variables, folder=folder)
+
+
+def _read_variables(stdin: TextIO) -> dict[str, str]:
+    variables: dict[str, str] = {}
+    violations = []
+    for number, line in enumerate(stdin.read().splitlines(), start=1):
+        name, separator, value = line.partition("=")
+        if separator and name in config.ENVIRONMENT_VARIABLES:
+            variables[name] = value
+        elif line:
+            # The line may be a secret, so only a name is shown.
+            shown = name if separator and name.isidentifier() else "no NAME=value"
+            known = ", ".join(config.ENVIRONMENT_VARIABLES)
+            near = did_you_mean(name, config.ENVIRONMENT_VARIABLES) if separator else ""
+            violations.append(Violation(f"line {number}", f"{shown}; allowed are {known}{near}"))
+    if violations:
+        raise ConfigError("what a client handed over on standard input", violations)
+    return variables
+
+
+def _address(options: ServeOptions, configured: Config) -> paths.Address:
+    if configured.listen is not None and not options.environ.get(paths.ADDRESS_VARIABLE):
+        address = paths.unix_address(configured.listen, source="`listen` in the configuration")
+    else:
+        address = paths.daemon_address(options.environ)
+    if address.socket is None:
+        raise paths.AddressInvalid(
+            source=address.source,
+            address=address.target,
+            problem="is a network address; the daemon itself listens on a unix socket only",
+        )
+    paths.private_folder(address.socket.parent)
+    return address
+
+
+async def _lock(
+    state: Path, address: paths.Address, auto_started: bool, clock: Clock
+) -> contextlib.AbstractContextManager[None]:
+    file = state / "daemon.lock"
+    descriptor = os.open(file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    deadline = clock.monotonic() + HANDOVER
+    while True:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            break
+        except BlockingIOError:
+            pid, _, elsewhere = file.read_text().strip().partition(" ")
+            # The daemon before this one may have closed its socket, which the client saw, but not its ledger.
+            going_down = auto_started and not _listens(address.socket)
+            if not going_down or clock.monotonic() >= deadline:
+                os.close(descriptor)
+                raise AlreadyRunning(
+                    folder=state, pid=pid or "unknown", address=elsewhere or "unknown", wanted=str(address)
+                ) from None
+        await clock.sleep(LOCK_LOOK)
+    os.ftruncate(descriptor, 0)
+    os.write(descriptor, f"{os.getpid()} {address}\n".encode())
+
+    @contextlib.contextmanager
+    def held() -> Iterator[None]:
+        try:
+            yield
+        finally:
+            os.close(descriptor)
+
+    return held()
+
+
+def _listens(socket: Path | None) -> bool:
+    with sockets.socket(sockets.AF_UNIX, sockets.SOCK_STREAM) as probe:
+        probe.settimeout(1)
+        return probe.connect_ex(str(socket)) not in (errno.ENOENT, errno.ECONNREFUSED)
+
+
+def _clear_socket(address: paths.Address) -> None:
+    socket = address.socket
+    assert socket is not None
+    try:
+        status = socket.lstat()
+    except FileNotFoundError:
+        return
+    if not stat.S_ISSOCK(status.st_mode):
+        raise AddressInUse(socket=socket, problem="is in the way: it is not a socket")
+    if _listens(socket):
+        raise AddressInUse(socket=socket, problem="is in use by a daemon with another state folder")
+    socket.unlink()
+
+
+def _installation(state: Path) -> uuid.UUID:
+    file = state / "installation"
+    try:
+        return uuid.UUID(file.read_text().strip())
+    except ValueError:
+        raise InstallationLost(file=file, problem="is damaged: it must hold one UUID") from None
+    except FileNotFoundError:
+        if (state / "ledger.sqlite").exists():
+            raise InstallationLost(file=file, problem="is gone, but its ledger is there") from None
+    made = uuid.uuid4()
+    paths.write_private(file, f"{made}\n".encode())
+    return made
+
+
+def _runtime(configured: Config, state: Path, clock: Clock, installation: uuid.UUID) -> Runtime:
+    # Imported late: what can be wrong before is told in a fraction of the time that this takes.
+    module = importlib.import_module("ovirt_provision.runtime")
+    made: Runtime = module.Runtime(configured, state, clock, installation)
+    return made
+
+
+def _give_up(error: ProvisionError, code: int) -> int:
+    advice = f"\n{error.what_to_do}" if error.what_to_do else ""
+    print(logs.redact(f"ovirt-provision: {error}{advice}"), file=sys.stderr, flush=True)
+    return code
+
+
+def _notify(environ: Mapping[str, str], state: str) -> None:
+    # sd_notify(3); an address that begins with @ is in the abstract namespace.
+    address = environ.get("NOTIFY_SOCKET", "")
+    if address:
+        with contextlib.suppress(OSError), sockets.socket(sockets.AF_UNIX, sockets.SOCK_DGRAM) as systemd:
+            systemd.sendto(state.encode(), address.replace("@", "\0", 1) if address[0] == "@" else address)

@@ -1,0 +1,125 @@
+"""The daemon's log: one line per event, for people on a terminal and in logfmt elsewhere, without secrets."""
+
+import collections
+import logging
+import re
+import sys
+import threading
+from collections.abc import Mapping
+from typing import Any, TextIO
+from urllib.parse import quote, quote_plus
+from xml.sax.saxutils import escape
+
+import structlog
+from google.protobuf.message import Message
+
+REDACTED = "[redacted]"
+# A shorter value would also be found inside words that are no secret.
+MIN_SECRET_LENGTH = 4
+
+_SECRET_KEY = re.compile(
+    r"passw|passphrase|secret|token|authorization|credential|cookie|private_?key|custom_?script|user_?data|ticket",
+    re.IGNORECASE,
+)
+_lock = threading.Lock()
+_secrets: collections.Counter[str] = collections.Counter()
+_pattern: re.Pattern[str] | None = None
+
+
+def register_secret(value: str) -> None:
+    """From now on no log line shows this value, plain, URL-quoted or XML-quoted.
+
+    Values shorter than MIN_SECRET_LENGTH are not looked for.
+    """
+    _count(value, 1)
+
+
+def forget_secret(value: str) -> None:
+    """Takes back one `register_secret` of this value."""
+    _count(value, -1)
+
+
+def redact(text: str) -> str:
+    """The text without any registered secret."""
+    pattern = _pattern
+    return pattern.sub(REDACTED, text) if pattern else text
+
+
+def configure(stream: TextIO | None = None, level: int = logging.INFO) -> None:
+    """Sends the log of structlog and of the standard library, and warnings, to `stream` (default: stderr)."""
+    stream = stream or sys.stderr
+    terminal = stream.isatty()
+    first: list[structlog.types.Processor] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.stdlib.add_log_level,
+        structlog.stdlib.add_logger_name,
+        structlog.stdlib.ExtraAdder(),
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+    ]
+    renderer: structlog.types.Processor = (
+        structlog.dev.ConsoleRenderer()
+        if terminal
+        else structlog.processors.LogfmtRenderer(key_order=["timestamp", "level", "event"], drop_missing=True)
+    )
+    handler = logging.StreamHandler(stream)
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=first,
+            processors=[
+                structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+                # Tracebacks become text before the redaction, by the formatter that shows no local variables.
+                structlog.processors.format_exc_info,
+                _redact_event,
+                renderer,
+            ],
+        )
+    )
+    root = logging.getLogger()
+    root.handlers[:] = [handler]
+    root.setLevel(level)
+    logging.captureWarnings(True)
+    structlog.configure(
+        processors=[*first, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
+        wrapper_class=structlog.make_filtering_bound_logger(level),
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        cache_logger_on_first_use=False,
+    )
+
+
+def _count(value: str, step: int) -> None:
+    global _pattern
+    if len(value) < MIN_SECRET_LENGTH:
+        return
+    with _lock:
+        _secrets[value] += step
+        if _secrets[value] <= 0:
+            del _secrets[value]
+        forms = {
+            form
+            for secret in _secrets
+            for form in (secret, quote(secret, safe=""), quote_plus(secret), escape(secret))
+        }
+        # The longest first, or the rest of a longer secret that begins with a shorter one stays.
+        longest_first = sorted(forms, key=len, reverse=True)
+        _pattern = re.compile("|".join(map(re.escape, longest_first))) if longest_first else None
+
+
+def _redact_event(_logger: Any, _method: str, event: structlog.types.EventDict) -> structlog.types.EventDict:
+    return {key: _redact_value(key, value) for key, value in event.items()}
+
+
+def _redact_value(key: str, value: Any) -> Any:
+    if _SECRET_KEY.search(key):
+        return REDACTED
+    if isinstance(value, str):
+        return redact(value)
+    if value is None or isinstance(value, bool | int | float):
+        return value
+    if isinstance(value, Message):
+        # Its text would hold the fields that are marked debug_redact.
+        return value.DESCRIPTOR.full_name
+    if isinstance(value, Mapping):
+        return {name: _redact_value(str(name), item) for name, item in value.items()}
+    if isinstance(value, list | tuple | set | frozenset):
+        return [_redact_value(key, item) for item in value]
+    return redact(str(value))

@@ -1,0 +1,218 @@
+"""The one interceptor that every call passes: it validates requests, maps errors and logs a line per call."""
+
+import contextlib
+import json
+import secrets
+import time
+from collections.abc import Awaitable, Callable, Iterator
+from typing import Any
+
+import grpc
+import protovalidate
+import structlog
+from google.protobuf import text_format
+from google.protobuf.message import DecodeError, Message
+from google.protobuf.unknown_fields import UnknownFieldSet
+from grpc_status import rpc_status
+
+from buf.validate import validate_pb2
+from ovirt_provision.clock import Clock
+from ovirt_provision.errors import ErrorReport, InvalidRequest, ProvisionError, Violation
+from ovirt_provision.ledger.secrets import split_secrets
+from ovirt_provision.services.errors import DaemonNotServing, InternalFault, to_status
+
+PACKAGE = "ovirt_provision."
+_log = structlog.get_logger(__name__)
+_CODES = {code.value[0]: code for code in grpc.StatusCode}
+
+
+class CallInterceptor(grpc.aio.ServerInterceptor):
+    """Validates, maps errors, logs and counts calls.
+
+    `state` is `starting`, `serving` or `draining`; calls of our own services pass only while serving. Other
+    services (health, reflection) pass always and without validation.
+    """
+
+    def __init__(self, clock: Clock) -> None:
+        self.state = "starting"
+        self._clock = clock
+        self._under_way = 0
+        self._last_call = clock.monotonic()
+
+    def last_activity(self) -> float:
+        """When a call of our services was last under way, in seconds of the clock's `monotonic`."""
+        return self._clock.monotonic() if self._under_way else self._last_call
+
+    async def intercept_service(
+        self,
+        continuation: Callable[
+            [grpc.HandlerCallDetails], Awaitable["grpc.RpcMethodHandler[Any, Any] | None"]
+        ],
+        handler_call_details: grpc.HandlerCallDetails,
+    ) -> Any:
+        handler: Any = await continuation(handler_call_details)
+        # All our calls have one request; a stream of requests is reflection's.
+        if handler is None or handler.request_streaming:
+            return handler
+        method = str(handler_call_details.method)
+        ours = method.startswith(f"/{PACKAGE}")
+
+        def read(encoded: bytes) -> Any:
+            if not ours:
+                return handler.request_deserializer(encoded)
+            if self.state != "serving":
+                raise DaemonNotServing(state=self.state)
+            try:
+                request = handler.request_deserializer(encoded)
+            except DecodeError:
+                raise InvalidRequest(
+                    [Violation("", "is not a message of this call's request type")]
+                ) from None
+            violations = violations_of(request)
+            if violations:
+                raise InvalidRequest(violations)
+            return request
+
+        async def unary(encoded: bytes, context: "grpc.aio.ServicerContext[Any, Any]") -> Any:
+            async with self._call(method, ours, context):
+                return await handler.unary_unary(read(encoded), context)
+
+        async def stream(encoded: bytes, context: "grpc.aio.ServicerContext[Any, Any]") -> None:
+            async with self._call(method, ours, context):
+                responses = handler.unary_stream(read(encoded), context)
+                if not hasattr(responses, "__aiter__"):
+                    await responses
+                    return
+                async with contextlib.aclosing(responses):
+                    async for response in responses:
+                        await context.write(response)
+
+        # The request is decoded in `read`, so that a malformed one is refused like any other bad input.
+        if handler.response_streaming:
+            return grpc.unary_stream_rpc_method_handler(
+                stream, request_deserializer=None, response_serializer=handler.response_serializer
+            )
+        return grpc.unary_unary_rpc_method_handler(
+            unary, request_deserializer=None, response_serializer=handler.response_serializer
+        )
+
+    @contextlib.asynccontextmanager
+    async def _call(self, method: str, ours: bool, context: "grpc.aio.ServicerContext[Any, Any]") -> Any:
+        start = time.monotonic()
+        log = _log.bind(method=method)
+        outcome = {"code": "CANCELLED"}
+        self._under_way += ours
+        try:
+            yield
+            outcome = {"code": "OK"}
+        except grpc.aio.AbortError:
+            code: Any = context.code()
+            outcome = {"code": getattr(code, "name", str(code))}
+            raise
+        except Exception as error:
+            report = _report(error, log)
+            outcome = {"code": _CODES[report.code].name, "reason": report.reason, "message": report.message}
+            await context.abort_with_status(rpc_status.to_status(to_status(report)))
+        finally:
+            self._under_way -= ours
+            if ours:
+                self._last_call = self._clock.monotonic()
+            level = "info" if ours else "debug"
+            getattr(log, level)("call", seconds=round(time.monotonic() - start, 3), **outcome)
+
+
+def violations_of(request: Message) -> list[Violation]:
+    """All that is wrong with a request by its schema: unknown fields, and the rules in the proto files."""
+    found = list(_unknown_fields(request, ""))
+    found += [_describe(request, violation) for violation in protovalidate.collect_violations(request)]
+    return found
+
+
+def _report(error: Exception, log: Any) -> ErrorReport:
+    if isinstance(error, ProvisionError):
+        with contextlib.suppress(LookupError, ValueError):
+            return error.report()
+    incident = secrets.token_hex(4)
+    log.error("unexpected error", incident=incident, exc_info=error)
+    return InternalFault(incident=incident).report()
+
+
+def _unknown_fields(message: Message, path: str) -> Iterator[Violation]:
+    descriptor = message.DESCRIPTOR
+    unknown: Any = UnknownFieldSet(message)  # iterable, but not by its type stub
+    for number in sorted({field.field_number for field in unknown}):
+        known = ", ".join(f"{field.name} ({field.number})" for field in descriptor.fields) or "no fields"
+        yield Violation(
+            _join(path, str(number)),
+            f"field number {number} is not known to this daemon, whose {descriptor.name} has {known}; "
+            "the client's schema may be newer",
+        )
+    for field, value in message.ListFields():
+        if field.message_type is None:
+            continue
+        here = _join(path, field.name)
+        if field.message_type.GetOptions().map_entry:
+            if field.message_type.fields_by_name["value"].message_type is not None:
+                for key in value:
+                    yield from _unknown_fields(value[key], f"{here}[{json.dumps(key)}]")
+        elif field.is_repeated:
+            for index, item in enumerate(value):
+                yield from _unknown_fields(item, f"{here}[{index}]")
+        else:
+            yield from _unknown_fields(value, here)
+
+
+def _describe(request: Message, violation: protovalidate.Violation) -> Violation:
+    path = ""
+    descriptor: Any = request.DESCRIPTOR
+    field: Any = None
+    secret = False
+    required = violation.proto.message or f"breaks the rule {violation.proto.rule_id}"
+    given = f"; given {_show(violation.field_value)}"
+    for element in violation.proto.field.elements if violation.proto.field else ():
+        path = _join(path, element.field_name)
+        if element.subscript is not None:
+            path += f"[{json.dumps(element.subscript.value)}]"
+        if (
+            element.field_name in descriptor.oneofs_by_name
+            and element.field_name not in descriptor.fields_by_name
+        ):
+            choices = ", ".join(
+                choice.name for choice in descriptor.oneofs_by_name[element.field_name].fields
+            )
+            return Violation(path, f"give one of {choices}; none was given")
+        field = descriptor.fields_by_name[element.field_name]
+        secret = secret or field.GetOptions().debug_redact
+        descriptor = field.message_type
+    if field is not None and field.enum_type is not None:
+        refused = field.GetOptions().Extensions[validate_pb2.field].enum.not_in
+        names = [value.name for value in field.enum_type.values if value.number not in refused]
+        required = f"must be one of {', '.join(names)}"
+        value = field.enum_type.values_by_number.get(violation.field_value)
+        given = f"; given {value.name if value else violation.field_value}"
+    if violation.proto.rule_id == "required":
+        required, given = "is required", ""
+    if secret:
+        given = "; what was given is not shown, it is a secret"
+    return Violation(path, f"{required}{given}")
+
+
+def _show(value: Any) -> str:
+    if isinstance(value, str):
+        shown = json.dumps(value[:80], ensure_ascii=False)
+        return shown if len(value) <= 80 else f"{shown}… ({len(value)} characters)"
+    if isinstance(value, bytes):
+        return f"{len(value)} bytes"
+    if isinstance(value, Message):
+        text = (
+            text_format.MessageToString(split_secrets(value)[0], as_one_line=True, as_utf8=True)
+            or "an empty one"
+        )
+        return text if len(text) <= 200 else f"{text[:200]}…"
+    if isinstance(value, bool | int | float):
+        return str(value).lower() if isinstance(value, bool) else str(value)
+    return f"{len(value)} items" if hasattr(value, "__len__") else "nothing"
+
+
+def _join(path: str, name: str) -> str:
+    return f"{path}.{name}" if path else name
