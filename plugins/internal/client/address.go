@@ -1,0 +1,128 @@
+package client
+
+import (
+	"fmt"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+)
+
+// AddressVariable names the environment variable that says where the daemon listens.
+const AddressVariable = "OVIRT_PROVISION_ADDRESS"
+
+// longestSocketPath is what fits sockaddr_un with its final zero byte (unix(7)).
+const longestSocketPath = 107
+
+// Environment looks a variable up, as os.Getenv does.
+type Environment func(name string) string
+
+// Address says where the daemon listens.
+type Address struct {
+	// Target is the gRPC target: unix:/path or host:port.
+	Target string
+	// Socket is the path of the unix socket; empty for TCP.
+	Socket string
+	// Explicit is true when the user named the address: that daemon is the user's, clients never start it.
+	Explicit bool
+}
+
+// ResolveAddress finds the daemon's address: OVIRT_PROVISION_ADDRESS, else the socket in XDG_RUNTIME_DIR, else the one
+// in the state folder.
+func ResolveAddress(env Environment) (Address, error) {
+	given := env(AddressVariable)
+	if path, isUnix := strings.CutPrefix(given, "unix:"); isUnix {
+		return socketAddress(cleanSocketPath(path), true)
+	}
+	if given != "" {
+		return tcpAddress(given)
+	}
+	if runtime := env("XDG_RUNTIME_DIR"); filepath.IsAbs(runtime) {
+		return socketAddress(filepath.Join(runtime, "ovirt-provision", "daemon.sock"), false)
+	}
+	state, err := StateFolder(env)
+	if err != nil {
+		return Address{}, err
+	}
+	return socketAddress(filepath.Join(state, "run", "daemon.sock"), false)
+}
+
+// StateFolder is where the daemon keeps its ledger and its log: ${XDG_STATE_HOME:-~/.local/state}/ovirt-provision.
+func StateFolder(env Environment) (string, error) {
+	if state := env("XDG_STATE_HOME"); filepath.IsAbs(state) {
+		return filepath.Join(state, "ovirt-provision"), nil
+	}
+	home := env("HOME")
+	if !filepath.IsAbs(home) {
+		return "", fmt.Errorf("the state folder of ovirt-provision cannot be found: neither HOME nor "+
+			"XDG_STATE_HOME is set; set %s to the address of a running daemon", AddressVariable)
+	}
+	return filepath.Join(home, ".local", "state", "ovirt-provision"), nil
+}
+
+// cleanSocketPath turns what follows `unix:` into a path: both unix:/path and unix:///path are in use.
+func cleanSocketPath(path string) string {
+	if strings.HasPrefix(path, "///") {
+		return path[2:]
+	}
+	return path
+}
+
+func socketAddress(path string, explicit bool) (Address, error) {
+	if !filepath.IsAbs(path) {
+		return Address{}, fmt.Errorf("%s is 'unix:%s', but a socket path must be absolute, as in "+
+			"unix:/run/ovirt-provision/daemon.sock", AddressVariable, path)
+	}
+	if len(path) > longestSocketPath {
+		return Address{}, fmt.Errorf("the socket path %s is %d bytes long, at most %d are possible; set "+
+			"XDG_RUNTIME_DIR or %s to something shorter", path, len(path), longestSocketPath, AddressVariable)
+	}
+	return Address{Target: "unix:" + path, Socket: path, Explicit: explicit}, nil
+}
+
+// tcpAddress accepts loopback alone: without TLS, user data and templates of others would travel in clear.
+func tcpAddress(given string) (Address, error) {
+	host, _, err := net.SplitHostPort(given)
+	if err != nil {
+		return Address{}, fmt.Errorf("%s is '%s', but must be unix:/path or host:port", AddressVariable, given)
+	}
+	if ip := net.ParseIP(host); host != "localhost" && (ip == nil || !ip.IsLoopback()) {
+		return Address{}, fmt.Errorf("%s is '%s', but only a unix socket or a loopback address can be used without "+
+			"TLS; forward the daemon's socket instead, as in `ssh -L /path/daemon.sock:/path/daemon.sock host`",
+			AddressVariable, given)
+	}
+	return Address{Target: "passthrough:///" + given, Explicit: true}, nil
+}
+
+// listening says whether something accepts connections at the address right now.
+func (a Address) listening() bool {
+	if a.Socket == "" {
+		return true
+	}
+	connection, err := net.Dial("unix", a.Socket)
+	if err != nil {
+		return false
+	}
+	_ = connection.Close()
+	return true
+}
+
+// checkPrivate refuses a folder in which somebody else could have put a socket of theirs.
+func checkPrivate(folder string) error {
+	info, err := os.Lstat(folder)
+	if err != nil {
+		return fmt.Errorf("the folder of the daemon's socket cannot be read: %w", err)
+	}
+	owner, known := info.Sys().(*syscall.Stat_t)
+	switch {
+	case !info.IsDir():
+		return fmt.Errorf("%s, which holds the daemon's socket, is not a folder", folder)
+	case known && int(owner.Uid) != os.Geteuid():
+		return fmt.Errorf("%s, which holds the daemon's socket, belongs to user %d and not to you", folder, owner.Uid)
+	case info.Mode().Perm()&0o077 != 0:
+		return fmt.Errorf("%s, which holds the daemon's socket, is open to others (mode %04o); run `chmod 700 %s`",
+			folder, info.Mode().Perm(), folder)
+	}
+	return nil
+}

@@ -1,0 +1,179 @@
+// Package client is how the Go shims reach the daemon: they dial it, start it where nobody runs it, wait for operations
+// and keep leases. It holds no provisioning logic.
+package client
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/backoff"
+	"google.golang.org/grpc/credentials/insecure"
+	healthpb "google.golang.org/grpc/health/grpc_health_v1"
+
+	pb "github.com/ovirt-provision/ovirt-provision/plugins/internal/ovirtprovisionv1"
+)
+
+// healthPoll is how often a daemon that does not serve yet is asked again.
+const healthPoll = 100 * time.Millisecond
+
+// Options say which engine a client means and how it behaves.
+type Options struct {
+	// Profile names an engine profile of the daemon; empty means the daemon's default.
+	Profile string
+	// UserAgent names the shim and its version, such as packer-plugin-ovirt/0.1.0.
+	UserAgent string
+	// Say is told what takes a while, such as the start of the daemon. May be nil.
+	Say func(message string)
+	// Environment is where variables are looked up; nil means os.Getenv.
+	Environment Environment
+	Timeouts    Timeouts
+}
+
+// Client speaks to one daemon about one engine. Its calls repeat themselves while the daemon is away, for as long as
+// Timeouts.Reconnect; their errors are *Error.
+type Client struct {
+	Machines   pb.MachineServiceClient
+	Templates  pb.TemplateServiceClient
+	Operations pb.OperationServiceClient
+	Engines    pb.EngineServiceClient
+	// Engine goes into the `engine` field of every request.
+	Engine *pb.EngineRef
+
+	address    Address
+	env        Environment
+	timeouts   Timeouts
+	say        func(string)
+	connection *grpc.ClientConn
+	health     healthpb.HealthClient
+}
+
+// Connect finds the daemon, starts it where nothing listens and no address was named, and waits until it serves.
+func Connect(ctx context.Context, options Options) (*Client, error) {
+	c := &Client{env: options.Environment, say: options.Say, timeouts: options.Timeouts.withDefaults()}
+	if c.env == nil {
+		c.env = os.Getenv
+	}
+	if c.say == nil {
+		c.say = func(string) {}
+	}
+	var err error
+	if c.address, err = ResolveAddress(c.env); err != nil {
+		return nil, err
+	}
+	if c.Engine, err = engineRef(options.Profile, c.env); err != nil {
+		return nil, err
+	}
+	c.connection, err = grpc.NewClient(c.address.Target,
+		// A unix socket in a folder of ours, or loopback: see ResolveAddress.
+		grpc.WithTransportCredentials(insecure.NewCredentials()),
+		grpc.WithNoProxy(),
+		grpc.WithUserAgent(options.UserAgent),
+		grpc.WithUnaryInterceptor(c.repeat),
+		grpc.WithConnectParams(grpc.ConnectParams{
+			Backoff:           backoff.Config{BaseDelay: healthPoll, Multiplier: 1.6, Jitter: 0.2, MaxDelay: time.Second},
+			MinConnectTimeout: 5 * time.Second,
+		}),
+	)
+	if err != nil {
+		return nil, fmt.Errorf("the address of the daemon cannot be used: %w", err)
+	}
+	c.Machines = pb.NewMachineServiceClient(c.connection)
+	c.Templates = pb.NewTemplateServiceClient(c.connection)
+	c.Operations = pb.NewOperationServiceClient(c.connection)
+	c.Engines = pb.NewEngineServiceClient(c.connection)
+	c.health = healthpb.NewHealthClient(c.connection)
+	if err := c.ensureServing(ctx); err != nil {
+		_ = c.Close()
+		return nil, err
+	}
+	return c, nil
+}
+
+// Close ends the connection. Operations under way go on in the daemon.
+func (c *Client) Close() error {
+	return c.connection.Close()
+}
+
+// ensureServing returns once the daemon serves; it starts one where that is ours to do.
+func (c *Client) ensureServing(ctx context.Context) error {
+	if c.address.listening() {
+		if !c.address.Explicit {
+			if err := checkPrivate(filepath.Dir(c.address.Socket)); err != nil {
+				return err
+			}
+		}
+		return c.waitServing(ctx, "Connect", c.timeouts.Connect, nil)
+	}
+	if c.address.Explicit {
+		return fmt.Errorf("no daemon listens at %s, which %s names; start it there with `ovirt-provision serve`, or "+
+			"unset the variable to have one started for you", c.address.Target, AddressVariable)
+	}
+	return c.start(ctx)
+}
+
+// errExited is what waitServing returns when the daemon that it waits for has ended.
+var errExited = errors.New("the daemon ended before it served")
+
+// waitServing polls the standard health service. exited, where not nil, ends the wait with errExited.
+func (c *Client) waitServing(ctx context.Context, name string, timeout time.Duration, exited <-chan struct{}) error {
+	ctx, cancel := context.WithTimeoutCause(ctx, timeout,
+		fmt.Errorf("the daemon at %s did not serve within %s (time-out `%s`)", c.address.Target, timeout, name))
+	defer cancel()
+	last := ""
+	for {
+		reply, err := c.health.Check(ctx, &healthpb.HealthCheckRequest{})
+		switch {
+		case err == nil && reply.GetStatus() == healthpb.HealthCheckResponse_SERVING:
+			return nil
+		case err == nil:
+			last = "it says " + reply.GetStatus().String()
+		case ctx.Err() == nil:
+			last = err.Error()
+		}
+		select {
+		case <-ctx.Done():
+			if last == "" {
+				return ended(ctx)
+			}
+			return fmt.Errorf("%w: %s", ended(ctx), last)
+		case <-exited:
+			return errExited
+		case <-time.After(healthPoll):
+		}
+	}
+}
+
+// repeat is the unary interceptor: it bounds each attempt, repeats while the daemon is away and types the errors.
+func (c *Client) repeat(
+	ctx context.Context, method string, request, reply any,
+	connection *grpc.ClientConn, invoke grpc.UnaryInvoker, options ...grpc.CallOption,
+) error {
+	if strings.HasPrefix(method, "/grpc.health.") {
+		return invoke(ctx, method, request, reply, connection, options...)
+	}
+	away := c.newAbsence()
+	for {
+		err := c.attempt(ctx, method, request, reply, connection, invoke, options...)
+		if err == nil || !connectionLost(err) {
+			return fromStatus(err)
+		}
+		if err := away.wait(ctx, err); err != nil {
+			return err
+		}
+	}
+}
+
+func (c *Client) attempt(
+	ctx context.Context, method string, request, reply any,
+	connection *grpc.ClientConn, invoke grpc.UnaryInvoker, options ...grpc.CallOption,
+) error {
+	ctx, cancel := context.WithTimeout(ctx, c.timeouts.Call)
+	defer cancel()
+	return invoke(ctx, method, request, reply, connection, options...)
+}

@@ -1,0 +1,131 @@
+package client
+
+import (
+	"context"
+	"errors"
+	"io"
+	"time"
+
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	pb "github.com/ovirt-provision/ovirt-provision/plugins/internal/ovirtprovisionv1"
+)
+
+// Run calls a verb and waits for its operation as WaitOperation does. A verb that is being called is not interrupted at
+// once when ctx ends: without the answer nobody would know which operation to cancel. The operation is nil when the
+// call itself failed.
+func (c *Client) Run(
+	ctx context.Context, call func(context.Context) (*pb.Operation, error), onProgress func(*pb.Operation),
+) (*pb.Operation, error) {
+	if cause := ended(ctx); cause != nil {
+		return nil, cause
+	}
+	calling, giveUp := context.WithCancelCause(context.WithoutCancel(ctx))
+	defer giveUp(nil)
+	stop := context.AfterFunc(ctx, func() {
+		time.AfterFunc(c.timeouts.Answer, func() { giveUp(context.Cause(ctx)) })
+	})
+	operation, err := call(calling)
+	stop()
+	if err != nil {
+		return nil, errors.Join(ended(ctx), err)
+	}
+	return c.WaitOperation(ctx, operation.GetId(), onProgress)
+}
+
+// WaitOperation follows an operation until it has ended and tells onProgress, which may be nil, each snapshot. While
+// the daemon is away it waits for it to come back.
+//
+// When ctx ends first, the operation is cancelled and WaitOperation waits, for up to Timeouts.Undo, until its effects
+// are undone; it then returns the cause of ctx. The operation returned is the last snapshot: one that ended before the
+// cancel arrived has STATE_SUCCEEDED next to that error. An operation that failed gives its *Error.
+func (c *Client) WaitOperation(
+	ctx context.Context, id string, onProgress func(*pb.Operation),
+) (*pb.Operation, error) {
+	follower := &follower{client: c, id: id, onProgress: onProgress}
+	err := follower.follow(ctx)
+	cause := ended(ctx)
+	if cause == nil || hasEnded(follower.last) {
+		if err == nil {
+			err = operationError(follower.last)
+		}
+		return follower.last, err
+	}
+	undo, cancel := context.WithTimeout(context.WithoutCancel(ctx), c.timeouts.Undo)
+	defer cancel()
+	if _, err := c.Operations.CancelOperation(undo, &pb.CancelOperationRequest{Id: id}); err != nil {
+		return follower.last, errors.Join(cause, err)
+	}
+	if err := follower.follow(undo); err != nil {
+		return follower.last, errors.Join(cause, err)
+	}
+	return follower.last, cause
+}
+
+// follower watches one operation over as many streams as it takes.
+type follower struct {
+	client     *Client
+	id         string
+	onProgress func(*pb.Operation)
+	last       *pb.Operation
+}
+
+// follow returns nil once the operation has ended.
+func (f *follower) follow(ctx context.Context) error {
+	away := f.client.newAbsence()
+	for {
+		err := f.stream(ctx, away)
+		if hasEnded(f.last) {
+			return nil
+		}
+		if cause := ended(ctx); cause != nil {
+			return cause
+		}
+		if err != nil && status.Code(err) != codes.Unavailable {
+			return fromStatus(err)
+		}
+		if err := away.wait(ctx, err); err != nil {
+			return err
+		}
+	}
+}
+
+// stream reads one stream to its end.
+func (f *follower) stream(ctx context.Context, away *absence) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	stream, err := f.client.Operations.WatchOperation(ctx, &pb.WatchOperationRequest{
+		Id:            f.id,
+		AfterRevision: f.last.GetRevision(),
+	})
+	if err != nil {
+		return err
+	}
+	for {
+		reply, err := stream.Recv()
+		if errors.Is(err, io.EOF) {
+			return status.Error(codes.Unavailable, "the daemon ended the stream before the operation had ended")
+		}
+		if err != nil {
+			return err
+		}
+		away.over()
+		f.last = reply.GetOperation()
+		if f.onProgress != nil {
+			f.onProgress(f.last)
+		}
+		if hasEnded(f.last) {
+			return nil
+		}
+	}
+}
+
+func hasEnded(operation *pb.Operation) bool {
+	switch operation.GetState() {
+	case pb.Operation_STATE_SUCCEEDED, pb.Operation_STATE_FAILED, pb.Operation_STATE_CANCELLED:
+		return true
+	default:
+		return false
+	}
+}

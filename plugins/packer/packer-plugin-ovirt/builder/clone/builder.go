@@ -1,0 +1,124 @@
+// Package clone is the builder ovirt-clone: from a template over a provisioned machine to a sealed template.
+package clone
+
+import (
+	"context"
+	"fmt"
+	"log"
+	"runtime/debug"
+
+	"github.com/google/uuid"
+	"github.com/hashicorp/hcl/v2/hcldec"
+	"github.com/hashicorp/packer-plugin-sdk/communicator"
+	"github.com/hashicorp/packer-plugin-sdk/multistep"
+	"github.com/hashicorp/packer-plugin-sdk/multistep/commonsteps"
+	packersdk "github.com/hashicorp/packer-plugin-sdk/packer"
+
+	"github.com/ovirt-provision/ovirt-provision/plugins/internal/client"
+	pb "github.com/ovirt-provision/ovirt-provision/plugins/internal/ovirtprovisionv1"
+	"github.com/ovirt-provision/ovirt-provision/plugins/packer/packer-plugin-ovirt/version"
+)
+
+// generatedVariables are what provisioners and post-processors read as `build.VMID` and so on.
+var generatedVariables = []string{"VMID", "VMName", "VMAddress", "SourceTemplateID", "TemplateID", "TemplateName"}
+
+// Builder is the builder ovirt-clone.
+type Builder struct {
+	config Config
+	// newID makes request ids, and what sets the key of the build's machine apart.
+	newID func() string
+}
+
+var _ packersdk.Builder = (*Builder)(nil)
+
+// NewBuilder makes the builder.
+func NewBuilder() *Builder {
+	return &Builder{newID: uuid.NewString}
+}
+
+// ConfigSpec is the configuration's shape, for HCL.
+func (b *Builder) ConfigSpec() hcldec.ObjectSpec {
+	return b.config.FlatMapstructure().HCL2Spec()
+}
+
+// Prepare checks the configuration; see Config.Prepare.
+func (b *Builder) Prepare(raws ...any) (variables []string, warnings []string, err error) {
+	warnings, err = b.config.Prepare(raws...)
+	return generatedVariables, warnings, err
+}
+
+// Run builds the template. It returns an artifact only if the template stands, and an error in every other case: what
+// Packer would make of neither is a success.
+func (b *Builder) Run(ctx context.Context, ui packersdk.Ui, hook packersdk.Hook) (artifact packersdk.Artifact, err error) {
+	defer func() {
+		if panicked := recover(); panicked != nil {
+			log.Printf("[ERROR] panic in the builder: %v\n%s", panicked, debug.Stack())
+			artifact, err = nil, fmt.Errorf("the builder has a defect and gave up, please report it: %v", panicked)
+		}
+	}()
+	ctx, fail := context.WithCancelCause(ctx)
+	defer fail(nil)
+
+	state := new(multistep.BasicStateBag)
+	measured := new(timings)
+	state.Put("ui", ui)
+	state.Put("hook", packersdk.Hook(&timedHook{Hook: hook, timings: measured}))
+	state.Put(stateTimings, measured)
+
+	steps, created := b.steps(ui, fail)
+	commonsteps.NewRunner(steps, b.config.PackerConfig, ui).Run(ctx, state)
+	ui.Say("Where the time went:" + measured.String())
+	if err := verdict(ctx, state); err != nil {
+		created.leftBehind(state)
+		return nil, err
+	}
+	return &Artifact{
+		template:       state.Get(stateTemplate).(*pb.Template),
+		machine:        machineOf(state),
+		stateData:      map[string]any{"generated_data": state.Get("generated_data")},
+		options:        b.clientOptions(nil),
+		newID:          b.newID,
+		cleanupTimeout: b.config.CleanupTimeout,
+	}, nil
+}
+
+func (b *Builder) clientOptions(say func(string)) client.Options {
+	return client.Options{
+		Profile:   b.config.Engine,
+		UserAgent: "packer-plugin-ovirt/" + version.PluginVersion.String(),
+		Say:       say,
+	}
+}
+
+// steps are the steps of a build, and the one among them that owns the machine.
+func (b *Builder) steps(ui packersdk.Ui, fail func(error)) ([]multistep.Step, *stepCreateMachine) {
+	config := &b.config
+	key := fmt.Sprintf("packer-%s-%s", config.PackerBuildName, b.newID())
+	created := &stepCreateMachine{config: config, key: key, newID: b.newID, lost: func(err error) {
+		fail(fmt.Errorf("the virtual machine of the build is lost: %w", err))
+	}}
+	return []multistep.Step{
+		&stepConnect{options: b.clientOptions(ui.Say)},
+		&stepCheckTemplateName{name: config.TemplateName},
+		multistep.If(config.usesKey(), &communicator.StepSSHKeyGen{
+			CommConf:            &config.Comm,
+			SSHTemporaryKeyPair: config.Comm.SSHTemporaryKeyPair,
+		}),
+		multistep.If(config.usesKey() && config.PackerDebug, &communicator.StepDumpSSHKey{
+			Path: fmt.Sprintf("ovirt_%s.pem", config.PackerBuildName),
+			SSH:  &config.Comm.SSH,
+		}),
+		created,
+		&communicator.StepConnect{
+			Config:    &config.Comm,
+			Host:      communicator.CommHost(config.Comm.Host(), stateAddress),
+			SSHConfig: config.Comm.SSHConfigFunc(),
+		},
+		&commonsteps.StepProvision{},
+		multistep.If(config.Comm.Type == "ssh", &commonsteps.StepCleanupTempKeys{Comm: &config.Comm}),
+		&stepStopMachine{config: config, key: key, newID: b.newID},
+		&stepCreateTemplate{config: config, key: key, newID: b.newID},
+		&stepDestroyMachine{created: created},
+		&stepCheckTemplate{},
+	}, created
+}
