@@ -22,9 +22,9 @@ def serve(
 ) -> None:
     """Run the daemon in the foreground, until Ctrl-C or SIGTERM.
 
-    Clients start it by themselves when they need it; run it yourself under a service manager. Its engines come
-    from the configuration file and from OVIRT_URL, OVIRT_USERNAME, OVIRT_PASSWORD and OVIRT_CAFILE. It listens
-    on a unix socket for this user alone; OVIRT_PROVISION_ADDRESS=unix:/path chooses another.
+    Clients start it by themselves when they need it; run it yourself under a service manager. Its engines
+    come from the configuration file and from OVIRT_URL, OVIRT_USERNAME, OVIRT_PASSWORD and OVIRT_CAFILE. It
+    listens on a unix socket for this user alone; OVIRT_PROVISION_ADDRESS=unix:/path chooses another.
 
     Exit codes: 0 after an orderly end, 75 when another daemon is running, 78 when the configuration cannot be
     used.
