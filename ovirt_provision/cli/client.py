@@ -183,8 +183,8 @@ class Daemon:
                     operation = reply.operation
                     heard, pause = time.monotonic(), 0.1
                     show(operation)
-                if operation.state in _ENDED:
-                    break
+                    if operation.state in _ENDED:
+                        return operation
             except grpc.RpcError as error:
                 if error.code() != grpc.StatusCode.UNAVAILABLE:
                     raise

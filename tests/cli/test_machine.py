@@ -1,0 +1,227 @@
+import signal
+from pathlib import Path
+
+import grpc
+import pytest
+from google.rpc import code_pb2
+
+from ovirt_provision.v1 import machines_pb2, operations_pb2
+from ovirt_provision.v1.resources_pb2 import Error, FieldViolation, NicConfiguration, Operation
+
+from .conftest import DEADLINE, Cli, FakeDaemon, machine, operation
+
+CREATE = ("machine", "create", "web", "--template", "debian-12")
+
+
+def succeeded(revision: int = 9) -> Operation:
+    return operation(revision, state=Operation.STATE_SUCCEEDED, percent=100, machine=machine())
+
+
+def test_create_sends_what_the_options_say(cli: Cli, daemon: FakeDaemon, tmp_path: Path) -> None:
+    daemon.script = [succeeded()]
+    (tmp_path / "key.pub").write_text("# mine\nssh-ed25519 AAAA me@here\n")
+    (tmp_path / "more.yaml").write_text("runcmd: [date]\n")
+    result = cli.run(
+        "machine", "create", "web", "--template", "debian-12:3", "--clone", "--cluster", "Default",
+        "--cpu-sockets", "2", "--cpu-cores", "4", "--memory", "2GiB", "--nic", "nic1=ovirtmgmt", "--start",
+        "--user", "me", "--ssh-key", str(tmp_path / "key.pub"), "--hostname", "web", "--dhcp", "eth0",
+        "--custom-script", str(tmp_path / "more.yaml"),
+    )  # fmt: skip
+    assert result.code == 0, result.err
+    sent = daemon.last(machines_pb2.CreateMachineRequest)
+    assert (sent.spec.template.name, sent.spec.template.version) == ("debian-12", 3)
+    assert (sent.spec.clone, sent.spec.cluster, sent.spec.memory_bytes) == (True, "Default", 2 * 2**30)
+    assert (sent.spec.cpu.sockets, sent.spec.cpu.cores) == (2, 4)
+    assert [(nic.name, nic.vnic_profile) for nic in sent.spec.nics] == [("nic1", "ovirtmgmt")]
+    assert (sent.start_with.user_name, sent.start_with.host_name) == ("me", "web")
+    assert list(sent.start_with.authorized_ssh_keys) == ["ssh-ed25519 AAAA me@here"]
+    assert sent.start_with.custom_script == "runcmd: [date]\n"
+    dhcp = NicConfiguration.BOOT_PROTOCOL_DHCP
+    assert [(nic.name, nic.boot_protocol) for nic in sent.start_with.nic_configurations] == [("eth0", dhcp)]
+
+
+def test_create_shows_the_machine_and_how_long_it_lives(cli: Cli, daemon: FakeDaemon) -> None:
+    daemon.script = [succeeded()]
+    result = cli.run(*CREATE)
+    assert "127.0.0.5" in result.out
+    assert "ovirt-provision machine renew web" in result.err
+
+
+def test_json_is_the_operation_under_the_names_of_the_schema(cli: Cli, daemon: FakeDaemon) -> None:
+    daemon.script = [succeeded()]
+    told = cli.run(*CREATE, "--output", "json").json
+    assert told["state"] == "STATE_SUCCEEDED"
+    assert told["machine"]["addresses"][0]["ip"] == "127.0.0.5"
+    assert told["machine"]["template_id"] == ""
+
+
+def test_a_log_gets_a_line_for_each_phase_and_each_ten_percent(cli: Cli, daemon: FakeDaemon) -> None:
+    daemon.script = [
+        operation(2, phase="creating", percent=1, progress="disk d is locked"),
+        operation(3, phase="creating", percent=4),
+        operation(4, phase="creating", percent=15),
+        operation(5, phase="booting", percent=16),
+        succeeded(),
+    ]
+    lines = [line for line in cli.run(*CREATE).err.splitlines() if line.startswith("[")]
+    assert [line.split("] ")[1] for line in lines] == [
+        "CreateMachine   1 % creating: disk d is locked",
+        "CreateMachine  15 % creating",
+        "CreateMachine  16 % booting",
+    ]
+
+
+def test_the_watch_is_taken_up_again_where_it_broke(cli: Cli, daemon: FakeDaemon) -> None:
+    daemon.script = [operation(7, phase="creating"), grpc.StatusCode.UNAVAILABLE, succeeded()]
+    assert cli.run(*CREATE).code == 0
+    assert daemon.last(operations_pb2.WatchOperationRequest).after_revision == 7
+
+
+def test_a_failed_operation_tells_all_that_is_known(cli: Cli, daemon: FakeDaemon) -> None:
+    failed = operation(5, state=Operation.STATE_FAILED)
+    failed.error.CopyFrom(
+        Error(
+            code=code_pb2.ABORTED,
+            message="VM web [1] went down",
+            phase="booting",
+            engine_text="Exit message: Lost connection with qemu process.",
+            correlation_id="op-77",
+            advice="Look at the engine's events.",
+        )
+    )
+    daemon.script = [failed]
+    result = cli.run(*CREATE)
+    assert result.code == 1
+    for part in (
+        "VM web [1] went down",
+        "booting",
+        "Lost connection with qemu",
+        "op-77",
+        "Look at the engine's",
+    ):
+        assert part in result.err
+
+
+def test_all_violations_are_listed(cli: Cli, daemon: FakeDaemon) -> None:
+    daemon.refusal = Error(
+        code=code_pb2.NOT_FOUND,
+        reason="REFERENCES_NOT_FOUND",
+        message="the request names what does not exist",
+        violations=[
+            FieldViolation(field="spec.cluster", description="no cluster 'Defualt'; did you mean 'Default'?"),
+            FieldViolation(field="spec.nics[0].vnic_profile", description="no vNIC profile 'x'"),
+        ],
+    )
+    result = cli.run(*CREATE, "--output", "json")
+    assert result.code == 4
+    assert "spec.cluster: no cluster 'Defualt'; did you mean 'Default'?" in result.err
+    assert "spec.nics[0].vnic_profile: no vNIC profile 'x'" in result.err
+    assert result.json["error"]["reason"] == "REFERENCES_NOT_FOUND"
+    assert len(result.json["error"]["violations"]) == 2
+
+
+@pytest.mark.parametrize(
+    ("code", "exit_code"),
+    [
+        (code_pb2.INVALID_ARGUMENT, 2),
+        (code_pb2.NOT_FOUND, 4),
+        (code_pb2.ALREADY_EXISTS, 5),
+        (code_pb2.FAILED_PRECONDITION, 6),
+        (code_pb2.PERMISSION_DENIED, 7),
+        (code_pb2.DEADLINE_EXCEEDED, 8),
+        (code_pb2.UNAVAILABLE, 9),
+        (code_pb2.CANCELLED, 10),
+        (code_pb2.INTERNAL, 1),
+    ],
+)
+def test_each_class_of_error_has_its_exit_code(
+    cli: Cli, daemon: FakeDaemon, code: int, exit_code: int
+) -> None:
+    daemon.refusal = Error(code=code, message="no")
+    assert cli.run("machine", "list").code == exit_code
+
+
+@pytest.mark.parametrize(("number", "exit_code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_an_interrupt_cancels_and_waits_for_the_undo(
+    cli: Cli, daemon: FakeDaemon, number: signal.Signals, exit_code: int
+) -> None:
+    daemon.script = [operation(2, phase="creating")]
+    process = cli.start(*CREATE)
+    assert process.stderr is not None
+    assert "creating" in process.stderr.readline()
+    assert cli.interrupt(process, number).code == exit_code
+    cancelled = daemon.last(operations_pb2.CancelOperationRequest)
+    assert cancelled.id == operation().id
+
+
+def test_an_interrupt_before_the_daemon_has_answered_cancels_too(cli: Cli, daemon: FakeDaemon) -> None:
+    daemon.answers.clear()
+    process = cli.start(*CREATE)
+    assert daemon.asked.wait(DEADLINE)
+    process.send_signal(signal.SIGINT)
+    assert process.stderr is not None
+    assert "Interrupted" in process.stderr.readline()
+    daemon.answers.set()
+    assert cli.result(process).code == 130
+    assert daemon.cancelled.is_set()
+
+
+def test_hold_renews_until_ctrl_c(cli: Cli, daemon: FakeDaemon) -> None:
+    daemon.script = [succeeded()]
+    process = cli.start(*CREATE, "--hold")
+    for _ in range(3):
+        assert daemon.renewed.acquire(timeout=DEADLINE)
+    result = cli.interrupt(process)
+    assert result.code == 0
+    assert "No longer renewed" in result.err
+    assert not daemon.cancelled.is_set()
+
+
+def test_no_wait_prints_the_operation_at_once(cli: Cli, daemon: FakeDaemon) -> None:
+    assert cli.run(*CREATE, "--no-wait", "-o", "json").json["state"] == "STATE_RUNNING"
+
+
+def test_the_given_request_id_is_sent(cli: Cli, daemon: FakeDaemon) -> None:
+    request_id = "6a5a1b8e-0d2f-4c79-9a43-0d5b8d1d7f10"
+    cli.run(*CREATE, "--no-wait", "--request-id", request_id)
+    assert daemon.last(machines_pb2.CreateMachineRequest).request_id == request_id
+
+
+def test_list_shows_every_page(cli: Cli, daemon: FakeDaemon) -> None:
+    rows = cli.run("machine", "list").out.splitlines()
+    assert [row.split()[0] for row in rows] == ["KEY", "web", "db"]
+    assert [m["key"] for m in cli.run("machine", "list", "-o", "json").json["machines"]] == ["web", "db"]
+
+
+def test_destroy_says_so(cli: Cli, daemon: FakeDaemon) -> None:
+    daemon.script = [operation(3, verb="DestroyMachine", state=Operation.STATE_SUCCEEDED)]
+    result = cli.run("machine", "destroy", "web")
+    assert (result.code, result.err.splitlines()[-1]) == (0, "Machine 'web' is gone.")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (("--memory", "2GB"), "'2GB' is not a size"),
+        (("--nic", "nic1"), "'nic1' is not NIC=PROFILE"),
+        (("--request-id", "7"), "'7' is not a UUID"),
+        (("--user", "me"), "--user: only with --start"),
+        (("--hold", "--no-wait"), "does not go with --no-wait"),
+        (("--start", "--ssh-key", "/no/such/key.pub"), "/no/such/key.pub cannot be read"),
+    ],
+)
+def test_wrong_options_are_explained_and_nothing_is_asked(
+    cli: Cli, daemon: FakeDaemon, arguments: tuple[str, ...], told: str
+) -> None:
+    result = cli.run(*CREATE, *arguments)
+    assert result.code == 2
+    assert told in result.err
+    assert not daemon.requests
+
+
+def test_a_private_key_is_refused(cli: Cli, daemon: FakeDaemon, tmp_path: Path) -> None:
+    (tmp_path / "id").write_text("-----BEGIN OPENSSH PRIVATE KEY-----\nxyz\n")
+    result = cli.run(*CREATE, "--start", "--ssh-key", str(tmp_path / "id"))
+    assert result.code == 2
+    assert "is a private key" in result.err
+    assert not daemon.requests

@@ -1,0 +1,107 @@
+import hashlib
+from pathlib import Path
+
+import pytest
+
+from ovirt_provision.v1 import engines_pb2, machines_pb2, templates_pb2
+from ovirt_provision.v1.engines_pb2 import CensusEntry
+from ovirt_provision.v1.resources_pb2 import Operation, Template
+
+from .conftest import Cli, FakeDaemon, operation
+
+
+def entry(finding: CensusEntry.Finding.ValueType) -> CensusEntry:
+    return CensusEntry(finding=finding, kind="vm", id="1", name="web", detail="a reason")
+
+
+def test_a_clean_census_ends_with_0(cli: Cli, daemon: FakeDaemon) -> None:
+    daemon.census = [entry(CensusEntry.FINDING_OURS), entry(CensusEntry.FINDING_FOREIGN)]
+    result = cli.run("census")
+    assert result.code == 0
+    assert "2 objects, 0 of them leaked or missing" in result.err
+
+
+@pytest.mark.parametrize("finding", [CensusEntry.FINDING_LEAKED, CensusEntry.FINDING_MISSING])
+def test_a_census_with_a_leak_or_a_loss_ends_with_3(
+    cli: Cli, daemon: FakeDaemon, finding: CensusEntry.Finding.ValueType
+) -> None:
+    daemon.census = [entry(CensusEntry.FINDING_OURS), entry(finding)]
+    result = cli.run("census", "-o", "json")
+    assert result.code == 3
+    assert [e["detail"] for e in result.json["entries"]] == ["a reason", "a reason"]
+
+
+def test_the_engine_of_the_environment_is_named_by_its_fingerprint(
+    cli: Cli, daemon: FakeDaemon, tmp_path: Path
+) -> None:
+    ca = tmp_path / "ca.pem"
+    ca.write_bytes(b"a certificate")
+    cli.environment |= {
+        "OVIRT_URL": "https://engine/ovirt-engine/api",
+        "OVIRT_USERNAME": "admin@internal",
+        "OVIRT_CAFILE": str(ca),
+    }
+    cli.run("machine", "list")
+    told = f"https://engine/ovirt-engine/api\nadmin@internal\n{hashlib.sha256(b'a certificate').hexdigest()}"
+    assert (
+        daemon.last(machines_pb2.ListMachinesRequest).engine.fingerprint
+        == hashlib.sha256(told.encode()).hexdigest()
+    )
+
+    cli.run("machine", "list", "--engine", "lab")
+    named = daemon.last(machines_pb2.ListMachinesRequest).engine
+    assert (named.profile, named.fingerprint) == ("lab", "")
+
+
+def test_a_ca_file_that_cannot_be_read_is_named(cli: Cli, daemon: FakeDaemon) -> None:
+    cli.environment |= {"OVIRT_URL": "https://engine/ovirt-engine/api", "OVIRT_CAFILE": "/no/ca.pem"}
+    result = cli.run("machine", "list")
+    assert result.code == 2
+    assert "OVIRT_CAFILE: /no/ca.pem cannot be read" in result.err
+
+
+def test_no_daemon_at_a_chosen_address(cli: Cli) -> None:
+    cli.address = "unix:/nowhere/daemon.sock"
+    result = cli.run("machine", "list")
+    assert result.code == 9
+    assert "no daemon answers at unix:/nowhere/daemon.sock (OVIRT_PROVISION_ADDRESS)" in result.err
+
+
+def test_a_malformed_address_is_explained(cli: Cli) -> None:
+    cli.address = "nowhere"
+    result = cli.run("machine", "list")
+    assert result.code == 2
+    assert "'nowhere' is neither `unix:/path` nor `host:port`" in result.err
+
+
+def test_a_template_is_found_by_name_and_version(cli: Cli, daemon: FakeDaemon) -> None:
+    ids = ["00000000-0000-4000-8000-00000000000a", "00000000-0000-4000-8000-00000000000b"]
+    daemon.templates = [
+        Template(name="golden", version=version, id=template_id)
+        for version, template_id in enumerate(ids, start=1)
+    ]
+    daemon.script = [operation(3, verb="DestroyTemplate", state=Operation.STATE_SUCCEEDED)]
+    assert cli.run("template", "destroy", "golden:2").code == 0
+    assert daemon.last(templates_pb2.DestroyTemplateRequest).id == ids[1]
+
+    ambiguous = cli.run("template", "destroy", "golden")
+    assert ambiguous.code == 2
+    assert "has the versions 1, 2; name one, such as golden:2" in ambiguous.err
+
+    absent = cli.run("template", "destroy", "goldn")
+    assert absent.code == 4
+    assert "did you mean 'golden'?" in absent.err
+
+
+def test_engines_are_listed(cli: Cli, daemon: FakeDaemon) -> None:
+    assert "lab" in cli.run("engine", "list").out
+    assert daemon.last(engines_pb2.ListEnginesRequest)
+
+
+@pytest.mark.parametrize(
+    "command",
+    ["", "machine", "machine create", "template create", "operation watch", "census", "serve"],
+)
+def test_help_needs_no_daemon(cli: Cli, command: str) -> None:
+    cli.address = "unix:/nowhere/daemon.sock"
+    assert "Usage: ovirt-provision" in cli.run(*command.split(), "--help").out
