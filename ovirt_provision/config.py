@@ -256,9 +256,10 @@ class Timeouts(_Model):
     )
     engine_lock: float = _seconds(
         30,
-        "A request that the engine refuses is repeated, because locks of other operations pass and no text tells them "
-        "from other refusals.",
+        "A request that the engine refuses is repeated, because locks of other operations pass and no text "
+        "tells them from other refusals.",
     )
+    cleanup_interval: float = _seconds(60, "How often the janitor looks for what is left to be cleaned.")
     watch_interval: float = _seconds(
         1, "How often the watcher looks at the engine while something waits on it."
     )
@@ -416,6 +417,8 @@ def _violation(details: ErrorDetails) -> Violation:
         message = "is required"
     elif details["type"] == "string_type":
         message = "must be text; put it in quotes if it looks like a number, a date or a yes or no"
+    elif details["type"] in ("dict_type", "model_type"):
+        message = "must be a mapping of names to values"
     if location[:2] == ["engines", ENVIRONMENT_PROFILE] and len(location) > 2:
         variables = {field: name for name, field in ENVIRONMENT_VARIABLES.items()}
         if location[2] == "password_credential":

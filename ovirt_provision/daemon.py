@@ -102,8 +102,9 @@ async def serve(
 ) -> int:
     """Runs the daemon until SIGTERM, SIGINT or, when auto-started, idleness; returns the exit code.
 
-    0 after an orderly end, os.EX_TEMPFAIL (75) when another daemon has the state folder or the address,
-    os.EX_CONFIG (78) when configuration, folders or key cannot be used. What went wrong is then on stderr.
+    0 after an orderly end, and when a client started it beside the daemon that it wants; os.EX_TEMPFAIL (75)
+    when another daemon has the state folder or the address; os.EX_CONFIG (78) when configuration, folders or
+    key cannot be used; os.EX_SOFTWARE (70) for what was not foreseen. stderr then says why.
     """
     logs.configure()
     clock = clock or SystemClock()
@@ -128,6 +129,9 @@ async def serve(
         return _give_up(error, os.EX_TEMPFAIL)
     except ProvisionError as error:
         return _give_up(error, os.EX_CONFIG)
+    except Exception as error:
+        _log.error("unexpected error, stopping", exc_info=error)
+        return os.EX_SOFTWARE
 
 
 async def _run(
@@ -145,41 +149,37 @@ async def _run(
     def told(signal_name: str) -> None:
         _log.info("told to stop", signal=signal_name)
         stop.set()
-        # Whoever sends a second one does not want to wait; the ledger survives that too.
+        # Whoever sends a second one does not want to wait, and the ledger survives that too.
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.remove_signal_handler(number)
 
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, told, number.name)
-    idle: asyncio.Task[None] | None = None
+    await server.start(address.socket)
     try:
-        await server.start(address.socket)
         await runtime.start()
-        await server.open()
-        _log.info("serving", address=str(address), pid=os.getpid())
-        _notify(options.environ, "READY=1")
-        if options.auto_started:
-            idle = asyncio.create_task(_stop_when_idle(runtime, server, timeouts.idle, clock, stop))
-        await stop.wait()
+        try:
+            await server.open()
+            _log.info("serving", address=str(address), pid=os.getpid())
+            _notify(options.environ, "READY=1")
+            if options.auto_started:
+                await _idle(runtime, server, timeouts.idle, clock, stop)
+            await stop.wait()
+        finally:
+            _notify(options.environ, "STOPPING=1")
+            await server.refuse()
+            await runtime.drain()
+            await server.stop(timeouts.drain)
+            await runtime.close()
     finally:
-        _notify(options.environ, "STOPPING=1")
-        if idle is not None:
-            idle.cancel()
-        await server.refuse()
-        await runtime.drain()
-        await server.stop(timeouts.drain)
-        await runtime.close()
+        await server.stop(0)
         address.socket.unlink(missing_ok=True)
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.remove_signal_handler(number)
         _log.info("stopped")
 
 
-async def _stop_when_idle(
-    runtime: Runtime, server: Server, seconds: float, clock: Clock, stop: asyncio.Event
-) -> None:
+async def _idle(runtime: Runtime, server: Server, seconds: float, clock: Clock, stop: asyncio.Event) -> None:
     last_busy = clock.monotonic()
-    while True:
+    while not stop.is_set():
         if runtime.busy():
             last_busy = clock.monotonic()
         last = max(last_busy, runtime.last_activity(), server.calls.last_activity())
@@ -188,7 +188,11 @@ async def _stop_when_idle(
             _log.info("idle, stopping", seconds=seconds)
             stop.set()
             return
-        await clock.sleep(min(left, IDLE_LOOK))
+        pause = asyncio.create_task(clock.sleep(min(left, IDLE_LOOK)))
+        told = asyncio.create_task(stop.wait())
+        await asyncio.wait({pause, told}, return_when=asyncio.FIRST_COMPLETED)
+        pause.cancel()
+        told.cancel()
 
 
 def _configure(options: ServeOptions) -> Config:

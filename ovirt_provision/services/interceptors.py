@@ -1,10 +1,11 @@
 """The one interceptor that every call passes: it validates requests, maps errors and logs a line per call."""
 
+import asyncio
 import contextlib
 import json
 import secrets
 import time
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
 from typing import Any
 
 import grpc
@@ -38,10 +39,15 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         self._clock = clock
         self._under_way = 0
         self._last_call = clock.monotonic()
+        self._drained = asyncio.Event()
 
     def last_activity(self) -> float:
         """When a call of our services was last under way, in seconds of the clock's `monotonic`."""
         return self._clock.monotonic() if self._under_way else self._last_call
+
+    def end_watches(self) -> None:
+        """Ends the watches of health, which never end by themselves; our own services end theirs."""
+        self._drained.set()
 
     async def intercept_service(
         self,
@@ -81,7 +87,7 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
             async with self._call(method, ours, context):
                 responses = handler.unary_stream(read(encoded), context)
                 if not hasattr(responses, "__aiter__"):
-                    await responses
+                    await self._watch(responses)
                     return
                 async with contextlib.aclosing(responses):
                     async for response in responses:
@@ -96,8 +102,19 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
             unary, request_deserializer=None, response_serializer=handler.response_serializer
         )
 
+    async def _watch(self, writing: Coroutine[Any, Any, None]) -> None:
+        tasks = {asyncio.create_task(writing), asyncio.create_task(self._drained.wait())}
+        try:
+            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
     @contextlib.asynccontextmanager
-    async def _call(self, method: str, ours: bool, context: "grpc.aio.ServicerContext[Any, Any]") -> Any:
+    async def _call(
+        self, method: str, ours: bool, context: "grpc.aio.ServicerContext[Any, Any]"
+    ) -> AsyncIterator[None]:
         start = time.monotonic()
         log = _log.bind(method=method)
         outcome = {"code": "CANCELLED"}

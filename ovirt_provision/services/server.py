@@ -64,6 +64,7 @@ class Server:
         """From now on health says NOT_SERVING and new calls are refused; those under way go on."""
         self.calls.state = "draining"
         await self._health.enter_graceful_shutdown()
+        self.calls.end_watches()
 
     async def stop(self, grace: float) -> None:
         """Closes the socket; calls under way have `grace` seconds left before they are cancelled."""
