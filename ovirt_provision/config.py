@@ -54,6 +54,7 @@ ENVIRONMENT_VARIABLES = {
     "OVIRT_CAFILE": "ca_file",
 }
 _EXAMPLE_URL = "https://engine.example.com/ovirt-engine/api"
+_ONE_PASSWORD = "exactly one of password, password_file and password_credential must be given"
 _MAX_SECRET_FILE_BYTES = 64 * 1024
 
 
@@ -182,7 +183,7 @@ class EngineProfile(_Model):
         # A source that is itself wrong is absent from info.data.
         others = [info.data.get(name, "wrong") for name in ("password", "password_file")]
         if sum(source is not None for source in (given, *others)) != 1:
-            raise ValueError("exactly one of password, password_file and password_credential must be given")
+            raise ValueError(_ONE_PASSWORD)
         return given
 
     @field_validator("ca_file")
@@ -352,10 +353,11 @@ def load(file: Path, environ: Mapping[str, str], *, folder: Path | None = None) 
         source = f"{source} with the OVIRT_* variables" if raw else "what the OVIRT_* variables say"
         profile = {field: environ[name] for name, field in ENVIRONMENT_VARIABLES.items() if environ.get(name)}
         if "ca_file" in profile:
-            ca_file = Path(profile["ca_file"]).expanduser()
-            if folder is None and not ca_file.is_absolute():
+            ca_file = Path(profile.pop("ca_file")).expanduser()
+            if ca_file.is_absolute() or folder is not None:
+                profile["ca_file"] = str((folder or Path("/")) / ca_file)
+            else:
                 violations.append(Violation("OVIRT_CAFILE", "must be an absolute path"))
-            profile["ca_file"] = str((folder or Path("/")) / ca_file)
         if isinstance(engines, dict):
             if ENVIRONMENT_PROFILE in engines:
                 violations.append(
@@ -406,7 +408,7 @@ def _read_yaml(file: Path) -> dict[str, Any]:
 
 def _violation(details: ErrorDetails) -> Violation:
     location = [str(part) for part in details["loc"] if part != "[key]"]
-    message = details["msg"].removeprefix("Value error, ")
+    message = details["msg"].removeprefix("Value error, ").replace("Input should be", "must be", 1)
     if details["type"] == "extra_forbidden":
         # What is no identifier may be a slip such as `password:secret`, without the space.
         key = "".join(re.findall(r"^[\w-]*", location[-1]))
@@ -417,13 +419,17 @@ def _violation(details: ErrorDetails) -> Violation:
         message = "is required"
     elif details["type"] == "string_type":
         message = "must be text; put it in quotes if it looks like a number, a date or a yes or no"
+    elif details["type"] == "path_type":
+        message = "must be a path"
     elif details["type"] in ("dict_type", "model_type"):
         message = "must be a mapping of names to values"
     if location[:2] == ["engines", ENVIRONMENT_PROFILE] and len(location) > 2:
         variables = {field: name for name, field in ENVIRONMENT_VARIABLES.items()}
-        if location[2] == "password_credential":
+        if message == _ONE_PASSWORD:
             return Violation("OVIRT_PASSWORD", "is required")
         return Violation(variables[location[2]], message)
+    if message == _ONE_PASSWORD:
+        location[-1] = "password"
     return Violation(".".join(location), message)
 
 

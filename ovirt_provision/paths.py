@@ -115,8 +115,8 @@ def private_folder(path: Path) -> Path:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.mkdir(mode=0o700, exist_ok=True)
-    except FileExistsError:
-        raise PathUnsafe(path=path, problem="is not a folder", remedy="Move it away.") from None
+    except FileExistsError as error:
+        raise PathUnsafe(path=error.filename, problem="is not a folder", remedy="Move it away.") from None
     except OSError as error:
         raise PathUnsafe(
             path=path,
