@@ -46,9 +46,9 @@ class SystemClock:
 class VirtualClock:
     """A clock that jumps to the next sleeper as soon as its event loop has nothing else to do.
 
-    It never jumps while a `hold` is open, nor while a socket or another thread has work for the loop, so the order of
-    things depends on virtual time alone. It needs a loop of `new_event_loop`, and everything that sleeps on it has to
-    run in that loop; any thread may read it.
+    It never jumps while a `hold` is open, nor while a socket or another thread has work for the loop, so the
+    order of things depends on virtual time alone. It needs a loop of `new_event_loop`, and everything that
+    sleeps on it has to run in that loop; any thread may read it.
     """
 
     def __init__(self, start: float = 1_800_000_000.0) -> None:
@@ -99,7 +99,7 @@ class VirtualClock:
         return True
 
 
-class _JumpingSelector(selectors.DefaultSelector):  # type: ignore[valid-type,misc]
+class _JumpingSelector(selectors.DefaultSelector):
     def __init__(self, clock: VirtualClock) -> None:
         super().__init__()
         self._clock = clock

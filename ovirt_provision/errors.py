@@ -29,14 +29,16 @@ class Code(IntEnum):
 
 @dataclass(frozen=True)
 class Violation:
-    """One thing that is wrong with a request: the field's path, and what was given, what is allowed, the near miss."""
+    """One thing that is wrong with a request: the field's path, and what was given, what is allowed, the near
+    miss."""
 
     field: str
     description: str
 
 
 def did_you_mean(given: str, known: Iterable[str]) -> str:
-    """` Did you mean 'x'?` for the nearest known name, compared without regard to case; empty when none is near."""
+    """` Did you mean 'x'?` for the nearest known name, compared without regard to case; empty when none is
+    near."""
     by_lower = {name.lower(): name for name in known}
     near = get_close_matches(given.lower(), by_lower, n=1, cutoff=0.6)
     return f"; did you mean '{by_lower[near[0]]}'?" if near else ""
@@ -146,11 +148,12 @@ class EngineMismatch(ProvisionError):
     code = Code.FAILED_PRECONDITION
     reason = "ENGINE_MISMATCH"
     message = (
-        "the daemon serves {url} as {username} (fingerprint {daemon_fingerprint}), not the engine of your OVIRT_* "
-        "variables (fingerprint {caller_fingerprint})"
+        "the daemon serves {url} as {username} (fingerprint {daemon_fingerprint}), not the engine of your "
+        "OVIRT_* variables (fingerprint {caller_fingerprint})"
     )
     advice = (
-        "Stop that daemon, point OVIRT_PROVISION_ADDRESS at another one, or name an engine profile of the running daemon."
+        "Stop that daemon, point OVIRT_PROVISION_ADDRESS at another one, or name an engine profile of the "
+        "running daemon."
     )
 
 

@@ -1,0 +1,40 @@
+"""The oVirt engine behind our own words: the only place that imports ovirtsdk4."""
+
+from ovirt_provision.clock import Clock
+from ovirt_provision.config import EngineProfile, Timeouts
+from ovirt_provision.engine.catalog import Catalog
+from ovirt_provision.engine.disks import Disks
+from ovirt_provision.engine.events import Events
+from ovirt_provision.engine.machines import Machines
+from ovirt_provision.engine.session import Session
+from ovirt_provision.engine.templates import Templates
+from ovirt_provision.engine.watcher import Watcher
+
+
+class Engine:
+    """One oVirt engine: a session, what can be done with it, and the one watcher that waits for it."""
+
+    def __init__(self, name: str, profile: EngineProfile, timeouts: Timeouts, clock: Clock) -> None:
+        self.name = name
+        self.url = profile.url
+        self.username = profile.username
+        self.session = Session(profile, timeouts, clock)
+        self.machines = Machines(self.session)
+        self.templates = Templates(self.session)
+        self.disks = Disks(self.session)
+        self.catalog = Catalog(self.session)
+        self.events = Events(self.session)
+        self.watcher = Watcher(
+            self.machines, self.templates, self.disks, self.events, clock, timeouts.watch_interval
+        )
+
+    async def version(self) -> str:
+        """The engine's version, such as 4.5.8; a login if there is none yet."""
+        api = await self.session.call("read the engine's version", lambda system: system.get())
+        version = api.product_info.version
+        return f"{version.major}.{version.minor}.{version.build}"
+
+    async def close(self) -> None:
+        """Ends the watcher and logs out."""
+        await self.watcher.close()
+        await self.session.close()

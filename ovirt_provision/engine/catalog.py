@@ -1,0 +1,188 @@
+"""What a request refers to by name: looked up before the first effect, all that is wrong reported at once."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+from ovirt_provision.engine.errors import EngineNotFound
+from ovirt_provision.engine.model import Template
+from ovirt_provision.engine.session import Session
+from ovirt_provision.engine.templates import Templates
+from ovirt_provision.errors import ReferencesNotFound, Violation, did_you_mean
+
+
+@dataclass(frozen=True)
+class Placement:
+    """A request's references, resolved to ids. `vnic_profile_ids` are in the order of the request's NICs."""
+
+    template: Template
+    cluster_id: str
+    cluster_name: str
+    vnic_profile_ids: Sequence[str]
+
+
+@dataclass(frozen=True)
+class _Cluster:
+    id: str
+    name: str
+
+
+@dataclass
+class Wanted:
+    """References as the user gave them, with the paths of their fields."""
+
+    template_id: str = ""
+    template_name: str = ""
+    template_version: int = 0
+    cluster: str = ""
+    vnic_profiles: Sequence[str] = field(default_factory=tuple)
+
+
+class Catalog:
+    """Looks up templates, clusters and vNIC profiles of one engine."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+        self._templates = Templates(session)
+
+    async def resolve(self, wanted: Wanted) -> Placement:
+        """Finds everything that is wanted.
+
+        Raises ReferencesNotFound with a violation for each reference that does not exist or is not unique.
+        """
+        violations: list[Violation] = []
+        template = await self._template(wanted, violations)
+        cluster = await self._cluster(wanted, template, violations)
+        profiles = await self._vnic_profiles(wanted.vnic_profiles, cluster, violations)
+        if violations or template is None or cluster is None:
+            raise ReferencesNotFound(violations)
+        return Placement(template, cluster.id, cluster.name, profiles)
+
+    async def _template(self, wanted: Wanted, violations: list[Violation]) -> Template | None:
+        follow = "disk_attachments"
+        if wanted.template_id:
+            template = await self._templates.get(wanted.template_id, follow=follow)
+            if template is None:
+                violations.append(
+                    Violation(
+                        "spec.template.id", f"the engine has no template with the id {wanted.template_id}"
+                    )
+                )
+            return self._usable(template, "spec.template.id", violations)
+        versions = await self._templates.versions_of(wanted.template_name, follow=follow)
+        if not versions:
+            names = {template.name for template in await self._templates.search("", max_rows=1000)}
+            violations.append(
+                Violation("spec.template.name", _unknown("template", wanted.template_name, names))
+            )
+            return None
+        if not wanted.template_version:
+            return self._usable(versions[0], "spec.template.name", violations)
+        for version in versions:
+            if version.version == wanted.template_version:
+                return self._usable(version, "spec.template.version", violations)
+        known = ", ".join(str(version.version) for version in reversed(versions))
+        violations.append(
+            Violation(
+                "spec.template.version",
+                f"template '{wanted.template_name}' has no version {wanted.template_version}; it has {known}",
+            )
+        )
+        return None
+
+    @staticmethod
+    def _usable(template: Template | None, field_path: str, violations: list[Violation]) -> Template | None:
+        if template is not None and template.status != "ok":
+            violations.append(
+                Violation(
+                    field_path, f"template '{template.name}' ({template.id}) is {template.status}, not ok"
+                )
+            )
+        return template
+
+    async def _cluster(
+        self, wanted: Wanted, template: Template | None, violations: list[Violation]
+    ) -> _Cluster | None:
+        if wanted.cluster:
+            found = await self._clusters(f'name="{wanted.cluster}"')
+            for cluster in found:
+                if cluster.name == wanted.cluster:
+                    return cluster
+            known = {cluster.name for cluster in await self._clusters("")}
+            violations.append(Violation("spec.cluster", _unknown("cluster", wanted.cluster, known)))
+            return None
+        if template is None:
+            return None
+        if not template.cluster_id:
+            violations.append(
+                Violation(
+                    "spec.cluster", f"is needed: template '{template.name}' belongs to no cluster of its own"
+                )
+            )
+            return None
+        try:
+            found_cluster = await self._session.call(
+                "read the template's cluster",
+                lambda system: system.clusters_service().cluster_service(template.cluster_id).get(),
+            )
+        except EngineNotFound:
+            violations.append(
+                Violation("spec.cluster", f"is needed: you may not see the cluster of '{template.name}'")
+            )
+            return None
+        return _Cluster(found_cluster.id, found_cluster.name)
+
+    async def _clusters(self, query: str) -> list[_Cluster]:
+        found = await self._session.call(
+            "read the clusters", lambda system: system.clusters_service().list(search=query or None)
+        )
+        return [_Cluster(cluster.id, cluster.name) for cluster in found]
+
+    async def _vnic_profiles(
+        self, names: Sequence[str], cluster: _Cluster | None, violations: list[Violation]
+    ) -> list[str]:
+        """Ids of vNIC profiles by `profile` or `network/profile`, among the networks of the cluster.
+
+        Without a cluster, which is then reported already, all networks count, so that a misspelt profile is
+        still told. The engine has no search for vNIC profiles: it answers with an empty list (behaviour.md
+        57).
+        """
+        if not names:
+            return []
+        where = f"networks of cluster '{cluster.name}'" if cluster else "all networks"
+        found = await self._session.call(
+            f"read the {where}",
+            lambda system: (
+                system.clusters_service().cluster_service(cluster.id).networks_service().list()
+                if cluster
+                else system.networks_service().list()
+            ),
+        )
+        networks = {network.id: network.name for network in found}
+        profiles = [
+            (profile.id, networks[profile.network.id], profile.name)
+            for profile in await self._session.call(
+                "read the vNIC profiles", lambda system: system.vnic_profiles_service().list()
+            )
+            if profile.network and profile.network.id in networks
+        ]
+        ids = []
+        for index, name in enumerate(names):
+            path = f"spec.nics[{index}].vnic_profile"
+            matches = [p for p in profiles if name in (p[2], f"{p[1]}/{p[2]}")]
+            if len(matches) == 1:
+                ids.append(matches[0][0])
+            elif matches and cluster:
+                choices = ", ".join(sorted(f"{network}/{profile}" for _, network, profile in matches))
+                violations.append(
+                    Violation(path, f"'{name}' names several vNIC profiles: {choices}; name one of these")
+                )
+            elif not matches:
+                known = {p[2] for p in profiles} | {f"{p[1]}/{p[2]}" for p in profiles}
+                violations.append(
+                    Violation(path, f"{_unknown('vNIC profile', name, known)} (looked in {where})")
+                )
+        return ids
+
+
+def _unknown(kind: str, name: str, known: Iterable[str]) -> str:
+    return f"no {kind} '{name}'{did_you_mean(name, known)}"

@@ -1,0 +1,52 @@
+"""Disks: read and remove."""
+
+from collections.abc import Sequence
+
+from ovirt_provision.engine.errors import EngineNotFound
+from ovirt_provision.engine.model import Disk
+from ovirt_provision.engine.session import Session
+
+
+class Disks:
+    """The disks of one engine. Every method raises what `Session.call` raises."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+
+    async def get(self, disk_id: str) -> Disk | None:
+        """The disk with that id, or None."""
+        try:
+            disk = await self._session.call(
+                f"read disk {disk_id}", lambda system: system.disks_service().disk_service(disk_id).get()
+            )
+        except EngineNotFound:
+            return None
+        return Disk.of(disk)
+
+    async def search(self, query: str, *, max_rows: int = 100) -> list[Disk]:
+        """The disks that match a search expression."""
+        found = await self._session.call(
+            f"search disks by {query}", lambda system: system.disks_service().list(search=query, max=max_rows)
+        )
+        return [Disk.of(disk) for disk in found]
+
+    async def of_vm(self, vm_id: str) -> Sequence[Disk]:
+        """The disks attached to a VM; none for a VM that does not exist (behaviour.md 11)."""
+        attachments = await self._session.call(
+            f"read the disks of VM {vm_id}",
+            lambda system: (
+                system.vms_service().vm_service(vm_id).disk_attachments_service().list(follow="disk")
+            ),
+        )
+        return [Disk.of(attachment.disk) for attachment in attachments]
+
+    async def remove(self, disk: Disk, *, correlation_id: str) -> None:
+        """Removes a disk; gone already is fine."""
+        try:
+            await self._session.call(
+                f"remove disk {disk.name}",
+                lambda system: system.disks_service().disk_service(disk.id).remove(),
+                correlation_id=correlation_id,
+            )
+        except EngineNotFound:
+            return

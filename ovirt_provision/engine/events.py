@@ -1,0 +1,90 @@
+"""The engine's event log and jobs: what it did, and why it failed."""
+
+from dataclasses import dataclass
+
+from ovirtsdk4 import types
+
+from ovirt_provision.engine.errors import EngineNotFound
+from ovirt_provision.engine.session import Session
+from ovirt_provision.errors import EnginePermissionDenied, EngineRefused
+
+_OVERLAP = 50
+_FAILURES = (types.LogSeverity.ERROR, types.LogSeverity.ALERT)
+
+
+@dataclass(frozen=True)
+class Event:
+    """One line of the engine's event log."""
+
+    id: int
+    correlation_id: str
+    vm_id: str
+    template_id: str
+    description: str
+    failure: bool
+
+    @classmethod
+    def of(cls, event: types.Event) -> "Event":
+        return cls(
+            id=int(event.id),
+            correlation_id=event.correlation_id or "",
+            vm_id=event.vm.id if event.vm else "",
+            template_id=event.template.id if event.template else "",
+            description=event.description or "",
+            failure=event.severity in _FAILURES,
+        )
+
+
+class Events:
+    """The events and jobs of one engine."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+        self._newest = 0
+        self._seen: set[int] = set()
+
+    async def tail(self) -> list[Event]:
+        """The events since the last call, oldest first; none at the first call.
+
+        The last 50 ids are read again each time, because ids become visible out of order (behaviour.md 66).
+        """
+        if self._newest == 0:
+            newest = await self._session.call(
+                "read the newest event", lambda system: system.events_service().list(max=1)
+            )
+            self._newest = max((int(event.id) for event in newest), default=0)
+            self._seen = set(range(max(0, self._newest - _OVERLAP), self._newest + 1))
+            return []
+        since = max(0, self._newest - _OVERLAP)
+        found = await self._session.call(
+            "read new events", lambda system: system.events_service().list(from_=since)
+        )
+        new = sorted(
+            (Event.of(event) for event in found if int(event.id) not in self._seen), key=lambda e: e.id
+        )
+        self._newest = max([self._newest, *(event.id for event in new)])
+        self._seen = {i for i in self._seen if i > self._newest - 2 * _OVERLAP} | {event.id for event in new}
+        return new
+
+    async def failure_of(self, correlation_id: str) -> str:
+        """What the engine's log says went wrong under a correlation id; empty when it says nothing."""
+        found = await self._session.call(
+            "read the events of an operation",
+            lambda system: system.events_service().list(search=f"correlation_id={correlation_id}", max=100),
+        )
+        failures = [event for event in map(Event.of, found) if event.failure]
+        return max(failures, key=lambda event: event.id).description if failures else ""
+
+    async def unfinished_jobs(self, correlation_id: str) -> list[str]:
+        """Descriptions of the jobs under a correlation id that are still running.
+
+        None where the account may not see jobs: the engine then answers 400 (behaviour.md 17).
+        """
+        try:
+            jobs = await self._session.call(
+                "read the jobs of an operation",
+                lambda system: system.jobs_service().list(search=f"correlation_id={correlation_id}"),
+            )
+        except (EngineRefused, EnginePermissionDenied, EngineNotFound):
+            return []
+        return [job.description or "" for job in jobs if job.status == types.JobStatus.STARTED]

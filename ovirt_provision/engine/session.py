@@ -1,0 +1,205 @@
+"""One SSO session per engine, shared by a small pool of SDK connections."""
+
+import asyncio
+import io
+import json
+import queue
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, TypeVar
+from urllib.parse import urlencode
+
+import ovirtsdk4 as sdk
+import pycurl
+import structlog
+
+from ovirt_provision import __version__
+from ovirt_provision.clock import Clock
+from ovirt_provision.config import EngineProfile, Timeouts
+from ovirt_provision.engine.errors import from_curl, from_sdk
+from ovirt_provision.errors import (
+    EngineBroken,
+    EngineCertificateInvalid,
+    EngineLoginFailed,
+    EngineSessionExpired,
+    EngineUnreachable,
+)
+
+T = TypeVar("T")
+
+log = structlog.get_logger("engine")
+
+
+class _TokenRejected(Exception):
+    """The engine answered 401 to our token."""
+
+
+class _Connection(sdk.Connection):  # type: ignore[misc]
+    """An SDK connection that uses the session's token and never logs in by itself.
+
+    The SDK would log in once per connection and again at each 401, so an expired token would cost one login
+    for every caller; here the session does it once for all.
+    """
+
+    def use_token(self, token: str) -> None:
+        self._sso_token = token
+
+    def _get_access_token(self) -> str:
+        raise _TokenRejected
+
+    def abandon(self) -> None:
+        """Closes without logging out: the token belongs to the session."""
+        self.close(logout=False)
+
+
+class Session:
+    """Runs SDK requests against one engine in a bounded pool of threads, logged in once for all of them."""
+
+    def __init__(self, profile: EngineProfile, timeouts: Timeouts, clock: Clock) -> None:
+        self.url = profile.url
+        self.username = profile.username
+        self._profile = profile
+        self._timeouts = timeouts
+        self._clock = clock
+        self._threads = ThreadPoolExecutor(profile.connections, thread_name_prefix="engine")
+        self._idle: queue.SimpleQueue[_Connection] = queue.SimpleQueue()
+        self._token: str | None = None
+        self._login = asyncio.Lock()
+
+    async def call(
+        self,
+        doing: str,
+        request: Callable[[Any], T],
+        *,
+        correlation_id: str = "",
+        repeat_after_login: bool = True,
+    ) -> T:
+        """Runs `request(system_service)` in a thread and returns its result.
+
+        `doing` says for errors what is attempted, as an infinitive. A request that meets an expired session
+        is repeated once after a new login, unless `repeat_after_login` is false: creates must be resolved by
+        id first.
+
+        Raises a ProvisionError: EngineUnreachable, EngineCertificateInvalid, EngineLoginFailed,
+        EngineSessionExpired, EnginePermissionDenied, EngineNotFound, EngineRefused or EngineBroken.
+        """
+        for attempt in (1, 2):
+            token = await self._logged_in()
+            try:
+                return await self._in_thread(self._send, token, doing, request, correlation_id)
+            except _TokenRejected:
+                self._forget(token)
+                if attempt == 2 or not repeat_after_login:
+                    break
+        raise EngineSessionExpired(url=self.url, correlation_id=correlation_id)
+
+    async def close(self) -> None:
+        """Logs out and closes all connections. Call it when no request is under way."""
+        token, self._token = self._token, None
+        if token is not None:
+            try:
+                await self._in_thread(self._post_form, "/ovirt-engine/services/sso-logout", {"token": token})
+            except Exception as error:  # a failed logout must not keep the daemon from ending
+                log.warning("logout failed", url=self.url, error=str(error))
+        while not self._idle.empty():
+            self._idle.get_nowait().abandon()
+        self._threads.shutdown(wait=False)
+
+    async def _in_thread(self, function: Callable[..., T], *args: Any) -> T:
+        with self._clock.hold():
+            return await asyncio.get_running_loop().run_in_executor(self._threads, function, *args)
+
+    def _forget(self, token: str) -> None:
+        if self._token == token:
+            self._token = None
+
+    async def _logged_in(self) -> str:
+        async with self._login:
+            if self._token is None:
+                self._token = await self._in_thread(self._log_in)
+                log.info("logged in", url=self.url, username=self.username)
+            return self._token
+
+    def _log_in(self) -> str:
+        # The SDK's own SSO request has no time-out, so it is sent here.
+        status, body = self._post_form(
+            "/ovirt-engine/sso/oauth/token",
+            {
+                "grant_type": "password",
+                "scope": "ovirt-app-api",
+                "username": self._profile.username,
+                "password": self._profile.read_password().get_secret_value(),
+            },
+        )
+        try:
+            answer = json.loads(body)
+        except ValueError:
+            raise EngineBroken(
+                status=status, doing="log in", engine_says="the SSO service did not answer with JSON"
+            ) from None
+        token = answer.get("access_token")
+        if not token:
+            raise EngineLoginFailed(
+                url=self.url,
+                username=self.username,
+                engine_text=str(answer.get("error", answer.get("error_code", ""))),
+            )
+        return str(token)
+
+    def _post_form(self, path: str, fields: dict[str, str]) -> tuple[int, str]:
+        curl, body = pycurl.Curl(), io.BytesIO()
+        base = self.url.split("/ovirt-engine/", 1)[0]
+        curl.setopt(pycurl.URL, base + path)
+        curl.setopt(
+            pycurl.HTTPHEADER, ["Accept: application/json", f"User-Agent: ovirt-provision/{__version__}"]
+        )
+        curl.setopt(pycurl.POSTFIELDS, urlencode(fields))
+        curl.setopt(pycurl.WRITEDATA, body)
+        curl.setopt(pycurl.NOSIGNAL, 1)
+        curl.setopt(pycurl.CONNECTTIMEOUT_MS, int(self._timeouts.engine_connect * 1000))
+        curl.setopt(pycurl.TIMEOUT_MS, int(self._timeouts.login * 1000))
+        if self._profile.insecure:
+            curl.setopt(pycurl.SSL_VERIFYPEER, 0)
+            curl.setopt(pycurl.SSL_VERIFYHOST, 0)
+        elif self._profile.ca_file:
+            curl.setopt(pycurl.CAINFO, str(self._profile.ca_file))
+        try:
+            curl.perform()
+            return curl.getinfo(pycurl.RESPONSE_CODE), body.getvalue().decode("utf-8", "replace")
+        except pycurl.error as error:
+            raise from_curl(error.args[0], error.args[1], self.url) from None
+        finally:
+            curl.close()
+
+    def _send(self, token: str, doing: str, request: Callable[[Any], T], correlation_id: str) -> T:
+        connection = self._connection()
+        connection.use_token(token)
+        connection._headers = {"Correlation-Id": correlation_id} if correlation_id else {}
+        try:
+            result = request(connection.system_service())
+        except _TokenRejected:
+            connection.abandon()
+            raise
+        except sdk.Error as error:
+            failure = from_sdk(
+                error, doing=doing, url=self.url, username=self.username, correlation_id=correlation_id
+            )
+            if isinstance(failure, EngineUnreachable | EngineCertificateInvalid):
+                connection.abandon()  # it may still hold the broken transfer
+            else:
+                self._idle.put(connection)
+            raise failure from None
+        self._idle.put(connection)
+        return result
+
+    def _connection(self) -> _Connection:
+        try:
+            return self._idle.get_nowait()
+        except queue.Empty:
+            return _Connection(
+                url=self.url,
+                token="unused",  # noqa: S106 - the session's own token is set before each request
+                insecure=self._profile.insecure,
+                ca_file=str(self._profile.ca_file) if self._profile.ca_file else None,
+                timeout=int(self._timeouts.engine_request),
+            )

@@ -1,0 +1,216 @@
+"""The one waiting thing of an engine.
+
+All operations wait here and nowhere else. The watcher reads the objects in transition in batches, so what it
+costs the engine does not grow with the number of waiters: it tails the event log and looks at an object when
+an event names it or when it has not been looked at for a while. Only guest addresses, which come without an
+event, are read each time.
+"""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any, Generic, TypeVar
+
+import structlog
+
+from ovirt_provision.clock import Clock
+from ovirt_provision.engine.disks import Disks
+from ovirt_provision.engine.events import Event, Events
+from ovirt_provision.engine.machines import Machines
+from ovirt_provision.engine.model import Disk, Template, Vm
+from ovirt_provision.engine.templates import Templates
+from ovirt_provision.errors import ProvisionError
+
+S = TypeVar("S")
+
+log = structlog.get_logger("watcher")
+
+# Search strings grow with the batch; the engine's search page is 100 rows.
+_BATCH = 50
+_WITH_DISKS = "disk_attachments.disk"
+_WITH_ADDRESSES = "nics,reported_devices"
+
+
+@dataclass
+class _Waiter(Generic[S]):
+    object_id: str
+    correlation_id: str
+    follow: str
+    satisfied: Callable[[S | None], bool]
+    every_tick: bool
+    due: float
+    gap: float
+    outcome: "asyncio.Future[S | None]" = field(default_factory=asyncio.Future)
+
+    def show(self, state: S | None) -> None:
+        """Hands a reading to the waiter; None says that the engine does not have the object."""
+        if self.outcome.done():
+            return
+        try:
+            if self.satisfied(state):
+                self.outcome.set_result(state)
+        except Exception as error:
+            self.outcome.set_exception(error)
+
+
+class Watcher:
+    """Waits for engine objects. `interval` is the seconds between two readings while anybody waits."""
+
+    def __init__(
+        self,
+        machines: Machines,
+        templates: Templates,
+        disks: Disks,
+        events: Events,
+        clock: Clock,
+        interval: float,
+    ) -> None:
+        self._machines = machines
+        self._templates = templates
+        self._disks = disks
+        self._events = events
+        self._clock = clock
+        self._interval = interval
+        self._longest_gap = 5 * interval
+        self._vms: list[_Waiter[Vm]] = []
+        self._template_waiters: list[_Waiter[Template]] = []
+        self._disk_waiters: list[_Waiter[Disk]] = []
+        self._loop: asyncio.Task[None] | None = None
+
+    async def vm(
+        self,
+        vm_id: str,
+        satisfied: Callable[[Vm | None], bool],
+        *,
+        correlation_id: str = "",
+        with_disks: bool = False,
+        with_addresses: bool = False,
+    ) -> Vm | None:
+        """Waits until `satisfied` is true of a reading of the VM and returns that reading.
+
+        `satisfied` gets None only when a GET by id said 404: a row missing from a search proves nothing. What
+        it raises ends the wait. A failed reading is repeated at the next tick; deadlines are the caller's.
+        """
+        follow = _WITH_DISKS if with_disks else _WITH_ADDRESSES if with_addresses else ""
+        return await self._wait(
+            self._vms, vm_id, satisfied, correlation_id, follow, every_tick=with_addresses
+        )
+
+    async def template(
+        self, template_id: str, satisfied: Callable[[Template | None], bool], *, correlation_id: str = ""
+    ) -> Template | None:
+        """As `vm`, for a template version."""
+        return await self._wait(self._template_waiters, template_id, satisfied, correlation_id)
+
+    async def disk(
+        self, disk_id: str, satisfied: Callable[[Disk | None], bool], *, correlation_id: str = ""
+    ) -> Disk | None:
+        """As `vm`, for a disk."""
+        return await self._wait(self._disk_waiters, disk_id, satisfied, correlation_id)
+
+    async def close(self) -> None:
+        """Ends the watcher; whoever still waits is cancelled."""
+        if self._loop is not None:
+            self._loop.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._loop
+        for waiter in self._all():
+            waiter.outcome.cancel()
+
+    def _all(self) -> list[_Waiter[Any]]:
+        return [*self._vms, *self._template_waiters, *self._disk_waiters]
+
+    async def _wait(
+        self,
+        waiters: list[_Waiter[S]],
+        object_id: str,
+        satisfied: Callable[[S | None], bool],
+        correlation_id: str,
+        follow: str = "",
+        *,
+        every_tick: bool = False,
+    ) -> S | None:
+        waiter: _Waiter[S] = _Waiter(
+            object_id=object_id,
+            correlation_id=correlation_id,
+            follow=follow,
+            satisfied=satisfied,
+            every_tick=every_tick,
+            due=self._clock.monotonic() + self._interval,
+            gap=self._interval,
+        )
+        waiters.append(waiter)
+        if self._loop is None or self._loop.done():
+            self._loop = asyncio.create_task(self._run(), name="watcher")
+        try:
+            return await waiter.outcome
+        finally:
+            waiters.remove(waiter)
+
+    async def _run(self) -> None:
+        while self._all():
+            await self._clock.sleep(self._interval)
+            try:
+                await self._tick()
+            except ProvisionError as error:
+                # A failed reading says nothing about the objects; whoever waits has a deadline.
+                log.warning("reading the engine failed", error=str(error))
+
+    async def _tick(self) -> None:
+        if any(not waiter.every_tick for waiter in self._all()):
+            for event in await self._events.tail():
+                self._hurry(event)
+        now = self._clock.monotonic()
+        for waiter in self._all():
+            if waiter.every_tick:
+                waiter.due = now
+        due_vms = [w for w in self._vms if w.due <= now]
+        for follow in sorted({w.follow for w in due_vms}):
+            group = [w for w in due_vms if w.follow == follow]
+            async for batch in self._batches(group, now):
+                ids = sorted({w.object_id for w in batch})
+                found = await self._machines.search(_by_id(ids), follow=follow, max_rows=len(ids))
+                await self._show(
+                    batch, {vm.id: vm for vm in found}, partial(self._machines.get, follow=follow)
+                )
+        async for disks in self._batches([w for w in self._disk_waiters if w.due <= now], now):
+            ids = sorted({w.object_id for w in disks})
+            rows = await self._disks.search(_by_id(ids), max_rows=len(ids))
+            await self._show(disks, {disk.id: disk for disk in rows}, self._disks.get)
+        # The engine has no search by id for templates, so each is read by itself.
+        async for templates in self._batches([w for w in self._template_waiters if w.due <= now], now):
+            await self._show(templates, {}, self._templates.get)
+
+    def _hurry(self, event: Event) -> None:
+        for waiter in self._all():
+            if waiter.object_id in (event.vm_id, event.template_id) or (
+                event.correlation_id and event.correlation_id == waiter.correlation_id
+            ):
+                waiter.due = self._clock.monotonic()
+                waiter.gap = self._interval
+
+    async def _batches(self, due: Sequence[_Waiter[S]], now: float) -> AsyncIterator[list[_Waiter[S]]]:
+        for start in range(0, len(due), _BATCH):
+            batch = list(due[start : start + _BATCH])
+            for waiter in batch:
+                waiter.gap = min(2 * waiter.gap, self._longest_gap)
+                waiter.due = now + waiter.gap
+            yield batch
+
+    async def _show(
+        self, waiters: Sequence[_Waiter[S]], found: dict[str, S], get: Callable[[str], Any]
+    ) -> None:
+        missing: dict[str, S | None] = {}
+        for waiter in waiters:
+            state = found.get(waiter.object_id)
+            if state is None:
+                if waiter.object_id not in missing:
+                    missing[waiter.object_id] = await get(waiter.object_id)
+                state = missing[waiter.object_id]
+            waiter.show(state)
+
+
+def _by_id(ids: Sequence[str]) -> str:
+    return " or ".join(f"id={object_id}" for object_id in ids)

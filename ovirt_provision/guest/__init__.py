@@ -1,0 +1,1 @@
+"""What concerns the inside of a guest: first boot, addresses."""

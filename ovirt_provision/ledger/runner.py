@@ -1,0 +1,348 @@
+"""Drives operations through their phases, forwards and backwards, across restarts of the daemon.
+
+A phase is re-entrant: after a crash it is entered again from its beginning, and finds in the ledger and in
+the engine what it has done already. No output of a phase is ever replayed.
+"""
+
+import asyncio
+import contextlib
+import dataclasses
+import uuid
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+import structlog
+
+from ovirt_provision.clock import Clock
+from ovirt_provision.errors import Code, DeadlineExceeded, OperationCancelled, ProvisionError
+from ovirt_provision.ledger.store import (
+    CANCELLED,
+    CLEANUP_DONE,
+    CLEANUP_PENDING,
+    FAILED,
+    RUNNING,
+    SUCCEEDED,
+    UNDOING,
+    Ledger,
+    Operation,
+    OwnershipLost,
+)
+
+T = TypeVar("T")
+R = TypeVar("R", bound="Run")
+
+log = structlog.get_logger("operations")
+
+
+class Unexpected(ProvisionError):
+    """A defect of ours; the log holds the traceback under the incident."""
+
+    code = Code.INTERNAL
+    reason = "INTERNAL"
+    message = "an unexpected {kind} ended the operation (incident {incident})"
+    advice = "Please report this with the daemon's log lines of that incident."
+
+
+class Run:
+    """One drive of an operation: what its phases wait with."""
+
+    def __init__(self, operation: Operation, ledger: Ledger, clock: Clock) -> None:
+        self.operation = operation
+        self.ledger = ledger
+        self.clock = clock
+        # True while the phase may have begun before: its requests may have gone out already.
+        self.reentered = False
+        self.progress = ""
+        self.on_progress: Callable[[], None] = lambda: None
+        self._cancelled = asyncio.Event()
+        self._undoing = False
+        self._phase = ""
+        self._timeout = ""
+        self._seconds = 0.0
+        self._deadline = 0.0
+        if operation.cancelled_by is not None:
+            self._cancelled.set()
+
+    @property
+    def correlation_id(self) -> str:
+        """Sent with every request of this operation; exactly as long as the engine keeps it (behaviour.md
+        5)."""
+        return self.operation.id
+
+    def cancel(self) -> None:
+        """Makes the wait under way, or the next one, raise OperationCancelled."""
+        self._cancelled.set()
+
+    def enter(self, phase: str, timeout: str, seconds: float, *, undoing: bool) -> None:
+        """Starts the deadline of a phase; `timeout` is its name in the configuration."""
+        self._phase, self._timeout, self._seconds, self._undoing = phase, timeout, seconds, undoing
+        self._deadline = self.clock.monotonic() + seconds
+
+    def note(self, progress: str) -> None:
+        """Says what the phase waits for now, for people."""
+        if progress != self.progress:
+            self.progress = progress
+            self.on_progress()
+
+    def check(self) -> None:
+        """Raises OperationCancelled or DeadlineExceeded when it is time to stop."""
+        if self._cancelled.is_set() and not self._undoing:
+            raise self._cancellation()
+        if self.clock.monotonic() >= self._deadline:
+            raise self._too_late()
+
+    async def wait(self, awaitable: Awaitable[T], *, within: tuple[str, float] | None = None) -> T:
+        """Awaits something, racing it against the cancellation and the deadline of the phase.
+
+        `within` is the name and the seconds of a shorter time-out. Only give it what may be abandoned at any
+        point, never a request that changes the engine. Raises OperationCancelled or DeadlineExceeded.
+        """
+        self.check()
+        timeout, seconds = within or (self._timeout, self._seconds)
+        remaining = min(seconds, self._deadline - self.clock.monotonic())
+        task = asyncio.ensure_future(awaitable)
+        timer = asyncio.ensure_future(self.clock.sleep(remaining))
+        racers: set[asyncio.Future[object]] = {task, timer}  # type: ignore[arg-type]
+        if not self._undoing:
+            racers.add(asyncio.ensure_future(self._cancelled.wait()))
+        try:
+            await asyncio.wait(racers, return_when=asyncio.FIRST_COMPLETED)
+            if task.done():
+                return task.result()
+            if timer.done():
+                raise self._too_late(timeout, seconds)
+            raise self._cancellation()
+        finally:
+            for racer in racers:
+                racer.cancel()
+            await asyncio.gather(*racers, return_exceptions=True)
+
+    async def sleep(self, seconds: float) -> None:
+        """Waits that long, unless the operation is cancelled or the deadline comes first."""
+        await self.wait(self.clock.sleep(seconds))
+
+    def _cancellation(self) -> OperationCancelled:
+        current = self.ledger.operation_or_fail(self.operation.id)
+        return OperationCancelled(
+            verb=current.verb,
+            by=current.cancelled_by or "by its client",
+            phase=self._phase,
+            correlation_id=self.correlation_id,
+        )
+
+    def _too_late(self, timeout: str = "", seconds: float = 0.0) -> DeadlineExceeded:
+        return DeadlineExceeded(
+            phase_name=self._phase,
+            timeout=timeout or self._timeout,
+            seconds=seconds or self._seconds,
+            last_seen=self.progress or "nothing",
+            phase=self._phase,
+            correlation_id=self.correlation_id,
+        )
+
+
+@dataclass(frozen=True)
+class Phase(Generic[R]):
+    """A named part of a verb. `timeout` names its deadline in the configuration; `done` is the operation's
+    percentage once the phase has ended.
+
+    `act` sends what the intent in the ledger says and `observe` waits until the engine has done it; both may
+    be entered again after a crash. `undo` takes it back, and succeeds when there is nothing to take back.
+    """
+
+    name: str
+    timeout: str
+    done: int
+    act: Callable[[R], Awaitable[None]] | None = None
+    observe: Callable[[R], Awaitable[None]] | None = None
+    undo: Callable[[R], Awaitable[None]] | None = None
+
+
+class Runner(Generic[R]):
+    """Runs the operations of a ledger, each in a task of its own."""
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        clock: Clock,
+        *,
+        make_run: Callable[[Operation], R],
+        phases_of: Callable[[Operation], Sequence[Phase[R]]],
+        seconds_of: Callable[[str], float],
+        explain: Callable[[R, ProvisionError], Awaitable[ProvisionError]],
+        ended: Callable[[Operation], None],
+    ) -> None:
+        """`explain` may replace an error by a truer one; `ended` is called once for each operation that
+        ends."""
+        self._ledger = ledger
+        self._clock = clock
+        self._make_run = make_run
+        self._phases_of = phases_of
+        self._seconds_of = seconds_of
+        self._explain = explain
+        self._on_end = ended
+        self._runs: dict[str, R] = {}
+        self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._watchers: dict[str, set[asyncio.Event]] = {}
+
+    @property
+    def busy(self) -> bool:
+        return bool(self._tasks)
+
+    def start(self, operation: Operation) -> None:
+        """Drives an operation from where the ledger says it is."""
+        run = self._make_run(operation)
+        run.on_progress = lambda: self._notify(operation.id)
+        self._runs[operation.id] = run
+        task = asyncio.create_task(self._drive(run), name=f"operation-{operation.id}")
+        self._tasks[operation.id] = task
+        task.add_done_callback(lambda _: self._forget(operation.id))
+
+    def recover(self) -> None:
+        """Takes up every operation that has not ended."""
+        for operation in self._ledger.unended_operations():
+            log.info("recovering", operation=operation.id, verb=operation.verb, phase=operation.phase)
+            self.start(operation)
+
+    def cancel(self, operation_id: str, by: str) -> Operation:
+        """Records that the operation shall stop and undo its effects; nothing changes once it has ended."""
+        operation = self._ledger.operation_or_fail(operation_id)
+        if operation.state == RUNNING and operation.cancelled_by is None:
+            operation = self._ledger.update_operation(operation_id, cancelled_by=by)
+            self._notify(operation_id)
+            if operation_id in self._runs:
+                self._runs[operation_id].cancel()
+        return operation
+
+    def progress(self, operation_id: str) -> str:
+        run = self._runs.get(operation_id)
+        return run.progress if run else ""
+
+    async def ended(self, operation_id: str) -> Operation:
+        """Waits until an operation has ended."""
+        async for operation in self.watch(operation_id):
+            last = operation
+        return last
+
+    async def watch(self, operation_id: str, after_revision: int = 0) -> AsyncIterator[Operation]:
+        """The operation now and after each change, until it has ended."""
+        changed = asyncio.Event()
+        self._watchers.setdefault(operation_id, set()).add(changed)
+        seen = (after_revision, "")
+        try:
+            while True:
+                changed.clear()
+                operation = self._ledger.operation_or_fail(operation_id)
+                now = (operation.revision, self.progress(operation_id))
+                if now != seen or operation.ended:
+                    seen = now
+                    yield operation
+                if operation.ended:
+                    return
+                await changed.wait()
+        finally:
+            self._watchers[operation_id].discard(changed)
+
+    async def close(self) -> None:
+        """Stops driving; the operations stay as the ledger has them and are taken up by the next daemon."""
+        tasks = list(self._tasks.values())
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    def _forget(self, operation_id: str) -> None:
+        self._runs.pop(operation_id, None)
+        self._tasks.pop(operation_id, None)
+        self._notify(operation_id)
+
+    def _notify(self, operation_id: str) -> None:
+        for changed in self._watchers.get(operation_id, ()):
+            changed.set()
+
+    async def _drive(self, run: R) -> None:
+        operation = run.operation
+        with contextlib.suppress(OwnershipLost):
+            if operation.state == RUNNING:
+                error = await self._forwards(run)
+                if error is None:
+                    self._end(operation.id, SUCCEEDED, CLEANUP_DONE, percent=100)
+                    return
+                log.info("undoing", operation=operation.id, verb=operation.verb, error=str(error))
+                report = dataclasses.asdict(error.report())
+                operation = self._ledger.update_operation(operation.id, state=UNDOING, error=report)
+                self._notify(operation.id)
+            clean = await self._backwards(run, operation)
+            cancelled = operation.error is not None and operation.error["code"] == Code.CANCELLED
+            self._end(
+                operation.id, CANCELLED if cancelled else FAILED, CLEANUP_DONE if clean else CLEANUP_PENDING
+            )
+
+    async def _forwards(self, run: R) -> ProvisionError | None:
+        """Runs the phases from the current one on; the error that stopped them, if any."""
+        operation = run.operation
+        phases = self._phases_of(operation)
+        names = [phase.name for phase in phases]
+        run.reentered = operation.phase != ""
+        first = names.index(operation.phase) if run.reentered else 0
+        try:
+            for phase in phases[first:]:
+                if not run.reentered:
+                    self._enter_phase(run, phase)
+                run.enter(phase.name, phase.timeout, self._seconds_of(phase.timeout), undoing=False)
+                run.check()
+                if phase.act:
+                    await phase.act(run)
+                if phase.observe:
+                    await phase.observe(run)
+                self._leave_phase(run, phase)
+                run.reentered = False
+        except ProvisionError as error:
+            error.phase = error.phase or run.operation.phase
+            return await self._explain(run, error)
+        except (OwnershipLost, asyncio.CancelledError):
+            raise
+        except Exception as error:
+            incident = uuid.uuid4().hex[:12]
+            log.exception("operation failed unexpectedly", operation=operation.id, incident=incident)
+            return Unexpected(kind=type(error).__name__, incident=incident, phase=run.operation.phase)
+        return None
+
+    async def _backwards(self, run: R, operation: Operation) -> bool:
+        """Undoes the phases that were entered, last first; false if something is left for the janitor."""
+        entered = {phase["name"] for phase in operation.phases}
+        clean = True
+        for phase in reversed(self._phases_of(operation)):
+            if phase.undo is None or phase.name not in entered:
+                continue
+            run.enter(phase.name, "undo", self._seconds_of("undo"), undoing=True)
+            try:
+                await phase.undo(run)
+            except ProvisionError as error:
+                clean = False
+                log.warning(
+                    "undo is not complete", operation=operation.id, phase=phase.name, error=str(error)
+                )
+        return clean
+
+    def _enter_phase(self, run: R, phase: Phase[R]) -> None:
+        phases = [*run.operation.phases, {"name": phase.name, "start": self._clock.time(), "end": None}]
+        run.progress = ""
+        run.operation = self._ledger.update_operation(run.operation.id, phase=phase.name, phases=phases)
+        log.info("phase", operation=run.operation.id, verb=run.operation.verb, phase=phase.name)
+        self._notify(run.operation.id)
+
+    def _leave_phase(self, run: R, phase: Phase[R]) -> None:
+        phases = [*run.operation.phases[:-1], {**run.operation.phases[-1], "end": self._clock.time()}]
+        run.operation = self._ledger.update_operation(run.operation.id, phases=phases, percent=phase.done)
+
+    def _end(self, operation_id: str, state: str, cleanup: str, **values: object) -> None:
+        operation = self._ledger.update_operation(
+            operation_id, state=state, cleanup=cleanup, ended_at=self._clock.time(), **values
+        )
+        error = operation.error["message"] if operation.error else ""
+        log.info(
+            "ended", operation=operation.id, verb=operation.verb, state=state, cleanup=cleanup, error=error
+        )
+        self._on_end(operation)
+        self._notify(operation_id)

@@ -1,0 +1,372 @@
+"""The ledger: what we made, are making and have to remove, on SQLite through SQLAlchemy.
+
+Every method is one short transaction in the caller's thread; the file is in WAL mode with synchronous=FULL,
+so what a method wrote before it returned survives a crash of the machine.
+"""
+
+import contextlib
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import sqlalchemy as sa
+from alembic import command
+from alembic.config import Config as AlembicConfig
+
+from ovirt_provision.clock import Clock
+from ovirt_provision.ledger.schema import epochs, leases, objects, operations, tombstones
+
+RUNNING = "running"
+UNDOING = "undoing"
+SUCCEEDED = "succeeded"
+FAILED = "failed"
+CANCELLED = "cancelled"
+_UNENDED = (RUNNING, UNDOING)
+
+INTENDED = "intended"
+PRESENT = "present"
+REMOVING = "removing"
+GONE = "gone"
+LATE = "late"
+_DEAD = (GONE, LATE)
+
+CLEANUP_DONE = "done"
+CLEANUP_PENDING = "pending"
+
+SESSION = "session"
+HANDED_OVER = "handed-over"
+
+
+R = TypeVar("R")
+
+
+@dataclass(frozen=True)
+class Operation:
+    """A row of `operations`; see ledger/schema.py."""
+
+    id: str
+    verb: str
+    engine: str
+    owner: str
+    request_id: str
+    request_hash: str
+    request: dict[str, Any]
+    plan: dict[str, Any]
+    key: str
+    object_id: int | None
+    state: str
+    cleanup: str
+    phase: str
+    phases: list[dict[str, Any]]
+    percent: int
+    revision: int
+    cancelled_by: str | None
+    error: dict[str, Any] | None
+    created_at: float
+    ended_at: float | None
+    epoch: int
+
+    @property
+    def ended(self) -> bool:
+        return self.state not in _UNENDED
+
+
+@dataclass(frozen=True)
+class Object:
+    """A row of `objects`; see ledger/schema.py."""
+
+    id: int
+    engine: str
+    kind: str
+    engine_id: str | None
+    name: str
+    owner: str
+    key: str
+    generation: int
+    request_id: str
+    parent_id: int | None
+    state: str
+    unanswered: bool
+    arguments: dict[str, Any]
+    details: dict[str, Any]
+    created_at: float
+
+
+@dataclass(frozen=True)
+class Lease:
+    """A row of `leases`; see ledger/schema.py."""
+
+    object_id: int
+    kind: str
+    expired_at: float | None
+
+
+class OwnershipLost(Exception):
+    """A newer daemon has opened this ledger; this one must not write any more."""
+
+
+class Ledger:
+    """The store. Open it once per daemon: each opening fences off the ones before."""
+
+    def __init__(self, database: sa.Engine, clock: Clock) -> None:
+        self._database = database
+        self._clock = clock
+        self.epoch = self._next_epoch()
+
+    @classmethod
+    def open(cls, path: Path, clock: Clock) -> "Ledger":
+        """Opens the ledger in a file that only its owner can read, made and migrated where needed."""
+        if not path.exists():
+            os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
+        database = sa.create_engine(f"sqlite:///{path}")
+        sa.event.listen(database, "connect", _configure_sqlite)
+        with database.begin() as connection:
+            migrations = AlembicConfig()
+            migrations.set_main_option("script_location", "ovirt_provision.ledger:migrations")
+            migrations.attributes["connection"] = connection
+            command.upgrade(migrations, "head")
+        return cls(database, clock)
+
+    def close(self) -> None:
+        self._database.dispose()
+
+    @contextlib.contextmanager
+    def transaction(self) -> Iterator[sa.Connection]:
+        """One transaction; raises OwnershipLost, and writes nothing, when a newer daemon owns the ledger."""
+        with self._database.begin() as connection:
+            if connection.scalar(sa.select(epochs.c.epoch)) != self.epoch:
+                raise OwnershipLost
+            yield connection
+
+    # Operations.
+
+    def add_operation(self, connection: sa.Connection, **values: Any) -> None:
+        """Writes a new running operation."""
+        connection.execute(
+            operations.insert().values(
+                state=RUNNING,
+                cleanup=CLEANUP_DONE,
+                phase="",
+                phases=[],
+                percent=0,
+                revision=1,
+                cancelled_by=None,
+                error=None,
+                created_at=self._clock.time(),
+                ended_at=None,
+                epoch=self.epoch,
+                **values,
+            )
+        )
+
+    def update_operation(self, operation_id: str, **values: Any) -> Operation:
+        """Changes an operation and raises its revision."""
+        with self.transaction() as connection:
+            connection.execute(
+                operations.update()
+                .where(operations.c.id == operation_id)
+                .values(revision=operations.c.revision + 1, epoch=self.epoch, **values)
+            )
+        return self.operation_or_fail(operation_id)
+
+    def operation(self, operation_id: str) -> Operation | None:
+        return self._one(Operation, operations.select().where(operations.c.id == operation_id))
+
+    def operation_or_fail(self, operation_id: str) -> Operation:
+        operation = self.operation(operation_id)
+        if operation is None:
+            raise LookupError(operation_id)
+        return operation
+
+    def operation_of_request(self, owner: str, request_id: str) -> Operation | None:
+        return self._one(
+            Operation,
+            operations.select().where(operations.c.owner == owner, operations.c.request_id == request_id),
+        )
+
+    def unended_operations(self, object_id: int | None = None) -> Sequence[Operation]:
+        """Operations that have not ended, oldest first; only those on one object if it is given."""
+        query = operations.select().where(operations.c.state.in_(_UNENDED))
+        if object_id is not None:
+            query = query.where(operations.c.object_id == object_id)
+        return self._all(Operation, query.order_by(operations.c.created_at, operations.c.id))
+
+    def list_operations(
+        self, owner: str, *, unended_only: bool, key: str, limit: int, offset: int
+    ) -> Sequence[Operation]:
+        """An owner's operations, newest first."""
+        query = operations.select().where(operations.c.owner == owner)
+        if unended_only:
+            query = query.where(operations.c.state.in_(_UNENDED))
+        if key:
+            query = query.where(operations.c.key == key)
+        return self._all(
+            Operation,
+            query.order_by(operations.c.created_at.desc(), operations.c.id).limit(limit).offset(offset),
+        )
+
+    def awaiting_cleanup(self, object_id: int) -> Sequence[Operation]:
+        """Ended operations whose cleanup of that object is pending."""
+        return self._all(
+            Operation,
+            operations.select().where(
+                operations.c.object_id == object_id, operations.c.cleanup == CLEANUP_PENDING
+            ),
+        )
+
+    # Objects.
+
+    def add_object(self, connection: sa.Connection, **values: Any) -> int:
+        """Writes an object and returns its row id."""
+        values = {"parent_id": None, "unanswered": False, "arguments": {}, "details": {}} | values
+        written = connection.execute(objects.insert().values(created_at=self._clock.time(), **values))
+        return int(written.inserted_primary_key[0])  # type: ignore[index]
+
+    def update_object(self, object_id: int, **values: Any) -> Object:
+        with self.transaction() as connection:
+            connection.execute(objects.update().where(objects.c.id == object_id).values(**values))
+        return self.object(object_id)
+
+    def object(self, object_id: int) -> Object:
+        found = self._one(Object, objects.select().where(objects.c.id == object_id))
+        if found is None:
+            raise LookupError(object_id)
+        return found
+
+    def living_machine(self, owner: str, key: str) -> Object | None:
+        return self._one(
+            Object,
+            objects.select().where(
+                objects.c.kind == "vm",
+                objects.c.owner == owner,
+                objects.c.key == key,
+                objects.c.state.not_in(_DEAD),
+            ),
+        )
+
+    def last_machine(self, owner: str, key: str) -> Object | None:
+        """The newest Machine of a key, living or gone."""
+        return self._one(
+            Object,
+            objects.select()
+            .where(objects.c.kind == "vm", objects.c.owner == owner, objects.c.key == key)
+            .order_by(objects.c.generation.desc())
+            .limit(1),
+        )
+
+    def list_machines(
+        self, owner: str, engine: str, *, after: str = "", limit: int = 1000
+    ) -> Sequence[Object]:
+        """An owner's living Machines on an engine by key, from the one behind `after`."""
+        return self._all(
+            Object,
+            objects.select()
+            .where(
+                objects.c.kind == "vm",
+                objects.c.owner == owner,
+                objects.c.engine == engine,
+                objects.c.state.not_in(_DEAD),
+                objects.c.key > after,
+            )
+            .order_by(objects.c.key)
+            .limit(limit),
+        )
+
+    def object_in_engine(self, engine: str, kind: str, engine_id: str) -> Object | None:
+        """The newest object with that id in the engine."""
+        return self._one(
+            Object,
+            objects.select()
+            .where(objects.c.engine == engine, objects.c.kind == kind, objects.c.engine_id == engine_id)
+            .order_by(objects.c.id.desc())
+            .limit(1),
+        )
+
+    def object_of_request(self, engine: str, kind: str, request_id: str) -> Object | None:
+        """The object whose intent a request wrote."""
+        return self._one(
+            Object,
+            objects.select().where(
+                objects.c.engine == engine, objects.c.kind == kind, objects.c.request_id == request_id
+            ),
+        )
+
+    def children(self, object_id: int) -> Sequence[Object]:
+        """The disks of a VM that are not gone."""
+        return self._all(
+            Object,
+            objects.select()
+            .where(objects.c.parent_id == object_id, objects.c.state != GONE)
+            .order_by(objects.c.id),
+        )
+
+    def list_objects(self, *states: str, engine: str = "") -> Sequence[Object]:
+        """All objects in one of these states, of one engine or of all."""
+        query = objects.select().where(objects.c.state.in_(states))
+        if engine:
+            query = query.where(objects.c.engine == engine)
+        return self._all(Object, query.order_by(objects.c.id))
+
+    # Leases.
+
+    def set_lease(self, connection: sa.Connection, object_id: int, kind: str) -> None:
+        connection.execute(leases.delete().where(leases.c.object_id == object_id))
+        connection.execute(leases.insert().values(object_id=object_id, kind=kind, expired_at=None))
+
+    def lease(self, object_id: int) -> Lease | None:
+        return self._one(Lease, leases.select().where(leases.c.object_id == object_id))
+
+    def expire_lease(self, object_id: int) -> None:
+        with self.transaction() as connection:
+            connection.execute(
+                leases.update().where(leases.c.object_id == object_id).values(expired_at=self._clock.time())
+            )
+
+    def session_machines(self) -> Sequence[Object]:
+        """Living Machines with a session lease that has not expired."""
+        return self._all(
+            Object,
+            sa.select(objects)
+            .join(leases, leases.c.object_id == objects.c.id)
+            .where(leases.c.kind == SESSION, leases.c.expired_at.is_(None), objects.c.state.not_in(_DEAD)),
+        )
+
+    # Tombstones.
+
+    def bury(self, object_id: int, until: float) -> None:
+        """Remembers until then (seconds since the epoch) that a create of this destroyed object may still
+        arrive."""
+        with self.transaction() as connection:
+            connection.execute(tombstones.delete().where(tombstones.c.object_id == object_id))
+            connection.execute(tombstones.insert().values(object_id=object_id, until=until))
+
+    def buried(self) -> Sequence[Object]:
+        """Destroyed objects that may still arrive, after forgetting those whose time is over."""
+        with self.transaction() as connection:
+            connection.execute(tombstones.delete().where(tombstones.c.until < self._clock.time()))
+        return self._all(Object, sa.select(objects).join(tombstones, tombstones.c.object_id == objects.c.id))
+
+    # Rows.
+
+    def _next_epoch(self) -> int:
+        with self._database.begin() as connection:
+            epoch = (connection.scalar(sa.select(epochs.c.epoch)) or 0) + 1
+            connection.execute(epochs.delete())
+            connection.execute(epochs.insert().values(epoch=epoch))
+        return epoch
+
+    def _one(self, kind: type[R], query: sa.Executable) -> R | None:
+        with self._database.connect() as connection:
+            row = connection.execute(query).mappings().first()
+        return kind(**row) if row is not None else None
+
+    def _all(self, kind: type[R], query: sa.Executable) -> Sequence[R]:
+        with self._database.connect() as connection:
+            return [kind(**row) for row in connection.execute(query).mappings()]
+
+
+def _configure_sqlite(connection: Any, _record: Any) -> None:
+    for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "busy_timeout=10000"):
+        connection.execute(f"PRAGMA {pragma}")

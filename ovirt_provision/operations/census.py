@@ -1,0 +1,103 @@
+"""The census: what carries our mark in the engine, held against the ledger."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from ovirt_provision.engine import Engine
+from ovirt_provision.ledger.identity import Mark
+from ovirt_provision.ledger.store import INTENDED, LATE, PRESENT, REMOVING, Ledger, Object
+from ovirt_provision.operations.destroy_template import our_template
+
+OURS = "ours"
+FOREIGN = "foreign"
+AWAITING_ENGINE = "awaiting-engine"
+LEAKED = "leaked"
+MISSING = "missing"
+
+_MARKED = 'comment="*ovirt-provision/*"'
+_MAX_ROWS = 10_000
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One line of the census; the fields are those of `ovirt_provision.v1.CensusEntry`."""
+
+    finding: str
+    kind: str
+    id: str
+    name: str
+    key: str
+    owner: str
+    detail: str
+
+
+async def take_census(engine: Engine, ledger: Ledger, installation: str) -> Sequence[Entry]:
+    """Reads the engine and changes nothing. Raises what the engine's reads raise."""
+    rows = {
+        (row.kind, row.engine_id): row
+        for row in ledger.list_objects(INTENDED, PRESENT, REMOVING, LATE, engine=engine.name)
+        if row.engine_id is not None
+    }
+    entries: list[Entry] = []
+    seen: set[tuple[str, str | None]] = set()
+    for vm in await engine.machines.search(_MARKED, max_rows=_MAX_ROWS):
+        mark = Mark.parse(vm.comment)
+        if mark is None:
+            continue
+        seen.add(("vm", vm.id))
+        row = rows.get(("vm", vm.id))
+        if not mark.is_of_vm(vm.id, installation):
+            why = (
+                "the mark is of another installation"
+                if mark.installation != installation
+                else "a copied mark"
+            )
+            entries.append(_entry(FOREIGN, "vm", vm.id, vm.name, mark, why))
+        elif row is None:
+            entries.append(
+                _entry(LEAKED, "vm", vm.id, vm.name, mark, "our mark, but the ledger does not know it")
+            )
+        else:
+            entries.append(_known(row, vm.name))
+    for template in await engine.templates.search(_MARKED, max_rows=_MAX_ROWS):
+        mark = Mark.parse(template.comment)
+        if mark is None:
+            continue
+        ours = our_template(ledger, installation, engine.name, template)
+        if ours is not None:
+            seen.add(("template", ours.engine_id))
+            entries.append(_known(ours, template.name, template.id))
+        elif mark.installation == installation and mark.kind == "template":
+            why = "our mark, but the ledger does not know it"
+            entries.append(_entry(LEAKED, "template", template.id, template.name, mark, why))
+        else:
+            why = (
+                "inherited from the VM that it was made of"
+                if mark.kind != "template"
+                else "another installation's"
+            )
+            entries.append(_entry(FOREIGN, "template", template.id, template.name, mark, why))
+    disks = {row.engine_id: row for (kind, _), row in rows.items() if kind == "disk"}
+    for disk_id, row in disks.items():
+        assert disk_id is not None
+        if await engine.disks.get(disk_id) is not None:
+            seen.add(("disk", disk_id))
+            entries.append(_known(row, row.name))
+    entries += [
+        Entry(MISSING, kind, engine_id or "", row.name, row.key, row.owner, "the engine does not have it")
+        for (kind, engine_id), row in rows.items()
+        if (kind, engine_id) not in seen and row.state == PRESENT
+    ]
+    return entries
+
+
+def _known(row: Object, name: str, engine_id: str = "") -> Entry:
+    if row.state in (REMOVING, LATE):
+        return Entry(
+            AWAITING_ENGINE, row.kind, row.engine_id or engine_id, name, row.key, row.owner, "to be removed"
+        )
+    return Entry(OURS, row.kind, row.engine_id or engine_id, name, row.key, row.owner, "")
+
+
+def _entry(finding: str, kind: str, engine_id: str, name: str, mark: Mark, detail: str) -> Entry:
+    return Entry(finding, kind, engine_id, name, mark.key, mark.owner, detail)

@@ -1,0 +1,32 @@
+"""CleanUp: the janitor's own verb, for an object that an operation had to leave behind."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import sqlalchemy as sa
+from google.protobuf.empty_pb2 import Empty
+
+from ovirt_provision.ledger.runner import Phase
+from ovirt_provision.operations.provisioning import Provisioning
+from ovirt_provision.operations.removal import remove_machine, remove_template
+from ovirt_provision.operations.verb import Call, Intent, Verb
+
+
+async def clean(run: Provisioning) -> None:
+    remove = remove_template if run.object.kind == "template" else remove_machine
+    await remove(run, run.object)
+
+
+async def resolve(_call: Call) -> dict[str, Any]:
+    return {}
+
+
+def intend(_call: Call, plan: dict[str, Any], _connection: sa.Connection) -> Intent:
+    return Intent(plan=plan)
+
+
+def phases(_request: Empty) -> Sequence[Phase[Provisioning]]:
+    return (Phase("cleaning-up", timeout="undo", done=100, act=clean),)
+
+
+CLEAN_UP = Verb("CleanUp", Empty, resolve, intend, phases)

@@ -1,0 +1,253 @@
+"""CreateMachine: a VM from a template, all or nothing."""
+
+import re
+from collections.abc import Sequence
+from typing import Any
+
+import sqlalchemy as sa
+from google.protobuf.json_format import MessageToDict
+
+from ovirt_provision.engine.catalog import Wanted
+from ovirt_provision.engine.machines import VmRequest
+from ovirt_provision.errors import (
+    EngineRefused,
+    InvalidRequest,
+    KeyInUse,
+    NameInUse,
+    ProvisionError,
+    ReferencesNotFound,
+    Violation,
+)
+from ovirt_provision.guest.first_boot import violations_of_script
+from ovirt_provision.ledger.identity import Mark, vm_id
+from ovirt_provision.ledger.runner import Phase
+from ovirt_provision.ledger.secrets import split_secrets
+from ovirt_provision.ledger.store import INTENDED, PRESENT, SESSION, Object
+from ovirt_provision.operations.provisioning import UNANSWERED, Provisioning
+from ovirt_provision.operations.removal import learn_disks, remove_machine
+from ovirt_provision.operations.start_machine import BOOTING, WAITING_FOR_ADDRESS
+from ovirt_provision.operations.verb import Call, Intent, Verb
+from ovirt_provision.operations.waits import vm_ready
+from ovirt_provision.v1 import machines_pb2
+
+# What the engine takes as the name of a VM; everything else in a key becomes `-`.
+_NOT_IN_NAMES = re.compile(r"[^A-Za-z0-9._-]+")
+_LONGEST_NAME = 255
+
+
+async def resolve(call: Call) -> dict[str, Any]:
+    spec = call.request.spec
+    wrong = violations_of_script(call.request.start_with.custom_script, "start_with.custom_script")
+    try:
+        placement = await call.engine.catalog.resolve(
+            Wanted(
+                template_id=spec.template.id,
+                template_name=spec.template.name,
+                template_version=spec.template.version,
+                cluster=spec.cluster,
+                vnic_profiles=[nic.vnic_profile for nic in spec.nics],
+            )
+        )
+    except ReferencesNotFound as error:
+        raise (InvalidRequest([*wrong, *error.violations]) if wrong else error) from None
+    if wrong:
+        raise InvalidRequest(wrong)
+    return {
+        "template_id": placement.template.id,
+        "template_disks": placement.template.disk_count,
+        "cluster_id": placement.cluster_id,
+        "cluster": placement.cluster_name,
+        "vnic_profile_ids": list(placement.vnic_profile_ids),
+    }
+
+
+def intend(call: Call, plan: dict[str, Any], connection: sa.Connection) -> Intent:
+    request, ledger = call.request, call.ledger
+    arguments = _arguments(request)
+    living = ledger.living_machine(call.owner, request.key)
+    if living is not None:
+        _insist_on_same(living, arguments, call.engine.name)
+        return Intent(operation=ledger.operation_of_request(call.owner, living.request_id))
+    last = ledger.last_machine(call.owner, request.key)
+    generation = last.generation + 1 if last else 1
+    object_id = ledger.add_object(
+        connection,
+        engine=call.engine.name,
+        kind="vm",
+        engine_id=vm_id(call.installation, call.owner, request.key, generation),
+        name=request.spec.name or _NOT_IN_NAMES.sub("-", request.key)[:_LONGEST_NAME],
+        owner=call.owner,
+        key=request.key,
+        generation=generation,
+        request_id=request.request_id,
+        state=INTENDED,
+        arguments=arguments,
+        details={key: plan[key] for key in ("template_id", "template_disks", "cluster")},
+    )
+    ledger.set_lease(connection, object_id, SESSION)
+    return Intent(object_id=object_id, plan=plan)
+
+
+def _arguments(request: machines_pb2.CreateMachineRequest) -> dict[str, Any]:
+    """What makes two requests for a key the same, by field path; without secrets and without what names the
+    call."""
+    public, _ = split_secrets(request)
+    for name in ("engine", "request_id", "key"):
+        public.ClearField(name)
+    return _flat("", MessageToDict(public, preserving_proto_field_name=True))
+
+
+def _flat(path: str, value: Any) -> dict[str, Any]:
+    if isinstance(value, dict):
+        return {
+            k: v
+            for name, inner in value.items()
+            for k, v in _flat(f"{path}.{name}".lstrip("."), inner).items()
+        }
+    return {path: value}
+
+
+def _insist_on_same(living: Object, arguments: dict[str, Any], engine: str) -> None:
+    differing = [
+        f"{path} ({living.arguments.get(path, 'not given')} then, {arguments.get(path, 'not given')} now)"
+        for path in sorted(living.arguments.keys() | arguments.keys())
+        if living.arguments.get(path) != arguments.get(path)
+    ]
+    if living.engine != engine:
+        differing.insert(0, f"engine ({living.engine} then, {engine} now)")
+    if differing:
+        raise KeyInUse(
+            key=living.key,
+            differing=", ".join(differing),
+            violations=[
+                Violation(text.split(" ", 1)[0], text.split(" ", 1)[1].strip("()")) for text in differing
+            ],
+        )
+
+
+async def create(run: Provisioning) -> None:
+    """Sends the create until the VM with our id and our mark stands (law 1)."""
+    row, spec = run.object, run.request.spec
+    assert row.engine_id is not None
+    mark = run.mark("vm", row)
+    wanted = VmRequest(
+        id=row.engine_id,
+        name=row.name,
+        comment=str(mark),
+        template_id=run.plan["template_id"],
+        cluster_id=run.plan["cluster_id"],
+        clone=spec.clone,
+        sockets=spec.cpu.sockets,
+        cores=spec.cpu.cores,
+        threads=spec.cpu.threads,
+        memory=spec.memory_bytes,
+        description=spec.description,
+    )
+    sent_before = run.reentered
+    refused_at: float | None = None
+    pause = 1.0
+    while True:
+        run.check()
+        if sent_before and await _stands(run, row, mark):
+            run.ledger.update_object(row.id, state=PRESENT, unanswered=False)
+            return
+        run.ledger.update_object(row.id, unanswered=True)
+        run.note(f"asking the engine for VM {row.name}")
+        try:
+            await run.engine.machines.create(wanted, correlation_id=run.correlation_id)
+        except UNANSWERED as error:
+            run.note(f"looking whether VM {row.name} was created: {error}")
+        except ProvisionError as error:
+            # Refused: this request had no effect, though one that was sent before may have.
+            if not sent_before:
+                run.ledger.update_object(row.id, unanswered=False)
+            if await _stands(run, row, mark):
+                run.ledger.update_object(row.id, state=PRESENT, unanswered=False)
+                return
+            await _insist_on_free_name(run, row)
+            refused_at = refused_at or run.clock.monotonic()
+            if not isinstance(error, EngineRefused) or (
+                run.clock.monotonic() - refused_at >= run.timeouts.engine_lock
+            ):
+                raise
+            run.note(f"the engine refuses for now: {error.engine_text}")
+        else:
+            run.ledger.update_object(row.id, state=PRESENT, unanswered=False)
+            return
+        sent_before = True
+        await run.sleep(pause)
+        pause = min(2 * pause, 15.0)
+
+
+async def _stands(run: Provisioning, row: Object, mark: Mark) -> bool:
+    """True if the VM with our id is there and carries exactly this mark; raises NotOurs for another mark."""
+    assert row.engine_id is not None
+    engine_id = row.engine_id
+    vm = await run.insist(lambda: run.engine.machines.get(engine_id))
+    if vm is None:
+        return False
+    if Mark.parse(vm.comment) != mark:
+        run.insist_on_ours(vm)
+        raise NameInUse(name=row.key, kind="our own VM of another request", holder=vm.id)
+    return True
+
+
+async def _insist_on_free_name(run: Provisioning, row: Object) -> None:
+    holder = await run.insist(lambda: run.engine.machines.find_by_name(row.name))
+    if holder is not None and holder.id != row.engine_id:
+        raise NameInUse(name=row.name, kind="VM", holder=holder.id, correlation_id=run.correlation_id)
+
+
+async def wait_until_ready(run: Provisioning) -> None:
+    row = run.object
+    assert row.engine_id is not None
+    disks = run.plan["template_disks"]
+    vm = await vm_ready(run, row.engine_id, f"VM {row.name}", disks=disks)
+    if not row.details.get("disks_known"):
+        learn_disks(run, row, vm.disks)
+
+
+async def connect_nics(run: Provisioning) -> None:
+    """Makes the VM's NICs those of the request, matched by name; without any in the request the template's
+    stay."""
+    wanted = dict(zip((nic.name for nic in run.request.spec.nics), run.plan["vnic_profile_ids"], strict=True))
+    row = run.object
+    assert row.engine_id is not None
+    vm_id = row.engine_id
+    if not wanted:
+        return
+    vm = await run.insist(lambda: run.engine.machines.get(vm_id, follow="nics"))
+    present = {nic.name: nic for nic in vm.nics} if vm else {}
+    cid = run.correlation_id
+    machines = run.engine.machines
+    for name in present.keys() - wanted.keys():
+        await run.insist(lambda nic=present[name]: machines.remove_nic(vm_id, nic, correlation_id=cid))  # type: ignore[misc]
+    for name, profile in wanted.items():
+        run.note(f"connecting NIC {name}")
+        if name not in present:
+            await run.insist(
+                lambda name=name, profile=profile: machines.add_nic(vm_id, name, profile, correlation_id=cid)  # type: ignore[misc]
+            )
+        elif present[name].vnic_profile_id != profile:
+            await run.insist(
+                lambda nic=present[name], profile=profile: machines.connect_nic(  # type: ignore[misc]
+                    vm_id, nic, profile, correlation_id=cid
+                )
+            )
+
+
+async def undo_create(run: Provisioning) -> None:
+    await remove_machine(run, run.object)
+
+
+def phases(request: machines_pb2.CreateMachineRequest) -> Sequence[Phase[Provisioning]]:
+    start = request.HasField("start_with")
+    return (
+        Phase("creating", timeout="create_machine", done=10, act=create, undo=undo_create),
+        Phase("cloning", timeout="machine_ready", done=50 if start else 90, observe=wait_until_ready),
+        Phase("connecting-nics", timeout="create_machine", done=60 if start else 100, act=connect_nics),
+        *((BOOTING, WAITING_FOR_ADDRESS) if start else ()),
+    )
+
+
+CREATE_MACHINE = Verb("CreateMachine", machines_pb2.CreateMachineRequest, resolve, intend, phases)

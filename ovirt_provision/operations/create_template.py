@@ -1,0 +1,140 @@
+"""CreateTemplate: a new template from a Machine that is down, sealed or not."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import sqlalchemy as sa
+
+from ovirt_provision.errors import (
+    EngineRefused,
+    MachineNotDown,
+    NameInUse,
+    ProvisionError,
+)
+from ovirt_provision.ledger.identity import Mark
+from ovirt_provision.ledger.runner import Phase
+from ovirt_provision.ledger.store import HANDED_OVER, INTENDED, PRESENT, Object
+from ovirt_provision.operations.machines import find_machine, insist_on_idle
+from ovirt_provision.operations.provisioning import UNANSWERED, Provisioning
+from ovirt_provision.operations.removal import remove_template
+from ovirt_provision.operations.verb import Call, Intent, Verb
+from ovirt_provision.operations.waits import template_ok, vm_ready
+from ovirt_provision.v1 import templates_pb2
+
+
+async def resolve(call: Call) -> dict[str, Any]:
+    request = call.request
+    row = find_machine(call.ledger, call.owner, call.engine.name, request.machine_key)
+    assert row.engine_id is not None
+    vm = await call.engine.machines.get(row.engine_id)
+    if vm is None or vm.status != "down":
+        raise MachineNotDown(key=row.key, status=vm.status if vm else "no longer in the engine")
+    holders = await call.engine.templates.versions_of(request.name)
+    if holders:
+        raise NameInUse(name=request.name, kind="template", holder=holders[-1].id)
+    return {"vm_id": vm.id}
+
+
+def intend(call: Call, plan: dict[str, Any], connection: sa.Connection) -> Intent:
+    source = find_machine(call.ledger, call.owner, call.engine.name, call.request.machine_key)
+    insist_on_idle(call.ledger, source)
+    object_id = call.ledger.add_object(
+        connection,
+        engine=call.engine.name,
+        kind="template",
+        engine_id=None,
+        name=call.request.name,
+        owner=call.owner,
+        key=source.key,
+        generation=source.generation,
+        request_id=call.request.request_id,
+        state=INTENDED,
+    )
+    call.ledger.set_lease(connection, object_id, HANDED_OVER)
+    return Intent(object_id=object_id, plan={**plan, "source_object_id": source.id})
+
+
+async def create(run: Provisioning) -> None:
+    """Sends the create until a template with our mark stands (law 1).
+
+    The name fences it: a template of that name with another mark is somebody else's.
+    """
+    row, request = run.object, run.request
+    mark = run.mark("template", row)
+    sent_before = run.reentered
+    refused_at: float | None = None
+    pause = 1.0
+    while True:
+        run.check()
+        if row.engine_id is not None or (sent_before and await _found(run, row, mark)):
+            return
+        run.ledger.update_object(row.id, unanswered=True)
+        run.note(f"asking the engine for template {row.name}")
+        try:
+            template = await run.engine.templates.create(
+                row.name,
+                vm_id=run.plan["vm_id"],
+                comment=str(mark),
+                description=request.description,
+                seal=request.seal,
+                correlation_id=run.correlation_id,
+            )
+        except UNANSWERED as error:
+            run.note(f"looking whether template {row.name} was created: {error}")
+        except ProvisionError as error:
+            if not sent_before:
+                run.ledger.update_object(row.id, unanswered=False)
+            if await _found(run, row, mark):
+                return
+            refused_at = refused_at or run.clock.monotonic()
+            if not isinstance(error, EngineRefused) or (
+                run.clock.monotonic() - refused_at >= run.timeouts.engine_lock
+            ):
+                raise
+            run.note(f"the engine refuses for now: {error.engine_text}")
+        else:
+            run.ledger.update_object(row.id, state=PRESENT, engine_id=template.id, unanswered=False)
+            return
+        sent_before = True
+        await run.sleep(pause)
+        pause = min(2 * pause, 15.0)
+
+
+async def _found(run: Provisioning, row: Object, mark: Mark) -> bool:
+    """Binds the template of our name and mark, if it is there; raises NameInUse when the name is somebody
+    else's."""
+    versions = await run.insist(lambda: run.engine.templates.versions_of(row.name))
+    for template in versions:
+        if Mark.parse(template.comment) == mark:
+            run.ledger.update_object(row.id, state=PRESENT, engine_id=template.id, unanswered=False)
+            return True
+    if versions:
+        raise NameInUse(
+            name=row.name, kind="template", holder=versions[-1].id, correlation_id=run.correlation_id
+        )
+    return False
+
+
+async def wait_until_ok(run: Provisioning) -> None:
+    """Waits until the template is ok and the engine has given the Machine back."""
+    row = run.object
+    assert row.engine_id is not None
+    template = await template_ok(run, row.engine_id, row.name)
+    await vm_ready(run, run.plan["vm_id"], f"template {row.name}")
+    run.ledger.update_object(row.id, details={**row.details, "version": template.version})
+
+
+async def undo_create(run: Provisioning) -> None:
+    await remove_template(run, run.object)
+
+
+def phases(request: templates_pb2.CreateTemplateRequest) -> Sequence[Phase[Provisioning]]:
+    return (
+        Phase("creating-template", timeout="create_machine", done=10, act=create, undo=undo_create),
+        Phase("sealing", timeout="seal", done=100, observe=wait_until_ok)
+        if request.seal
+        else Phase("copying-disks", timeout="create_template", done=100, observe=wait_until_ok),
+    )
+
+
+CREATE_TEMPLATE = Verb("CreateTemplate", templates_pb2.CreateTemplateRequest, resolve, intend, phases)

@@ -1,0 +1,68 @@
+"""DestroyTemplate: gone, if it is ours."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import sqlalchemy as sa
+
+from ovirt_provision.engine.model import Template
+from ovirt_provision.errors import NotOurs
+from ovirt_provision.ledger.identity import Mark
+from ovirt_provision.ledger.runner import Phase
+from ovirt_provision.ledger.store import GONE, PRESENT, Ledger, Object
+from ovirt_provision.operations.provisioning import Provisioning
+from ovirt_provision.operations.removal import remove_template
+from ovirt_provision.operations.verb import Call, Intent, Verb
+from ovirt_provision.v1 import templates_pb2
+
+
+def our_template(ledger: Ledger, installation: str, engine: str, template: Template) -> Object | None:
+    """The ledger row of a template that is ours: by its id, or by a mark whose request wrote an intent that
+    no other template fulfils (law 2). None for everybody else's, also where the mark was copied or inherited.
+    """
+    row = ledger.object_in_engine(engine, "template", template.id)
+    if row is not None:
+        return row
+    mark = Mark.parse(template.comment)
+    if mark is None or mark.kind != "template" or mark.installation != installation:
+        return None
+    row = ledger.object_of_request(engine, "template", mark.request)
+    return row if row is not None and row.engine_id is None else None
+
+
+async def resolve(call: Call) -> dict[str, Any]:
+    template = await call.engine.templates.get(call.request.id)
+    if template is None:
+        return {"gone": True}
+    row = our_template(call.ledger, call.installation, call.engine.name, template)
+    if row is None or row.owner != call.owner:
+        raise NotOurs(
+            kind="template",
+            name=template.name,
+            id=template.id,
+            detail="the ledger does not know it" if row is None else f"it belongs to {row.owner}",
+        )
+    return {"gone": False, "row": row.id, "template_id": template.id}
+
+
+def intend(call: Call, plan: dict[str, Any], _connection: sa.Connection) -> Intent:
+    if plan["gone"]:
+        row = call.ledger.object_in_engine(call.engine.name, "template", call.request.id)
+        ours = row is not None and row.owner == call.owner
+        return Intent(object_id=row.id if row is not None and ours else None, plan=plan)
+    return Intent(object_id=plan["row"], plan=plan)
+
+
+async def remove(run: Provisioning) -> None:
+    if run.operation.object_id is None or run.object.state == GONE:
+        return
+    if run.plan.get("template_id") and run.object.engine_id is None:
+        run.ledger.update_object(run.object.id, state=PRESENT, engine_id=run.plan["template_id"])
+    await remove_template(run, run.object)
+
+
+def phases(_request: templates_pb2.DestroyTemplateRequest) -> Sequence[Phase[Provisioning]]:
+    return (Phase("destroying", timeout="destroy", done=100, act=remove),)
+
+
+DESTROY_TEMPLATE = Verb("DestroyTemplate", templates_pb2.DestroyTemplateRequest, resolve, intend, phases)

@@ -1,0 +1,223 @@
+"""Accepts calls of verbs, exactly once each, and hands them to the runner."""
+
+import hashlib
+import hmac
+import uuid
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from google.protobuf.json_format import MessageToDict, ParseDict
+from google.protobuf.message import Message
+
+from ovirt_provision.clock import Clock
+from ovirt_provision.config import Timeouts
+from ovirt_provision.engine import Engine
+from ovirt_provision.errors import (
+    DeadlineExceeded,
+    EngineOperationFailed,
+    MachineFailed,
+    ProvisionError,
+    RequestIdReused,
+)
+from ovirt_provision.ledger.runner import Phase, Runner
+from ovirt_provision.ledger.secrets import SecretStore, merge_secrets, split_secrets
+from ovirt_provision.ledger.store import CLEANUP_DONE, GONE, Ledger, Object, Operation
+from ovirt_provision.operations.clean_up import CLEAN_UP
+from ovirt_provision.operations.create_machine import CREATE_MACHINE
+from ovirt_provision.operations.create_template import CREATE_TEMPLATE
+from ovirt_provision.operations.destroy_machine import DESTROY_MACHINE
+from ovirt_provision.operations.destroy_template import DESTROY_TEMPLATE
+from ovirt_provision.operations.provisioning import Provisioning
+from ovirt_provision.operations.start_machine import START_MACHINE
+from ovirt_provision.operations.stop_machine import STOP_MACHINE
+from ovirt_provision.operations.verb import Call, Verb
+
+VERBS = {
+    verb.name: verb
+    for verb in (
+        CREATE_MACHINE,
+        START_MACHINE,
+        STOP_MACHINE,
+        DESTROY_MACHINE,
+        CREATE_TEMPLATE,
+        DESTROY_TEMPLATE,
+        CLEAN_UP,
+    )
+}
+
+
+class Dispatcher:
+    """The verbs of the bridge, for services, leases and the janitor."""
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        clock: Clock,
+        *,
+        engines: Callable[[str], Engine],
+        secrets: SecretStore,
+        timeouts: Timeouts,
+        installation: str,
+    ) -> None:
+        """`engines` finds the engine of a profile and raises EngineProfileNotFound."""
+        self._ledger = ledger
+        self._clock = clock
+        self._engines = engines
+        self._secrets = secrets
+        self._timeouts = timeouts
+        self._installation = installation
+        self.runner: Runner[Provisioning] = Runner(
+            ledger,
+            clock,
+            make_run=self._make_run,
+            phases_of=self._phases_of,
+            seconds_of=lambda name: float(getattr(timeouts, name)),
+            explain=_explain,
+            ended=self._ended,
+        )
+
+    def recover(self) -> None:
+        """Takes up every operation that the last daemon left."""
+        for operation_id in self._secrets.operations():
+            operation = self._ledger.operation(operation_id)
+            if operation is None or operation.ended:
+                self._secrets.remove(operation_id)
+        self.runner.recover()
+
+    async def call(self, verb: Verb, owner: str, engine: str, request: Any) -> Operation:
+        """Accepts a call and returns its operation; a repeated request_id returns the first call's.
+
+        Raises RequestIdReused, and what the verb raises for a request that cannot be accepted; then nothing
+        has changed.
+        """
+        fingerprint = self._fingerprint(verb, engine, request)
+        known = self._known(owner, request.request_id, fingerprint)
+        if known is not None:
+            return known
+        call = Call(request, owner, self._engines(engine), self._installation, self._ledger, self._timeouts)
+        plan = await verb.resolve(call)
+        # Another call with the same request_id may have been accepted during the look-ups.
+        return self._known(owner, request.request_id, fingerprint) or self._accept(
+            verb, call, plan, fingerprint
+        )
+
+    def clean_up(self, row: Object) -> Operation:
+        """Starts to remove an object of ours that an operation had to leave behind."""
+        operation_id = str(uuid.uuid4())
+        with self._ledger.transaction() as connection:
+            self._ledger.add_operation(
+                connection,
+                id=operation_id,
+                verb=CLEAN_UP.name,
+                engine=row.engine,
+                owner=row.owner,
+                request_id=str(uuid.uuid4()),
+                request_hash="",
+                request={},
+                plan={},
+                key=row.key,
+                object_id=row.id,
+            )
+        operation = self._ledger.operation_or_fail(operation_id)
+        self.runner.start(operation)
+        return operation
+
+    def _known(self, owner: str, request_id: str, fingerprint: str) -> Operation | None:
+        known = self._ledger.operation_of_request(owner, request_id)
+        if known is not None and known.request_hash != fingerprint:
+            raise RequestIdReused(request_id=request_id, verb=known.verb)
+        return known
+
+    def _accept(self, verb: Verb, call: Call, plan: dict[str, Any], fingerprint: str) -> Operation:
+        public, hidden = split_secrets(call.request)
+        operation_id = str(uuid.uuid4())
+        has_secrets = hidden.ByteSize() > 0
+        with self._ledger.transaction() as connection:
+            intent = verb.intend(call, plan, connection)
+            if intent.operation is not None:
+                return intent.operation
+            self._ledger.add_operation(
+                connection,
+                id=operation_id,
+                verb=verb.name,
+                engine=call.engine.name,
+                owner=call.owner,
+                request_id=call.request.request_id,
+                request_hash=fingerprint,
+                request=MessageToDict(public, preserving_proto_field_name=True),
+                plan={**intent.plan, "has_secrets": has_secrets},
+                key=getattr(call.request, "key", "") or getattr(call.request, "machine_key", ""),
+                object_id=intent.object_id,
+            )
+            if has_secrets:
+                # Before the commit: an accepted operation that lacks its secrets could only fail.
+                self._secrets.seal(operation_id, hidden.SerializeToString())
+        for other in intent.plan.get("cancelled", ()):
+            self.runner.cancel(other, f"by {verb.name}")
+        operation = self._ledger.operation_or_fail(operation_id)
+        self.runner.start(operation)
+        return operation
+
+    def _fingerprint(self, verb: Verb, engine: str, request: Message) -> str:
+        # Keyed, because the request may hold a secret that is short enough to be guessed from a plain hash.
+        body = (
+            verb.name.encode()
+            + b"\0"
+            + engine.encode()
+            + b"\0"
+            + request.SerializeToString(deterministic=True)
+        )
+        return hmac.new(self._installation.encode(), body, hashlib.sha256).hexdigest()
+
+    def _make_run(self, operation: Operation) -> Provisioning:
+        public = ParseDict(
+            operation.request, VERBS[operation.verb].request_type(), ignore_unknown_fields=True
+        )
+        return Provisioning(
+            operation,
+            self._ledger,
+            self._clock,
+            find_engine=lambda: self._engines(operation.engine),
+            request=public,
+            secret_request=lambda: self._with_secrets(operation, public),
+            timeouts=self._timeouts,
+            installation=self._installation,
+            wait_for_operation=self.runner.ended,
+        )
+
+    def _with_secrets(self, operation: Operation, public: Message) -> Message:
+        if not operation.plan.get("has_secrets"):
+            return public
+        return merge_secrets(public, type(public).FromString(self._secrets.open(operation.id)))
+
+    def _phases_of(self, operation: Operation) -> Sequence[Phase[Provisioning]]:
+        verb = VERBS[operation.verb]
+        return verb.phases(ParseDict(operation.request, verb.request_type(), ignore_unknown_fields=True))
+
+    def _ended(self, operation: Operation) -> None:
+        self._secrets.remove(operation.id)
+        if operation.object_id is not None and self._ledger.object(operation.object_id).state == GONE:
+            for other in self._ledger.awaiting_cleanup(operation.object_id):
+                self._ledger.update_operation(other.id, cleanup=CLEANUP_DONE)
+
+
+async def _explain(run: Provisioning, error: ProvisionError) -> ProvisionError:
+    """Puts the engine's own reason into an error that lacks it: never a time-out where the engine logged
+    why."""
+    if not isinstance(error, DeadlineExceeded | EngineOperationFailed | MachineFailed):
+        return error
+    try:
+        text = await run.engine.events.failure_of(run.correlation_id)
+    except ProvisionError:
+        return error
+    if not text:
+        return error
+    if isinstance(error, DeadlineExceeded):
+        explained: ProvisionError = EngineOperationFailed(
+            doing=f"the phase {error.phase}", engine_says=text, correlation_id=run.correlation_id
+        )
+    else:
+        explained = error
+    explained.engine_text = text
+    explained.phase = error.phase
+    return explained

@@ -1,0 +1,80 @@
+"""The janitor: goes on where an undo had to stop, and sweeps what turns up after it was destroyed."""
+
+from collections.abc import Callable
+
+import structlog
+
+from ovirt_provision.clock import Clock
+from ovirt_provision.config import Timeouts
+from ovirt_provision.engine import Engine
+from ovirt_provision.errors import ProvisionError
+from ovirt_provision.ledger.identity import Mark
+from ovirt_provision.ledger.store import LATE, REMOVING, Ledger, Object
+from ovirt_provision.operations.dispatcher import Dispatcher
+
+log = structlog.get_logger("janitor")
+
+
+class Janitor:
+    """Cleans what operations had to leave behind. `engines` finds the engine of a profile."""
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        clock: Clock,
+        timeouts: Timeouts,
+        dispatcher: Dispatcher,
+        *,
+        engines: Callable[[str], Engine],
+        installation: str,
+    ) -> None:
+        self._ledger = ledger
+        self._clock = clock
+        self._timeouts = timeouts
+        self._dispatcher = dispatcher
+        self._engines = engines
+        self._installation = installation
+
+    @property
+    def pending(self) -> bool:
+        """True while something waits to be cleaned."""
+        return bool(self._waiting())
+
+    async def run(self) -> None:
+        """Cleans for ever, beginning at once: the last daemon may have left work."""
+        while True:
+            try:
+                await self._sweep()
+                for row in self._waiting():
+                    log.info("cleaning up", kind=row.kind, name=row.name, id=row.engine_id)
+                    self._dispatcher.clean_up(row)
+            except ProvisionError as error:
+                log.warning("cleaning is put off", error=str(error))
+            await self._clock.sleep(self._timeouts.cleanup_interval)
+
+    def _waiting(self) -> list[Object]:
+        """Objects that are to be removed and that no operation removes; disks go with their VM."""
+        return [
+            row
+            for row in self._ledger.list_objects(REMOVING, LATE)
+            if row.kind != "disk" and not self._ledger.unended_operations(row.id)
+        ]
+
+    async def _sweep(self) -> None:
+        """Looks for destroyed objects whose create was never answered: the engine may have run it
+        afterwards."""
+        for row in self._ledger.buried():
+            if await self._arrived(row):
+                log.warning(
+                    "a destroyed object has turned up", kind=row.kind, name=row.name, id=row.engine_id
+                )
+                self._ledger.update_object(row.id, state=LATE)
+
+    async def _arrived(self, row: Object) -> bool:
+        engine = self._engines(row.engine)
+        expected = Mark(row.kind, self._installation, row.owner, row.key, row.generation, row.request_id)
+        if row.kind == "vm":
+            vm = await engine.machines.get(row.engine_id or "")
+            return vm is not None and Mark.parse(vm.comment) == expected
+        versions = await engine.templates.versions_of(row.name)
+        return any(Mark.parse(template.comment) == expected for template in versions)

@@ -1,0 +1,86 @@
+"""Session leases: a Machine whose client is not heard of any more is destroyed after the grace.
+
+When a client was last heard of lives in memory on the monotonic clock, counted from the moment this daemon
+serves: neither an outage of the daemon nor a jump of the wall clock ends a lease.
+"""
+
+import uuid
+
+import structlog
+
+from ovirt_provision.clock import Clock
+from ovirt_provision.config import Timeouts
+from ovirt_provision.errors import LeaseExpired, ProvisionError
+from ovirt_provision.ledger.store import REMOVING, SESSION, Ledger, Object
+from ovirt_provision.operations.destroy_machine import DESTROY_MACHINE
+from ovirt_provision.operations.dispatcher import Dispatcher
+from ovirt_provision.v1 import machines_pb2
+
+log = structlog.get_logger("leases")
+
+_NAMESPACE = uuid.UUID("6f0a1c52-58e0-4f7c-9e6b-2d1f6f1f8a11")
+
+
+def timestamp(seconds: float) -> str:
+    """An ISO 8601 time in UTC for people."""
+    import datetime
+
+    return datetime.datetime.fromtimestamp(seconds, datetime.UTC).isoformat(timespec="seconds")
+
+
+class Leases:
+    """The session leases of one daemon."""
+
+    def __init__(self, ledger: Ledger, clock: Clock, timeouts: Timeouts, dispatcher: Dispatcher) -> None:
+        self._ledger = ledger
+        self._clock = clock
+        self._timeouts = timeouts
+        self._dispatcher = dispatcher
+        self._serving_since = clock.monotonic()
+        self._heard: dict[int, float] = {}
+
+    def heard(self, row: Object) -> None:
+        """The client of a Machine is alive. Raises LeaseExpired if it comes too late."""
+        lease = self._ledger.lease(row.id)
+        if lease is not None and lease.expired_at is not None:
+            raise LeaseExpired(key=row.key, expired_at=timestamp(lease.expired_at))
+        self._heard[row.id] = self._clock.monotonic()
+
+    def expires_at(self, row: Object) -> float | None:
+        """When the Machine will be destroyed unless its client is heard of, in seconds since the epoch."""
+        lease = self._ledger.lease(row.id)
+        if lease is None or lease.kind != SESSION:
+            return None
+        if lease.expired_at is not None:
+            return lease.expired_at
+        return self._clock.time() + self._remaining(row)
+
+    @property
+    def pending(self) -> bool:
+        """True while a Machine lives that this daemon may have to destroy."""
+        return bool(self._ledger.session_machines())
+
+    async def run(self) -> None:
+        """Reaps for ever."""
+        while True:
+            await self._clock.sleep(self._timeouts.renew_interval / 3)
+            for row in self._ledger.session_machines():
+                if self._remaining(row) <= 0:
+                    await self._reap(row)
+
+    def _remaining(self, row: Object) -> float:
+        heard = self._heard.get(row.id, max(self._serving_since, 0.0))
+        return heard + self._timeouts.lease_grace - self._clock.monotonic()
+
+    async def _reap(self, row: Object) -> None:
+        log.warning("lease expired", key=row.key, owner=row.owner, vm=row.engine_id)
+        self._ledger.expire_lease(row.id)
+        if row.state == REMOVING:
+            return
+        request = machines_pb2.DestroyMachineRequest(
+            request_id=str(uuid.uuid5(_NAMESPACE, f"lease {row.engine_id}")), key=row.key
+        )
+        try:
+            await self._dispatcher.call(DESTROY_MACHINE, row.owner, row.engine, request)
+        except ProvisionError as error:
+            log.error("cannot destroy a Machine without a lease", key=row.key, error=str(error))

@@ -1,0 +1,36 @@
+"""Machines as verbs and services find them: by owner and key."""
+
+from typing import Any
+
+from ovirt_provision.errors import MachineBusy, MachineNotFound, did_you_mean
+from ovirt_provision.ledger.store import Ledger, Object
+from ovirt_provision.operations.verb import Call, Intent
+
+
+def find_machine(ledger: Ledger, owner: str, engine: str, key: str) -> Object:
+    """The living Machine of an owner's key on an engine. Raises MachineNotFound with the near miss."""
+    row = ledger.living_machine(owner, key)
+    if row is None or row.engine != engine:
+        known = [machine.key for machine in ledger.list_machines(owner, engine)]
+        raise MachineNotFound(key=key, owner=owner, engine=engine, near=did_you_mean(key, known))
+    return row
+
+
+def machine_of(call: Call) -> Object:
+    """The Machine that a call names by `key`."""
+    return find_machine(call.ledger, call.owner, call.engine.name, call.request.key)
+
+
+def intend_on_machine(call: Call, plan: dict[str, Any], key: str = "") -> Intent:
+    """Takes a Machine for an operation that must have it for itself. Raises MachineBusy."""
+    row = find_machine(call.ledger, call.owner, call.engine.name, key or call.request.key)
+    insist_on_idle(call.ledger, row)
+    return Intent(object_id=row.id, plan=plan)
+
+
+def insist_on_idle(ledger: Ledger, row: Object) -> None:
+    """Raises MachineBusy while an operation runs that uses the Machine, as its object or as a template's
+    source."""
+    for other in ledger.unended_operations():
+        if other.object_id == row.id or other.plan.get("source_object_id") == row.id:
+            raise MachineBusy(key=row.key, operation=other.id, verb=other.verb)

@@ -1,0 +1,110 @@
+"""What the phases of every verb work with: the engine, the request, the ledger row of their object."""
+
+from collections.abc import Awaitable, Callable
+from typing import Any, TypeVar
+
+from google.protobuf.message import Message
+
+from ovirt_provision.clock import Clock
+from ovirt_provision.config import Timeouts
+from ovirt_provision.engine import Engine
+from ovirt_provision.engine.model import Vm
+from ovirt_provision.errors import (
+    EngineBroken,
+    EngineRefused,
+    EngineSessionExpired,
+    EngineUnreachable,
+    NotOurs,
+)
+from ovirt_provision.ledger.identity import Mark
+from ovirt_provision.ledger.runner import Run
+from ovirt_provision.ledger.store import Ledger, Object, Operation
+
+T = TypeVar("T")
+
+# What says nothing about whether a request had its effect.
+UNANSWERED = (EngineUnreachable, EngineBroken, EngineSessionExpired)
+
+_FIRST_PAUSE = 1.0
+_LONGEST_PAUSE = 15.0
+
+
+class Provisioning(Run):
+    """A run with the engine at hand."""
+
+    def __init__(
+        self,
+        operation: Operation,
+        ledger: Ledger,
+        clock: Clock,
+        *,
+        find_engine: Callable[[], Engine],
+        request: Message,
+        secret_request: Callable[[], Message],
+        timeouts: Timeouts,
+        installation: str,
+        wait_for_operation: Callable[[str], Awaitable[Any]],
+    ) -> None:
+        """`request` holds no secret; `secret_request` reads the whole request and raises SecretsLost."""
+        super().__init__(operation, ledger, clock)
+        self._find_engine = find_engine
+        self.request: Any = request
+        self.secret_request: Callable[[], Any] = secret_request
+        self.timeouts = timeouts
+        self.installation = installation
+        self.wait_for_operation = wait_for_operation
+
+    @property
+    def engine(self) -> Engine:
+        """The operation's engine; raises EngineProfileNotFound if the configuration no longer has it."""
+        return self._find_engine()
+
+    @property
+    def plan(self) -> dict[str, Any]:
+        """What the references of the request were resolved to before the first effect."""
+        return self.operation.plan
+
+    @property
+    def object(self) -> Object:
+        """The ledger row of the VM or template that the operation is about, as it is now."""
+        if self.operation.object_id is None:
+            raise LookupError(f"operation {self.operation.id} has no object")
+        return self.ledger.object(self.operation.object_id)
+
+    def mark(self, kind: str, row: Object) -> Mark:
+        """The mark of an object of ours."""
+        return Mark(kind, self.installation, row.owner, row.key, row.generation, row.request_id)
+
+    def insist_on_ours(self, vm: Vm) -> None:
+        """Raises NotOurs unless the VM's mark proves that it is ours."""
+        mark = Mark.parse(vm.comment)
+        if mark is None or not mark.is_of_vm(vm.id, self.installation):
+            raise NotOurs(
+                kind="VM",
+                name=vm.name,
+                id=vm.id,
+                detail="it carries the mark of another" if mark else "it carries no mark of ours",
+                correlation_id=self.correlation_id,
+            )
+
+    async def insist(self, request: Callable[[], Awaitable[T]], *, patience: float | None = None) -> T:
+        """Sends a request that is safe to repeat until the engine takes it.
+
+        What was not answered is repeated until the phase's deadline. What was refused is repeated because
+        locks of other operations pass, and no text tells them from other refusals (behaviour.md 14): for
+        `patience` seconds, by default the time-out `engine_lock`.
+        """
+        pause = _FIRST_PAUSE
+        give_up = self.clock.monotonic() + (self.timeouts.engine_lock if patience is None else patience)
+        while True:
+            self.check()
+            try:
+                return await request()
+            except UNANSWERED as error:
+                self.note(f"repeating: {error}")
+            except EngineRefused as error:
+                if self.clock.monotonic() >= give_up:
+                    raise
+                self.note(f"the engine refuses for now: {error.engine_text}")
+            await self.sleep(pause)
+            pause = min(2 * pause, _LONGEST_PAUSE)

@@ -1,0 +1,182 @@
+"""Removing what is ours, forwards to 404. Destroy, undo and the janitor all end here."""
+
+from collections.abc import Sequence
+
+from ovirt_provision.engine.model import Disk, Template, Vm
+from ovirt_provision.errors import DeadlineExceeded
+from ovirt_provision.ledger.identity import Mark
+from ovirt_provision.ledger.store import GONE, LATE, PRESENT, REMOVING, Object
+from ovirt_provision.operations.provisioning import Provisioning
+from ovirt_provision.operations.waits import vm_down
+
+
+async def remove_machine(run: Provisioning, row: Object) -> None:
+    """Removes the VM and the disks that it owns, and ends only when the engine answers 404 for each of them.
+
+    A VM that is gone already is fine. Disks that are not its own are detached first and kept. Raises NotOurs,
+    and touches nothing, when a VM with our id does not carry our mark.
+    """
+    assert row.engine_id is not None
+    vm_id = row.engine_id
+    _begin(run, row)
+    vm = await run.insist(lambda: run.engine.machines.get(vm_id, follow="disk_attachments.disk"))
+    owned = {child.engine_id: child for child in run.ledger.children(row.id)}
+    if vm is not None:
+        run.insist_on_ours(vm)
+        vm = await _unlocked(run, vm)
+    if vm is not None:
+        if not row.details.get("disks_known"):
+            owned = _adopt_disks(run, row, vm)
+        foreign = [disk for disk in vm.disks if disk.id not in owned]
+        await _power_off(run, vm, gently=bool(foreign))
+        for disk in foreign:
+            await run.insist(
+                lambda disk=disk: run.engine.machines.detach_disk(  # type: ignore[misc]
+                    vm_id, disk, correlation_id=run.correlation_id
+                ),
+                patience=run.timeouts.destroy,
+            )
+        await run.insist(
+            lambda: run.engine.machines.remove(vm_id, row.name, correlation_id=run.correlation_id),
+            patience=run.timeouts.destroy,
+        )
+        run.note(f"waiting until VM {row.name} is gone")
+        await run.wait(
+            run.engine.watcher.vm(vm_id, lambda state: state is None, correlation_id=run.correlation_id)
+        )
+    for disk_id, child in owned.items():
+        assert disk_id is not None
+        await _disk_gone(run, disk_id, child, left_behind=vm is None)
+    _bury_if_unanswered(run, row)
+    run.ledger.update_object(row.id, state=GONE)
+
+
+async def remove_template(run: Provisioning, row: Object) -> None:
+    """Removes a template of ours; gone already, or never made, is fine."""
+    _begin(run, row)
+    template = await find_template(run, row)
+    if template is not None:
+        run.ledger.update_object(row.id, engine_id=template.id)
+        template_id = template.id
+        # A template in the making is locked, and the engine refuses until it has ended.
+        await run.insist(
+            lambda: run.engine.templates.remove(template_id, row.name, correlation_id=run.correlation_id),
+            patience=run.timeouts.destroy,
+        )
+        run.note(f"waiting until template {row.name} is gone")
+        await run.wait(
+            run.engine.watcher.template(
+                template_id, lambda state: state is None, correlation_id=run.correlation_id
+            )
+        )
+    _bury_if_unanswered(run, row)
+    run.ledger.update_object(row.id, state=GONE)
+
+
+async def find_template(run: Provisioning, row: Object) -> Template | None:
+    """The template behind a ledger row: by its id if the engine has told it, else by name and mark."""
+    if row.engine_id is not None:
+        engine_id = row.engine_id
+        return await run.insist(lambda: run.engine.templates.get(engine_id))
+    expected = str(run.mark("template", row))
+    versions = await run.insist(lambda: run.engine.templates.versions_of(row.name))
+    return next((t for t in versions if str(Mark.parse(t.comment)) == expected), None)
+
+
+def _begin(run: Provisioning, row: Object) -> None:
+    # A late arrival stays `late`: its key may belong to a newer Machine by now.
+    if row.state != LATE:
+        run.ledger.update_object(row.id, state=REMOVING)
+
+
+async def _unlocked(run: Provisioning, vm: Vm) -> Vm | None:
+    """Waits until the engine has let go of a VM that it is still making or copying."""
+    if vm.status != "image_locked":
+        return vm
+
+    def satisfied(state: Vm | None) -> bool:
+        run.note(f"VM {vm.name} is {state.status if state else 'gone'}")
+        return state is None or state.status != "image_locked"
+
+    return await run.wait(
+        run.engine.watcher.vm(vm.id, satisfied, correlation_id=run.correlation_id, with_disks=True)
+    )
+
+
+def _adopt_disks(run: Provisioning, row: Object, vm: Vm) -> dict[str | None, Object]:
+    """Writes down the disks of a VM whose create did not come as far as learning them.
+
+    When the VM has more disks than its template gave it, nobody can say which are its own: then none is, and
+    all are kept.
+    """
+    disks = vm.disks if len(vm.disks) <= row.details.get("template_disks", 0) else ()
+    learn_disks(run, row, disks)
+    return {child.engine_id: child for child in run.ledger.children(row.id)}
+
+
+def learn_disks(run: Provisioning, row: Object, disks: Sequence[Disk]) -> None:
+    """Writes down which disks a VM owns; once known they do not change."""
+    known = {child.engine_id for child in run.ledger.children(row.id)}
+    with run.ledger.transaction() as connection:
+        for disk in disks:
+            if disk.id not in known:
+                run.ledger.add_object(
+                    connection,
+                    engine=row.engine,
+                    kind="disk",
+                    engine_id=disk.id,
+                    name=disk.name,
+                    owner=row.owner,
+                    key=row.key,
+                    generation=row.generation,
+                    request_id=row.request_id,
+                    parent_id=row.id,
+                    state=PRESENT,
+                )
+    run.ledger.update_object(row.id, details={**run.ledger.object(row.id).details, "disks_known": True})
+
+
+async def _power_off(run: Provisioning, vm: Vm, *, gently: bool) -> None:
+    """Brings a VM down. What is thrown away needs no shutdown; a disk that is kept does."""
+    if vm.status == "down":
+        return
+    if gently:
+        try:
+            await run.insist(
+                lambda: run.engine.machines.shut_down(vm.id, vm.name, correlation_id=run.correlation_id)
+            )
+            await vm_down(run, vm.id, within=("shutdown", run.timeouts.shutdown))
+            return
+        except DeadlineExceeded:
+            run.note(f"VM {vm.name} does not shut down; powering it off")
+    await run.insist(
+        lambda: run.engine.machines.power_off(vm.id, vm.name, correlation_id=run.correlation_id),
+        patience=run.timeouts.destroy,
+    )
+    await vm_down(run, vm.id, within=("power_off", run.timeouts.power_off))
+
+
+async def _disk_gone(run: Provisioning, disk_id: str, child: Object, *, left_behind: bool) -> None:
+    """Waits until a disk of a removed VM is gone; the engine removes it in the background (behaviour.md
+    22)."""
+    if left_behind:
+        disk = await run.insist(lambda: run.engine.disks.get(disk_id))
+        if disk is not None and disk.status != "locked":
+            found = disk
+            await run.insist(
+                lambda: run.engine.disks.remove(found, correlation_id=run.correlation_id),
+                patience=run.timeouts.destroy,
+            )
+    run.note(f"waiting until disk {child.name} is gone")
+    await run.wait(
+        run.engine.watcher.disk(disk_id, lambda state: state is None, correlation_id=run.correlation_id)
+    )
+    run.ledger.update_object(child.id, state=GONE)
+
+
+def _bury_if_unanswered(run: Provisioning, row: Object) -> None:
+    if run.ledger.object(row.id).unanswered:
+        run.ledger.bury(
+            row.id,
+            run.clock.time() + run.timeouts.engine_request + run.timeouts.late_create_grace,
+        )

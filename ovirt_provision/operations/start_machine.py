@@ -1,0 +1,95 @@
+"""StartMachine: up, and with an address."""
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Any
+
+import sqlalchemy as sa
+
+from ovirt_provision.errors import EngineRefused, InvalidRequest
+from ovirt_provision.guest.addresses import addresses_of
+from ovirt_provision.guest.first_boot import first_boot, violations_of_script
+from ovirt_provision.ledger.runner import Phase
+from ovirt_provision.operations.machines import intend_on_machine, machine_of
+from ovirt_provision.operations.provisioning import Provisioning
+from ovirt_provision.operations.verb import Call, Intent, Verb
+from ovirt_provision.operations.waits import vm_reports, vm_up
+from ovirt_provision.v1 import machines_pb2, resources_pb2
+
+
+async def start(run: Provisioning) -> None:
+    """Starts the VM unless it is on its way already."""
+    row = run.object
+    assert row.engine_id is not None
+    vm_id = row.engine_id
+    vm = await run.insist(lambda: run.engine.machines.get(vm_id))
+    if vm is not None:
+        run.insist_on_ours(vm)
+    if vm is not None and vm.status != "down":
+        return
+    boot = _initialization(run)
+    run.note(f"starting VM {row.name}")
+
+    async def send() -> None:
+        try:
+            await run.engine.machines.start(
+                vm_id,
+                row.name,
+                first_boot(boot) if boot is not None else None,
+                correlation_id=run.correlation_id,
+            )
+        except EngineRefused:
+            # An earlier start whose answer was lost is refused as "in Up status": then all is well.
+            now = await run.engine.machines.get(vm_id)
+            if now is None or now.status in ("down", "image_locked"):
+                raise
+
+    await run.insist(send)
+
+
+def _initialization(run: Provisioning) -> resources_pb2.Initialization | None:
+    """The first-boot configuration of the request; reads its secrets only where it has any."""
+    field = "start_with" if run.operation.verb == "CreateMachine" else "initialization"
+    if not run.request.HasField(field):
+        return None
+    found: resources_pb2.Initialization = getattr(run.secret_request(), field)
+    return found
+
+
+async def wait_until_up(run: Provisioning) -> None:
+    row = run.object
+    assert row.engine_id is not None
+    await vm_up(run, row.engine_id)
+
+
+async def wait_for_address(run: Provisioning) -> None:
+    row = run.object
+    assert row.engine_id is not None
+    vm = await vm_reports(run, row.engine_id, lambda state: bool(addresses_of(state)))
+    addresses = [asdict(address) for address in addresses_of(vm)]
+    run.ledger.update_object(row.id, details={**run.object.details, "addresses": addresses})
+
+
+BOOTING: Phase[Provisioning] = Phase("booting", timeout="start", done=80, act=start, observe=wait_until_up)
+WAITING_FOR_ADDRESS: Phase[Provisioning] = Phase(
+    "waiting-for-address", timeout="address", done=100, observe=wait_for_address
+)
+
+
+async def resolve(call: Call) -> dict[str, Any]:
+    machine_of(call)
+    wrong = violations_of_script(call.request.initialization.custom_script, "initialization.custom_script")
+    if wrong:
+        raise InvalidRequest(wrong)
+    return {}
+
+
+def intend(call: Call, plan: dict[str, Any], _connection: sa.Connection) -> Intent:
+    return intend_on_machine(call, plan)
+
+
+def phases(_request: machines_pb2.StartMachineRequest) -> Sequence[Phase[Provisioning]]:
+    return (BOOTING, WAITING_FOR_ADDRESS)
+
+
+START_MACHINE = Verb("StartMachine", machines_pb2.StartMachineRequest, resolve, intend, phases)

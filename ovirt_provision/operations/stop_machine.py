@@ -1,0 +1,67 @@
+"""StopMachine: down, by the guest itself or by the power button."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import sqlalchemy as sa
+
+from ovirt_provision.errors import DeadlineExceeded
+from ovirt_provision.ledger.runner import Phase
+from ovirt_provision.operations.machines import intend_on_machine, machine_of
+from ovirt_provision.operations.provisioning import Provisioning
+from ovirt_provision.operations.verb import Call, Intent, Verb
+from ovirt_provision.operations.waits import vm_down, vm_ready
+from ovirt_provision.v1 import machines_pb2
+
+
+async def shut_down(run: Provisioning) -> None:
+    """Asks the guest; one that does not obey within the time-out `shutdown` is left to the next phase."""
+    row = run.object
+    assert row.engine_id is not None
+    vm_id = row.engine_id
+    vm = await run.insist(lambda: run.engine.machines.get(vm_id))
+    if vm is not None:
+        run.insist_on_ours(vm)
+    if vm is None or vm.status == "down" or run.request.force:
+        return
+    await run.insist(
+        lambda: run.engine.machines.shut_down(vm_id, row.name, correlation_id=run.correlation_id)
+    )
+    try:
+        await vm_down(run, vm_id, within=("shutdown", run.timeouts.shutdown))
+    except DeadlineExceeded:
+        run.note(f"VM {row.name} does not shut down")
+
+
+async def power_off(run: Provisioning) -> None:
+    row = run.object
+    assert row.engine_id is not None
+    vm_id = row.engine_id
+    vm = await run.insist(lambda: run.engine.machines.get(vm_id))
+    if vm is not None and vm.status != "down":
+        await run.insist(
+            lambda: run.engine.machines.power_off(vm_id, row.name, correlation_id=run.correlation_id)
+        )
+    # The engine may keep the disks for a moment after the VM is down.
+    await vm_ready(run, vm_id, f"the stop of VM {row.name}")
+    run.ledger.update_object(row.id, details={**run.object.details, "addresses": []})
+
+
+async def resolve(call: Call) -> dict[str, Any]:
+    machine_of(call)
+    return {}
+
+
+def intend(call: Call, plan: dict[str, Any], _connection: sa.Connection) -> Intent:
+    return intend_on_machine(call, plan)
+
+
+def phases(_request: machines_pb2.StopMachineRequest) -> Sequence[Phase[Provisioning]]:
+    return (
+        # Its deadline leaves room for the shutdown's own time-out to pass first.
+        Phase("shutting-down", timeout="destroy", done=80, act=shut_down),
+        Phase("powering-off", timeout="power_off", done=100, act=power_off),
+    )
+
+
+STOP_MACHINE = Verb("StopMachine", machines_pb2.StopMachineRequest, resolve, intend, phases)

@@ -1,0 +1,133 @@
+"""What the verbs wait for, and what ends a wait early."""
+
+from collections.abc import Callable
+
+from ovirt_provision.engine.model import Template, Vm
+from ovirt_provision.errors import EngineOperationFailed, MachineFailed
+from ovirt_provision.operations.provisioning import Provisioning
+
+# How long the engine's status may lag behind a start that it has accepted, in seconds.
+_START_LAG = 15.0
+_UNDER_WAY = {"wait_for_launch", "powering_up", "reboot_in_progress", "up", "restoring_state"}
+_STUCK = {"paused": "paused", "not_responding": "not responding", "suspended": "suspended"}
+
+
+async def vm_ready(run: Provisioning, vm_id: str, doing: str, *, disks: int = 0) -> Vm:
+    """Waits until a VM is down, with at least so many disks and all of them ok, and its jobs have ended.
+
+    The jobs are waited for only as far as the account may see them, and at most for the time-out `job`: jobs
+    can hang.
+    """
+
+    def satisfied(vm: Vm | None) -> bool:
+        if vm is None:
+            raise EngineOperationFailed(
+                doing=doing, engine_says="the VM has vanished", correlation_id=run.correlation_id
+            )
+        locked = [disk.name for disk in vm.disks if disk.status != "ok"]
+        run.note(f"VM {vm.name} is {vm.status}" + (f", disk {', '.join(locked)} is not ok" if locked else ""))
+        return vm.ready and len(vm.disks) >= disks
+
+    vm = await run.wait(
+        run.engine.watcher.vm(vm_id, satisfied, correlation_id=run.correlation_id, with_disks=True)
+    )
+    assert vm is not None
+    patience = run.clock.monotonic() + run.timeouts.job
+    while run.clock.monotonic() < patience:
+        jobs = await run.insist(lambda: run.engine.events.unfinished_jobs(run.correlation_id))
+        if not jobs:
+            break
+        run.note(f"job: {jobs[0]}")
+        await run.sleep(run.timeouts.watch_interval)
+    return vm
+
+
+async def vm_up(run: Provisioning, vm_id: str) -> Vm:
+    """Waits until a VM that was started is up."""
+    started = run.clock.monotonic()
+    seen_under_way = False
+
+    def satisfied(vm: Vm | None) -> bool:
+        nonlocal seen_under_way
+        vm = _still_there(run, vm, "being started")
+        run.note(f"VM {vm.name} is {vm.status}")
+        seen_under_way = seen_under_way or vm.status in _UNDER_WAY
+        if vm.status == "down" and (seen_under_way or run.clock.monotonic() - started > _START_LAG):
+            raise MachineFailed(
+                name=vm.name, status="down", doing="starting", correlation_id=run.correlation_id
+            )
+        return vm.status == "up"
+
+    vm = await run.wait(run.engine.watcher.vm(vm_id, satisfied, correlation_id=run.correlation_id))
+    assert vm is not None
+    return vm
+
+
+async def vm_reports(run: Provisioning, vm_id: str, enough: Callable[[Vm], bool]) -> Vm:
+    """Waits until what the guest of a running VM reports about its network is `enough`."""
+
+    def satisfied(vm: Vm | None) -> bool:
+        vm = _still_there(run, vm, "waiting for its address")
+        if vm.status == "down":
+            raise MachineFailed(
+                name=vm.name,
+                status="down",
+                doing="waiting for its address",
+                correlation_id=run.correlation_id,
+            )
+        ignored = sum(len(interface.addresses) for interface in vm.interfaces)
+        run.note(
+            f"the guest reports only addresses that do not count ({ignored})"
+            if ignored
+            else "the guest agent has not reported any address"
+        )
+        return enough(vm)
+
+    vm = await run.wait(
+        run.engine.watcher.vm(vm_id, satisfied, correlation_id=run.correlation_id, with_addresses=True)
+    )
+    assert vm is not None
+    return vm
+
+
+async def vm_down(run: Provisioning, vm_id: str, *, within: tuple[str, float] | None = None) -> Vm | None:
+    """Waits until a VM is down or gone; `within` as in `Run.wait`."""
+
+    def satisfied(vm: Vm | None) -> bool:
+        if vm is not None:
+            run.note(f"VM {vm.name} is {vm.status}")
+        return vm is None or vm.status == "down"
+
+    return await run.wait(
+        run.engine.watcher.vm(vm_id, satisfied, correlation_id=run.correlation_id), within=within
+    )
+
+
+async def template_ok(run: Provisioning, template_id: str, name: str) -> Template:
+    """Waits until a template that is being made is ok. One that fails vanishes (behaviour.md 24)."""
+
+    def satisfied(template: Template | None) -> bool:
+        if template is None or template.status == "illegal":
+            raise EngineOperationFailed(
+                doing=f"template {name}",
+                engine_says="the template has vanished" if template is None else "the template is illegal",
+                correlation_id=run.correlation_id,
+            )
+        run.note(f"template {name} is {template.status}")
+        return template.status == "ok"
+
+    template = await run.wait(
+        run.engine.watcher.template(template_id, satisfied, correlation_id=run.correlation_id)
+    )
+    assert template is not None
+    return template
+
+
+def _still_there(run: Provisioning, vm: Vm | None, doing: str) -> Vm:
+    if vm is None:
+        raise MachineFailed(name="", status="missing", doing=doing, correlation_id=run.correlation_id)
+    if vm.status in _STUCK:
+        raise MachineFailed(
+            name=vm.name, status=_STUCK[vm.status], doing=doing, correlation_id=run.correlation_id
+        )
+    return vm

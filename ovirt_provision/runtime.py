@@ -1,0 +1,58 @@
+"""What the daemon runs: the bridge and the gRPC services over it."""
+
+import uuid
+from collections.abc import Sequence
+from pathlib import Path
+
+from ovirt_provision.clock import Clock
+from ovirt_provision.config import Config
+from ovirt_provision.operations.bridge import Bridge
+from ovirt_provision.services.engine_service import EngineServicer
+from ovirt_provision.services.machine_service import MachineServicer
+from ovirt_provision.services.operation_service import OperationServicer
+from ovirt_provision.services.server import Registration
+from ovirt_provision.services.template_service import TemplateServicer
+from ovirt_provision.v1 import engines_pb2_grpc, machines_pb2_grpc, operations_pb2_grpc, templates_pb2_grpc
+
+
+class Runtime:
+    """The daemon's `Runtime` (see daemon.py)."""
+
+    def __init__(self, config: Config, state: Path, clock: Clock, installation: uuid.UUID) -> None:
+        self._arguments = (config, state, clock, installation)
+        self._clock = clock
+        self._bridge: Bridge | None = None
+        self._last_busy = clock.monotonic()
+        self._operations = OperationServicer(self._started)
+
+    def _started(self) -> Bridge:
+        if self._bridge is None:
+            raise RuntimeError("a call came in before the runtime was started")
+        return self._bridge
+
+    def servicers(self) -> Sequence[Registration]:
+        return (
+            (machines_pb2_grpc.add_MachineServiceServicer_to_server, MachineServicer(self._started)),
+            (templates_pb2_grpc.add_TemplateServiceServicer_to_server, TemplateServicer(self._started)),
+            (operations_pb2_grpc.add_OperationServiceServicer_to_server, self._operations),
+            (engines_pb2_grpc.add_EngineServiceServicer_to_server, EngineServicer(self._started)),
+        )
+
+    async def start(self) -> None:
+        self._bridge = Bridge(*self._arguments)
+        self._bridge.start()
+
+    def busy(self) -> bool:
+        return self._started().busy
+
+    def last_activity(self) -> float:
+        if self._started().busy:
+            self._last_busy = self._clock.monotonic()
+        return self._last_busy
+
+    async def drain(self) -> None:
+        self._operations.drain()
+
+    async def close(self) -> None:
+        if self._bridge is not None:
+            await self._bridge.close()

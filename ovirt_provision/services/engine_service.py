@@ -1,0 +1,69 @@
+"""EngineService: calls in, messages out."""
+
+from collections.abc import Callable
+
+from ovirt_provision.operations.bridge import Bridge
+from ovirt_provision.operations.census import AWAITING_ENGINE, FOREIGN, LEAKED, MISSING, OURS, take_census
+from ovirt_provision.services.calls import Context, engine_of
+from ovirt_provision.services.messages import timestamp
+from ovirt_provision.v1 import engines_pb2, engines_pb2_grpc, resources_pb2
+
+_FINDINGS = {
+    OURS: engines_pb2.CensusEntry.FINDING_OURS,
+    FOREIGN: engines_pb2.CensusEntry.FINDING_FOREIGN,
+    AWAITING_ENGINE: engines_pb2.CensusEntry.FINDING_AWAITING_ENGINE,
+    LEAKED: engines_pb2.CensusEntry.FINDING_LEAKED,
+    MISSING: engines_pb2.CensusEntry.FINDING_MISSING,
+}
+
+
+class EngineServicer(engines_pb2_grpc.EngineServiceServicer):
+    def __init__(self, bridge: Callable[[], Bridge]) -> None:
+        self._bridge = bridge
+
+    def _engine(self, name: str) -> resources_pb2.Engine:
+        config = self._bridge().config
+        profile = config.engines[name]
+        return resources_pb2.Engine(
+            profile=name,
+            url=profile.url,
+            username=profile.username,
+            fingerprint=profile.fingerprint(),
+            is_default=name == config.default_engine,
+        )
+
+    async def ListEngines(
+        self, request: engines_pb2.ListEnginesRequest, context: Context
+    ) -> engines_pb2.ListEnginesResponse:
+        names = sorted(self._bridge().config.engines)
+        return engines_pb2.ListEnginesResponse(engines=[self._engine(name) for name in names])
+
+    async def GetEngine(
+        self, request: engines_pb2.GetEngineRequest, context: Context
+    ) -> engines_pb2.GetEngineResponse:
+        engine = engine_of(self._bridge(), request.engine)
+        message = self._engine(engine.name)
+        message.version = await engine.version()
+        return engines_pb2.GetEngineResponse(engine=message)
+
+    async def TakeCensus(
+        self, request: engines_pb2.TakeCensusRequest, context: Context
+    ) -> engines_pb2.TakeCensusResponse:
+        bridge = self._bridge()
+        engine = engine_of(bridge, request.engine)
+        entries = await take_census(engine, bridge.ledger, bridge.installation)
+        return engines_pb2.TakeCensusResponse(
+            entries=[
+                engines_pb2.CensusEntry(
+                    finding=_FINDINGS[entry.finding],
+                    kind=entry.kind,
+                    id=entry.id,
+                    name=entry.name,
+                    key=entry.key,
+                    owner=entry.owner,
+                    detail=entry.detail,
+                )
+                for entry in entries
+            ],
+            take_time=timestamp(bridge.clock.time()),
+        )

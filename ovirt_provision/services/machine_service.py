@@ -1,0 +1,95 @@
+"""MachineService: calls in, messages out."""
+
+from collections.abc import Callable
+
+from google.protobuf.duration_pb2 import Duration
+
+from ovirt_provision.operations.bridge import Bridge
+from ovirt_provision.operations.create_machine import CREATE_MACHINE
+from ovirt_provision.operations.destroy_machine import DESTROY_MACHINE
+from ovirt_provision.operations.machines import find_machine
+from ovirt_provision.operations.start_machine import START_MACHINE
+from ovirt_provision.operations.stop_machine import STOP_MACHINE
+from ovirt_provision.operations.verb import Verb
+from ovirt_provision.services.calls import Context, engine_of, owner_of
+from ovirt_provision.services.messages import lease_message, machine_message, operation_message
+from ovirt_provision.v1 import machines_pb2, machines_pb2_grpc, resources_pb2
+
+_DEFAULT_PAGE = 100
+
+
+class MachineServicer(machines_pb2_grpc.MachineServiceServicer):
+    def __init__(self, bridge: Callable[[], Bridge]) -> None:
+        self._bridge = bridge
+
+    async def _run(self, verb: Verb, request: object, context: Context) -> resources_pb2.Operation:
+        bridge = self._bridge()
+        engine = engine_of(bridge, request.engine)  # type: ignore[attr-defined]
+        operation = await bridge.dispatcher.call(verb, owner_of(context), engine.name, request)
+        return operation_message(bridge, operation)
+
+    async def CreateMachine(
+        self, request: machines_pb2.CreateMachineRequest, context: Context
+    ) -> machines_pb2.CreateMachineResponse:
+        return machines_pb2.CreateMachineResponse(operation=await self._run(CREATE_MACHINE, request, context))
+
+    async def StartMachine(
+        self, request: machines_pb2.StartMachineRequest, context: Context
+    ) -> machines_pb2.StartMachineResponse:
+        return machines_pb2.StartMachineResponse(operation=await self._run(START_MACHINE, request, context))
+
+    async def StopMachine(
+        self, request: machines_pb2.StopMachineRequest, context: Context
+    ) -> machines_pb2.StopMachineResponse:
+        return machines_pb2.StopMachineResponse(operation=await self._run(STOP_MACHINE, request, context))
+
+    async def DestroyMachine(
+        self, request: machines_pb2.DestroyMachineRequest, context: Context
+    ) -> machines_pb2.DestroyMachineResponse:
+        return machines_pb2.DestroyMachineResponse(
+            operation=await self._run(DESTROY_MACHINE, request, context)
+        )
+
+    async def GetMachine(
+        self, request: machines_pb2.GetMachineRequest, context: Context
+    ) -> machines_pb2.GetMachineResponse:
+        bridge = self._bridge()
+        engine = engine_of(bridge, request.engine)
+        row = find_machine(bridge.ledger, owner_of(context), engine.name, request.key)
+        vm = await engine.machines.get(row.engine_id or "", follow="nics,reported_devices")
+        return machines_pb2.GetMachineResponse(machine=machine_message(bridge, row, vm))
+
+    async def ListMachines(
+        self, request: machines_pb2.ListMachinesRequest, context: Context
+    ) -> machines_pb2.ListMachinesResponse:
+        bridge = self._bridge()
+        engine = engine_of(bridge, request.engine)
+        size = request.page_size or _DEFAULT_PAGE
+        rows = bridge.ledger.list_machines(
+            owner_of(context), engine.name, after=request.page_token, limit=size + 1
+        )
+        page = rows[:size]
+        vms = {}
+        if page:
+            query = " or ".join(f"id={row.engine_id}" for row in page)
+            vms = {vm.id: vm for vm in await engine.machines.search(query, follow="nics,reported_devices")}
+        return machines_pb2.ListMachinesResponse(
+            machines=[machine_message(bridge, row, vms.get(row.engine_id or "")) for row in page],
+            next_page_token=page[-1].key if len(rows) > size else "",
+        )
+
+    async def RenewLease(
+        self, request: machines_pb2.RenewLeaseRequest, context: Context
+    ) -> machines_pb2.RenewLeaseResponse:
+        bridge = self._bridge()
+        engine = engine_of(bridge, request.engine)
+        # The newest, living or gone: a client that comes too late is told so, not that there is no such
+        # Machine.
+        row = bridge.ledger.last_machine(owner_of(context), request.key)
+        if row is None or row.engine != engine.name:
+            row = find_machine(bridge.ledger, owner_of(context), engine.name, request.key)
+        bridge.leases.heard(row)
+        row = find_machine(bridge.ledger, owner_of(context), engine.name, request.key)
+        interval = Duration()
+        interval.FromNanoseconds(int(bridge.config.timeouts.renew_interval * 1_000_000_000))
+        return machines_pb2.RenewLeaseResponse(lease=lease_message(bridge, row), renew_interval=interval)

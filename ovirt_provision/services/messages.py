@@ -1,0 +1,166 @@
+"""From ledger rows and engine data to the messages of the schema."""
+
+from google.protobuf.timestamp_pb2 import Timestamp
+
+from ovirt_provision.engine.model import Template, Vm
+from ovirt_provision.errors import ErrorReport, Violation
+from ovirt_provision.guest.addresses import addresses_of
+from ovirt_provision.ledger import store
+from ovirt_provision.operations.bridge import Bridge
+from ovirt_provision.services.errors import to_message
+from ovirt_provision.v1 import resources_pb2
+
+_OPERATION_STATES = {
+    store.RUNNING: resources_pb2.Operation.STATE_RUNNING,
+    store.UNDOING: resources_pb2.Operation.STATE_UNDOING,
+    store.SUCCEEDED: resources_pb2.Operation.STATE_SUCCEEDED,
+    store.FAILED: resources_pb2.Operation.STATE_FAILED,
+    store.CANCELLED: resources_pb2.Operation.STATE_CANCELLED,
+}
+_VM_STATUSES = {
+    "down": resources_pb2.Machine.STATUS_DOWN,
+    "up": resources_pb2.Machine.STATUS_UP,
+    "wait_for_launch": resources_pb2.Machine.STATUS_STARTING,
+    "powering_up": resources_pb2.Machine.STATUS_STARTING,
+    "reboot_in_progress": resources_pb2.Machine.STATUS_STARTING,
+    "restoring_state": resources_pb2.Machine.STATUS_STARTING,
+    "powering_down": resources_pb2.Machine.STATUS_STOPPING,
+    "saving_state": resources_pb2.Machine.STATUS_STOPPING,
+    "paused": resources_pb2.Machine.STATUS_PAUSED,
+    "suspended": resources_pb2.Machine.STATUS_SUSPENDED,
+    "image_locked": resources_pb2.Machine.STATUS_CREATING,
+}
+_TEMPLATE_STATUSES = {
+    "ok": resources_pb2.Template.STATUS_OK,
+    "locked": resources_pb2.Template.STATUS_LOCKED,
+    "illegal": resources_pb2.Template.STATUS_ILLEGAL,
+}
+_LEASES = {
+    store.SESSION: resources_pb2.Lease.KIND_SESSION,
+    store.HANDED_OVER: resources_pb2.Lease.KIND_HANDED_OVER,
+}
+
+
+def timestamp(seconds: float) -> Timestamp:
+    """Seconds since the epoch as a Timestamp."""
+    made = Timestamp()
+    made.FromNanoseconds(int(seconds * 1_000_000) * 1000)
+    return made
+
+
+def lease_message(bridge: Bridge, row: store.Object) -> resources_pb2.Lease:
+    lease = bridge.ledger.lease(row.id)
+    expires_at = bridge.leases.expires_at(row)
+    return resources_pb2.Lease(
+        kind=_LEASES[lease.kind] if lease else resources_pb2.Lease.KIND_UNSPECIFIED,
+        expire_time=timestamp(expires_at) if expires_at is not None else None,
+    )
+
+
+def machine_message(bridge: Bridge, row: store.Object, vm: Vm | None = None) -> resources_pb2.Machine:
+    """A Machine as the ledger has it, with the state of its VM where that was read."""
+    if row.state in (store.REMOVING, store.GONE):
+        status = resources_pb2.Machine.STATUS_DESTROYING
+    elif row.state == store.INTENDED:
+        status = resources_pb2.Machine.STATUS_CREATING
+    elif vm is None:
+        status = resources_pb2.Machine.STATUS_UNSPECIFIED
+    else:
+        status = _VM_STATUSES.get(vm.status, resources_pb2.Machine.STATUS_UNKNOWN)
+    known = row.details.get("addresses", [])
+    addresses = [vars(address) for address in addresses_of(vm)] if vm is not None else known
+    return resources_pb2.Machine(
+        key=row.key,
+        owner=row.owner,
+        generation=row.generation,
+        engine=row.engine,
+        id=row.engine_id or "",
+        name=row.name,
+        status=status,
+        addresses=[resources_pb2.Address(**address) for address in addresses],
+        template_id=row.details.get("template_id", ""),
+        cluster=row.details.get("cluster", ""),
+        lease=lease_message(bridge, row),
+        create_time=timestamp(row.created_at),
+    )
+
+
+def template_message(engine: str, template: Template, row: store.Object | None) -> resources_pb2.Template:
+    """A template of the engine; `row` is its ledger row where it is ours."""
+    return resources_pb2.Template(
+        engine=engine,
+        id=template.id,
+        name=template.name,
+        version=template.version,
+        status=_TEMPLATE_STATUSES.get(template.status, resources_pb2.Template.STATUS_UNSPECIFIED),
+        description=template.description,
+        ours=row is not None,
+        owner=row.owner if row else "",
+        create_time=timestamp(template.created_at),
+    )
+
+
+def operation_message(bridge: Bridge, operation: store.Operation) -> resources_pb2.Operation:
+    message = resources_pb2.Operation(
+        id=operation.id,
+        verb=operation.verb,
+        engine=operation.engine,
+        owner=operation.owner,
+        request_id=operation.request_id,
+        key=operation.key,
+        state=_OPERATION_STATES[operation.state],
+        cleanup=(
+            resources_pb2.Operation.CLEANUP_PENDING
+            if operation.cleanup == store.CLEANUP_PENDING
+            else resources_pb2.Operation.CLEANUP_DONE
+        ),
+        phase=operation.phase,
+        percent=operation.percent,
+        progress=bridge.dispatcher.runner.progress(operation.id),
+        phases=[
+            resources_pb2.Operation.Phase(
+                name=phase["name"],
+                start_time=timestamp(phase["start"]),
+                end_time=timestamp(phase["end"]) if phase["end"] is not None else None,
+            )
+            for phase in operation.phases
+        ],
+        create_time=timestamp(operation.created_at),
+        end_time=timestamp(operation.ended_at) if operation.ended_at is not None else None,
+        correlation_id=operation.id,
+        revision=operation.revision,
+    )
+    if operation.error is not None:
+        violations = [Violation(**violation) for violation in operation.error["violations"]]
+        message.error.CopyFrom(to_message(ErrorReport(**{**operation.error, "violations": violations})))
+    if operation.object_id is not None:
+        _add_result(bridge, operation, message)
+    return message
+
+
+def _add_result(bridge: Bridge, operation: store.Operation, message: resources_pb2.Operation) -> None:
+    row = bridge.ledger.object(operation.object_id or 0)
+    if row.kind == "vm":
+        machine = machine_message(bridge, row)
+        if operation.state == store.SUCCEEDED and row.state == store.PRESENT:
+            up = operation.verb == "StartMachine" or "start_with" in operation.request
+            machine.status = resources_pb2.Machine.STATUS_UP if up else resources_pb2.Machine.STATUS_DOWN
+        message.machine.CopyFrom(machine)
+    elif operation.verb == "CreateTemplate":
+        message.template.CopyFrom(
+            resources_pb2.Template(
+                engine=row.engine,
+                id=row.engine_id or "",
+                name=row.name,
+                version=row.details.get("version", 1),
+                status=(
+                    resources_pb2.Template.STATUS_OK
+                    if operation.state == store.SUCCEEDED
+                    else resources_pb2.Template.STATUS_LOCKED
+                ),
+                description=operation.request.get("description", ""),
+                ours=True,
+                owner=row.owner,
+                create_time=timestamp(row.created_at),
+            )
+        )
