@@ -1,6 +1,7 @@
 package client
 
 import (
+	"errors"
 	"fmt"
 	"net"
 	"os"
@@ -95,14 +96,14 @@ func tcpAddress(given string) (Address, error) {
 	return Address{Target: "passthrough:///" + given, Explicit: true}, nil
 }
 
-// listening says whether something accepts connections at the address right now.
+// listening says whether a daemon is at the address right now, be it too busy to accept a connection.
 func (a Address) listening() bool {
 	if a.Socket == "" {
 		return true
 	}
 	connection, err := net.Dial("unix", a.Socket)
 	if err != nil {
-		return false
+		return !errors.Is(err, syscall.ENOENT) && !errors.Is(err, syscall.ECONNREFUSED)
 	}
 	_ = connection.Close()
 	return true

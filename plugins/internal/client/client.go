@@ -160,7 +160,13 @@ func (c *Client) repeat(
 	away := c.newAbsence()
 	for {
 		err := c.attempt(ctx, method, request, reply, connection, invoke, options...)
-		if err == nil || !connectionLost(err) {
+		if err == nil {
+			return nil
+		}
+		if cause := ended(ctx); cause != nil {
+			return cause
+		}
+		if !connectionLost(err) {
 			return fromStatus(err)
 		}
 		if err := away.wait(ctx, err); err != nil {

@@ -17,7 +17,7 @@ func engineRef(profile string, env Environment) (*pb.EngineRef, error) {
 	if profile != "" || env("OVIRT_URL") == "" {
 		return &pb.EngineRef{Profile: profile}, nil
 	}
-	fingerprint, err := Fingerprint(env("OVIRT_URL"), env("OVIRT_USERNAME"), env("OVIRT_CAFILE"))
+	fingerprint, err := Fingerprint(env("OVIRT_URL"), env("OVIRT_USERNAME"), expandHome(env("OVIRT_CAFILE"), env))
 	if err != nil {
 		return nil, err
 	}
@@ -32,7 +32,9 @@ func Fingerprint(url, username, caFile string) (string, error) {
 		if err != nil {
 			return "", fmt.Errorf("the CA file named by OVIRT_CAFILE cannot be read: %w", err)
 		}
-		ca = hexDigest(content)
+		if len(content) > 0 {
+			ca = hexDigest(content)
+		}
 	}
 	return hexDigest([]byte(url + "\n" + username + "\n" + ca)), nil
 }
@@ -55,7 +57,7 @@ func engineVariables(env Environment) (string, error) {
 		}
 		if name == "OVIRT_CAFILE" {
 			// The daemon's working directory is not ours.
-			absolute, err := filepath.Abs(value)
+			absolute, err := filepath.Abs(expandHome(value, env))
 			if err != nil {
 				return "", fmt.Errorf("OVIRT_CAFILE: %w", err)
 			}
@@ -64,4 +66,12 @@ func engineVariables(env Environment) (string, error) {
 		fmt.Fprintf(&lines, "%s=%s\n", name, value)
 	}
 	return lines.String(), nil
+}
+
+// expandHome expands a leading ~, as the daemon and its command line do.
+func expandHome(path string, env Environment) string {
+	if rest, below := strings.CutPrefix(path, "~/"); below && env("HOME") != "" {
+		return filepath.Join(env("HOME"), rest)
+	}
+	return path
 }

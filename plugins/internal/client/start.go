@@ -92,20 +92,17 @@ func (c *Client) spawn(ctx context.Context, logPath string) error {
 	}()
 
 	err = c.waitServing(ctx, "Start", c.timeouts.Start, exited)
+	if errors.Is(err, errExited) && exit == nil {
+		// It ends with success when another daemon was quicker, which is then about to serve.
+		err = c.waitServing(ctx, "Start", c.timeouts.Start, nil)
+	}
 	if errors.Is(err, errExited) {
-		err = fmt.Errorf("the daemon that was started (%s serve) ended before it served: %s", program, exitText(exit))
+		err = fmt.Errorf("the daemon that was started (%s serve) ended before it served: %s", program, exit)
 	}
 	if err != nil && ctx.Err() == nil {
 		return fmt.Errorf("%w\n  the end of its log, %s:\n%s", err, logPath, tail(log, before))
 	}
 	return err
-}
-
-func exitText(exit error) string {
-	if exit == nil {
-		return "exit status 0"
-	}
-	return exit.Error()
 }
 
 // reducedEnvironment keeps what a daemon of any shell should see: PATH, HOME, LANG and XDG_*.

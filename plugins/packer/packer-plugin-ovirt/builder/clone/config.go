@@ -77,7 +77,7 @@ type Config struct {
 	NicConfigurations []NicConfiguration `mapstructure:"nic_configuration" required:"false"`
 	// More cloud-config for the first boot, as YAML: `write_files`, `runcmd`
 	// and the rest. It is kept out of logs, and never stored in the virtual
-	// machine or the template. `{{ }}` in it is left alone.
+	// machine or the template.
 	CustomScript string `mapstructure:"custom_script" required:"false"`
 
 	// Name of the template to make. It must not exist yet; `{{timestamp}}`
@@ -127,7 +127,6 @@ func (c *Config) Prepare(raws ...any) (warnings []string, err error) {
 		PluginType:         BuilderID,
 		Interpolate:        true,
 		InterpolateContext: &c.ctx,
-		InterpolateFilter:  &interpolate.RenderFilter{Exclude: []string{"custom_script"}},
 	}, raws...)
 	if err != nil {
 		return nil, err

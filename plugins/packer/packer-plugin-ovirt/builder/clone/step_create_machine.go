@@ -96,7 +96,6 @@ func (s *stepCreateMachine) destroy(state multistep.StateBag) {
 	if !s.owed {
 		return
 	}
-	s.owed = false
 	ui, daemon := uiOf(state), clientOf(state)
 	ui.Say("Destroying the virtual machine of the build...")
 	ctx, cancel := context.WithTimeout(context.Background(), s.config.CleanupTimeout)
@@ -107,6 +106,7 @@ func (s *stepCreateMachine) destroy(state multistep.StateBag) {
 		})
 		return reply.GetOperation(), err
 	})
+	s.owed = false
 	if err != nil {
 		ui.Error(fmt.Sprintf("The virtual machine could not be destroyed yet: %s\nThe daemon destroys it when the grace of "+
 			"its lease is over; `ovirt-provision machine list` shows it until then (key %s).", err, s.key))
