@@ -54,7 +54,7 @@ ENVIRONMENT_VARIABLES = {
     "OVIRT_CAFILE": "ca_file",
 }
 _EXAMPLE_URL = "https://engine.example.com/ovirt-engine/api"
-_ONE_PASSWORD = "exactly one of password, password_file and password_credential must be given"
+_EXACTLY_ONE = "exactly one of password, password_file and password_credential must be given"
 _MAX_SECRET_FILE_BYTES = 64 * 1024
 
 
@@ -183,7 +183,7 @@ class EngineProfile(_Model):
         # A source that is itself wrong is absent from info.data.
         others = [info.data.get(name, "wrong") for name in ("password", "password_file")]
         if sum(source is not None for source in (given, *others)) != 1:
-            raise ValueError(_ONE_PASSWORD)
+            raise ValueError(_EXACTLY_ONE)
         return given
 
     @field_validator("ca_file")
@@ -425,10 +425,10 @@ def _violation(details: ErrorDetails) -> Violation:
         message = "must be a mapping of names to values"
     if location[:2] == ["engines", ENVIRONMENT_PROFILE] and len(location) > 2:
         variables = {field: name for name, field in ENVIRONMENT_VARIABLES.items()}
-        if message == _ONE_PASSWORD:
+        if message == _EXACTLY_ONE:
             return Violation("OVIRT_PASSWORD", "is required")
         return Violation(variables[location[2]], message)
-    if message == _ONE_PASSWORD:
+    if message == _EXACTLY_ONE:
         location[-1] = "password"
     return Violation(".".join(location), message)
 

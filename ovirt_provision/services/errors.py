@@ -1,7 +1,8 @@
 """The typed error on the wire: the one place that turns a ProvisionError into a gRPC status, and back."""
 
+from urllib.parse import quote
+
 import grpc
-from google.protobuf import any_pb2
 from google.rpc import error_details_pb2, status_pb2
 from grpc_status import rpc_status
 
@@ -9,10 +10,8 @@ from ovirt_provision.errors import Code, ErrorReport, ProvisionError, Violation
 from ovirt_provision.v1 import resources_pb2
 
 DOMAIN = "ovirt-provision"
-# Clients of gRPC's C core (Ruby, Python) refuse trailing metadata of more than 8 KiB by default. The details
-# travel in base64, and the message beside them percent-encoded.
-MAX_DETAILS_BYTES = 4500
-MAX_MESSAGE_CHARACTERS = 500
+# Clients of gRPC's C core (Ruby, Python) begin to refuse trailing metadata at 8 KiB; some of it is not ours.
+MAX_TRAILER_BYTES = 7000
 
 
 class InternalFault(ProvisionError):
@@ -72,29 +71,20 @@ def to_status(report: ErrorReport) -> status_pb2.Status:
     Shortened where it would exceed a client's limit for metadata: `and N more` then ends the violations.
     """
     error = to_message(report)
-    _shorten(error)
-    details: list[any_pb2.Any] = []
-    info = error_details_pb2.ErrorInfo(reason=error.reason, domain=DOMAIN)
-    for key in ("phase", "correlation_id"):
-        if getattr(error, key):
-            info.metadata[key] = getattr(error, key)
-    parts = [error, info]
-    if error.violations:
-        parts.append(
-            error_details_pb2.BadRequest(
-                field_violations=[
-                    error_details_pb2.BadRequest.FieldViolation(field=v.field, description=v.description)
-                    for v in error.violations
-                ]
-            )
-        )
-    for part in parts:
-        packed = any_pb2.Any()
-        packed.Pack(part)
-        details.append(packed)
-    return status_pb2.Status(
-        code=report.code, message=error.message[:MAX_MESSAGE_CHARACTERS], details=details
-    )
+    error.message = _cut(error.message, 800)
+    error.engine_text = _cut(error.engine_text, 1000)
+    error.advice = _cut(error.advice, 500)
+    for violation in error.violations:
+        violation.field = _cut(violation.field, 100)
+        violation.description = _cut(violation.description, 300)
+    whole = len(error.violations)
+    # No more than this many fit, however short they are.
+    del error.violations[MAX_TRAILER_BYTES // 50 :]
+    status = _assemble(error, whole)
+    while len(error.violations) > 1 and _trailer_bytes(status) > MAX_TRAILER_BYTES:
+        del error.violations[-1]
+        status = _assemble(error, whole)
+    return status
 
 
 def from_rpc_error(error: grpc.RpcError) -> ErrorReport:
@@ -111,23 +101,32 @@ def from_rpc_error(error: grpc.RpcError) -> ErrorReport:
     return ErrorReport(code=code.value[0], reason=code.name, message=error.details() or code.value[1])
 
 
-def _shorten(error: resources_pb2.Error) -> None:
-    # Message, engine's text and violations may be any length. Violations travel twice, also in BadRequest.
-    error.message = _cut(error.message, 700)
-    error.engine_text = _cut(error.engine_text, 1000)
-    for violation in error.violations:
-        violation.field = _cut(violation.field, 120)
-        violation.description = _cut(violation.description, 400)
-    whole = len(error.violations)
-    while len(error.violations) > 1 and _size(error) > MAX_DETAILS_BYTES:
-        del error.violations[-1]
-    if len(error.violations) < whole:
-        error.violations.add(description=f"and {whole - len(error.violations)} more")
+def _assemble(error: resources_pb2.Error, violations: int) -> status_pb2.Status:
+    """`violations` is how many there were before `error` was shortened."""
+    whole = resources_pb2.Error()
+    whole.CopyFrom(error)
+    if len(error.violations) < violations:
+        whole.violations.add(description=f"and {violations - len(error.violations)} more")
+    info = error_details_pb2.ErrorInfo(reason=error.reason, domain=DOMAIN)
+    for name in ("phase", "correlation_id"):
+        if getattr(error, name):
+            info.metadata[name] = getattr(error, name)
+    status = status_pb2.Status(code=error.code, message=_cut(error.message, 400))
+    status.details.add().Pack(whole)
+    status.details.add().Pack(info)
+    if whole.violations:
+        request = error_details_pb2.BadRequest()
+        for violation in whole.violations:
+            request.field_violations.add(field=violation.field, description=violation.description)
+        status.details.add().Pack(request)
+    return status
 
 
-def _size(error: resources_pb2.Error) -> int:
-    return error.ByteSize() + sum(violation.ByteSize() + 4 for violation in error.violations)
+def _trailer_bytes(status: status_pb2.Status) -> int:
+    # The details travel in base64, and the message once more, percent-encoded.
+    return status.ByteSize() * 4 // 3 + len(quote(status.message))
 
 
-def _cut(text: str, characters: int) -> str:
-    return text if len(text) <= characters else f"{text[: characters - 1]}…"
+def _cut(text: str, size: int) -> str:
+    encoded = text.encode()
+    return text if len(encoded) <= size else encoded[: size - 3].decode(errors="ignore") + "…"
