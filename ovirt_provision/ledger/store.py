@@ -5,6 +5,7 @@ so what a method wrote before it returned survives a crash of the machine.
 """
 
 import contextlib
+import logging
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -126,6 +127,7 @@ class Ledger:
             migrations = AlembicConfig()
             migrations.set_main_option("script_location", "ovirt_provision.ledger:migrations")
             migrations.attributes["connection"] = connection
+            logging.getLogger("alembic").setLevel(logging.WARNING)
             command.upgrade(migrations, "head")
         return cls(database, clock)
 

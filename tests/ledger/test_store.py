@@ -1,0 +1,95 @@
+"""The ledger on SQLite."""
+
+import stat
+
+import pytest
+import sqlalchemy as sa
+
+from ovirt_provision.clock import VirtualClock
+from ovirt_provision.ledger.schema import metadata
+from ovirt_provision.ledger.store import GONE, INTENDED, LATE, Ledger, OwnershipLost
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "ledger.sqlite"
+
+
+def add_machine(ledger: Ledger, key: str = "web", generation: int = 1, state: str = INTENDED) -> int:
+    with ledger.transaction() as connection:
+        return ledger.add_object(
+            connection,
+            engine="e",
+            kind="vm",
+            engine_id=f"id-{key}-{generation}",
+            name=key,
+            owner="uid:1",
+            key=key,
+            generation=generation,
+            request_id=f"request-{key}-{generation}",
+            state=state,
+        )
+
+
+def test_what_was_written_is_there_after_opening_again(path):
+    first = Ledger.open(path, VirtualClock())
+    add_machine(first)
+    first.close()
+
+    machine = Ledger.open(path, VirtualClock()).living_machine("uid:1", "web")
+
+    assert machine is not None
+    assert machine.engine_id == "id-web-1"
+
+
+def test_only_its_owner_can_read_the_file(path):
+    Ledger.open(path, VirtualClock())
+
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+
+
+def test_a_daemon_that_was_overtaken_cannot_write_any_more(path):
+    old = Ledger.open(path, VirtualClock())
+    Ledger.open(path, VirtualClock())
+
+    with pytest.raises(OwnershipLost):
+        add_machine(old)
+    assert old.living_machine("uid:1", "web") is None
+
+
+def test_two_living_machines_cannot_share_a_key(path):
+    ledger = Ledger.open(path, VirtualClock())
+    add_machine(ledger)
+
+    with pytest.raises(sa.exc.IntegrityError):
+        add_machine(ledger, generation=2)
+
+
+@pytest.mark.parametrize("state", [GONE, LATE])
+def test_a_dead_machine_leaves_its_key_free(path, state):
+    ledger = Ledger.open(path, VirtualClock())
+    ledger.update_object(add_machine(ledger), state=state)
+
+    add_machine(ledger, generation=2)
+
+    living = ledger.living_machine("uid:1", "web")
+    assert living is not None
+    assert living.generation == 2
+
+
+def test_migrations_make_exactly_the_tables_of_the_schema(path):
+    Ledger.open(path, VirtualClock()).close()
+    migrated = sa.MetaData()
+    migrated.reflect(sa.create_engine(f"sqlite:///{path}"))
+
+    def shape(tables: sa.MetaData) -> dict[str, object]:
+        return {
+            table.name: (
+                {(c.name, str(c.type), c.nullable) for c in table.columns},
+                {index.name for index in table.indexes},
+            )
+            for table in tables.sorted_tables
+            if table.name != "alembic_version"
+        }
+
+    assert shape(migrated) == shape(metadata)
