@@ -4,7 +4,6 @@ import asyncio
 import contextlib
 import errno
 import fcntl
-import importlib
 import os
 import signal
 import socket as sockets
@@ -51,7 +50,7 @@ class Runtime(Protocol):
         """Ends the watch streams and brings running phases to a point from which they can be taken up."""
 
     async def close(self) -> None:
-        """Releases everything; the last call."""
+        """Releases everything; the last call, as `drain` also after a start that failed."""
 
 
 RuntimeFactory = Callable[[Config, Path, Clock, uuid.UUID], Runtime]
@@ -158,21 +157,18 @@ async def _run(
     await server.start(address.socket)
     try:
         await runtime.start()
-        try:
-            await server.open()
-            _log.info("serving", address=str(address), pid=os.getpid())
-            _notify(options.environ, "READY=1")
-            if options.auto_started:
-                await _idle(runtime, server, timeouts.idle, clock, stop)
-            await stop.wait()
-        finally:
-            _notify(options.environ, "STOPPING=1")
-            await server.refuse()
-            await runtime.drain()
-            await server.stop(timeouts.drain)
-            await runtime.close()
+        await server.open()
+        _log.info("serving", address=str(address), pid=os.getpid())
+        _notify(options.environ, "READY=1")
+        if options.auto_started:
+            await _idle(runtime, server, timeouts.idle, clock, stop)
+        await stop.wait()
     finally:
-        await server.stop(0)
+        _notify(options.environ, "STOPPING=1")
+        await server.refuse()
+        await runtime.drain()
+        await server.stop(timeouts.drain)
+        await runtime.close()
         address.socket.unlink(missing_ok=True)
         _log.info("stopped")
 
@@ -310,9 +306,9 @@ def _installation(state: Path) -> uuid.UUID:
 
 def _runtime(configured: Config, state: Path, clock: Clock, installation: uuid.UUID) -> Runtime:
     # Imported late: what can be wrong before is told in a fraction of the time that this takes.
-    module = importlib.import_module("ovirt_provision.runtime")
-    made: Runtime = module.Runtime(configured, state, clock, installation)
-    return made
+    from ovirt_provision.runtime import Runtime
+
+    return Runtime(configured, state, clock, installation)
 
 
 def _give_up(error: ProvisionError, code: int) -> int:

@@ -46,7 +46,10 @@ def redact(text: str) -> str:
 
 
 def configure(stream: TextIO | None = None, level: int = logging.INFO) -> None:
-    """Sends the log of structlog and of the standard library, and warnings, to `stream` (default: stderr)."""
+    """Sends the log of structlog and of the standard library, and warnings, to `stream` (default: stderr).
+
+    `level` is that of our own events; libraries are heard from WARNING on.
+    """
     stream = stream or sys.stderr
     terminal = stream.isatty()
     first: list[structlog.types.Processor] = [
@@ -76,7 +79,9 @@ def configure(stream: TextIO | None = None, level: int = logging.INFO) -> None:
     )
     root = logging.getLogger()
     root.handlers[:] = [handler]
-    root.setLevel(level)
+    # Libraries tell people who run a daemon nothing below a warning.
+    root.setLevel(max(level, logging.WARNING))
+    logging.getLogger("ovirt_provision").setLevel(level)
     logging.captureWarnings(True)
     structlog.configure(
         processors=[*first, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],

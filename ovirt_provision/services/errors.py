@@ -124,7 +124,7 @@ def _assemble(error: resources_pb2.Error, violations: int) -> status_pb2.Status:
 
 def _trailer_bytes(status: status_pb2.Status) -> int:
     # The details travel in base64, and the message once more, percent-encoded.
-    return status.ByteSize() * 4 // 3 + len(quote(status.message))
+    return int(status.ByteSize()) * 4 // 3 + len(quote(status.message))
 
 
 def _cut(text: str, size: int) -> str:

@@ -204,10 +204,7 @@ def vault_type():
     add(vault, "secrets", 3, string, many, secret=True)
     add(vault, "inner", 4, message, type_name=".vault.Inner")
     add(vault, "inners", 5, message, many, ".vault.Inner")
-    for name, number, kind, type_name in (
-        ("ByName", 6, message, ".vault.Inner"),
-        ("Counts", 8, integer, None),
-    ):
+    for name, kind, type_name in (("ByName", message, ".vault.Inner"), ("Counts", integer, None)):
         entry = vault.nested_type.add(name=f"{name}Entry")
         entry.options.map_entry = True
         add(entry, "key", 1, string)
