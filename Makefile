@@ -11,7 +11,7 @@ unexport PYTHONDONTWRITEBYTECODE
 export CHECKPOINT_DISABLE := 1
 
 python := .venv/bin/python
-generated := ovirt_provision/v1/resources_pb2.py
+generated := ovirt_provision/v1/resources_pb2.py build/schema.binpb
 plugin := build/bin/packer-plugin-ovirt
 packer := build/bin/packer
 plugin_source := ./packer/packer-plugin-ovirt
@@ -42,17 +42,20 @@ lint: setup generate ## ruff, mypy, gofmt, go vet, and that what is generated in
 	.venv/bin/mypy
 	@unformatted=$$(gofmt -l plugins); [ -z "$$unformatted" ] || { echo "not formatted by gofmt: $$unformatted"; exit 1; }
 	cd plugins && go vet ./...
+	$(python) tools/document --check
+	tools/fresh-hcl2
 
 .PHONY: setup
 setup: ## Install what is missing: Debian packages (root or sudo), .venv
 	@tools/setup
 
 .PHONY: generate
-generate: setup $(generated) ## Generate the Python and Go code of proto/
+generate: setup $(generated) ## Generate Python and Go from proto/, and the generated parts of docs/
 
-$(generated): proto/ovirt_provision/v1/*.proto tools/generate tools/versions.mk tools/protoc/go.sum
+$(generated) &: proto/ovirt_provision/v1/*.proto tools/generate tools/versions.mk tools/protoc/go.sum
 	tools/generate $(PROTOVALIDATE_VERSION)
-	@touch $@
+	@touch $(generated)
+	$(python) tools/document
 
 .PHONY: tools
 tools: plugin packer image
