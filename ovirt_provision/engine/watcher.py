@@ -157,11 +157,12 @@ class Watcher:
             except ProvisionError as error:
                 # A failed reading says nothing about the objects; whoever waits has a deadline.
                 log.warning("reading the engine failed", error=str(error))
+            except Exception:
+                log.exception("the watcher failed unexpectedly")
 
     async def _tick(self) -> None:
         if any(not waiter.every_tick for waiter in self._all()):
-            for event in await self._events.tail():
-                self._hurry(event)
+            await self._read_events()
         now = self._clock.monotonic()
         for waiter in self._all():
             if waiter.every_tick:
@@ -182,6 +183,16 @@ class Watcher:
         # The engine has no search by id for templates, so each is read by itself.
         async for templates in self._batches([w for w in self._template_waiters if w.due <= now], now):
             await self._show(templates, {}, self._templates.get)
+
+    async def _read_events(self) -> None:
+        try:
+            events = await self._events.tail()
+        except ProvisionError as error:
+            # Without the log the objects are still looked at, only less often.
+            log.warning("reading the engine's events failed", error=str(error))
+            return
+        for event in events:
+            self._hurry(event)
 
     def _hurry(self, event: Event) -> None:
         for waiter in self._all():

@@ -171,16 +171,19 @@ class Runner(Generic[R]):
         phases_of: Callable[[Operation], Sequence[Phase[R]]],
         seconds_of: Callable[[str], float],
         explain: Callable[[R, ProvisionError], Awaitable[ProvisionError]],
+        is_clean: Callable[[Operation], bool],
         ended: Callable[[Operation], None],
     ) -> None:
-        """`explain` may replace an error by a truer one; `ended` is called once for each operation that
-        ends."""
+        """`explain` may replace an error by a truer one; `is_clean` says whether an operation that has failed
+        left nothing to be removed; `ended` is called once for each operation that ends.
+        """
         self._ledger = ledger
         self._clock = clock
         self._make_run = make_run
         self._phases_of = phases_of
         self._seconds_of = seconds_of
         self._explain = explain
+        self._is_clean = is_clean
         self._on_end = ended
         self._runs: dict[str, R] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
@@ -272,10 +275,12 @@ class Runner(Generic[R]):
                 report = dataclasses.asdict(error.report())
                 operation = self._ledger.update_operation(operation.id, state=UNDOING, error=report)
                 self._notify(operation.id)
-            clean = await self._backwards(run, operation)
+            await self._backwards(run, operation)
             cancelled = operation.error is not None and operation.error["code"] == Code.CANCELLED
             self._end(
-                operation.id, CANCELLED if cancelled else FAILED, CLEANUP_DONE if clean else CLEANUP_PENDING
+                operation.id,
+                CANCELLED if cancelled else FAILED,
+                CLEANUP_DONE if self._is_clean(operation) else CLEANUP_PENDING,
             )
 
     async def _forwards(self, run: R) -> ProvisionError | None:
@@ -308,10 +313,9 @@ class Runner(Generic[R]):
             return Unexpected(kind=type(error).__name__, incident=incident, phase=run.operation.phase)
         return None
 
-    async def _backwards(self, run: R, operation: Operation) -> bool:
-        """Undoes the phases that were entered, last first; false if something is left for the janitor."""
+    async def _backwards(self, run: R, operation: Operation) -> None:
+        """Undoes the phases that were entered, last first; what cannot be undone is left to the janitor."""
         entered = {phase["name"] for phase in operation.phases}
-        clean = True
         for phase in reversed(self._phases_of(operation)):
             if phase.undo is None or phase.name not in entered:
                 continue
@@ -319,11 +323,13 @@ class Runner(Generic[R]):
             try:
                 await phase.undo(run)
             except ProvisionError as error:
-                clean = False
                 log.warning(
                     "undo is not complete", operation=operation.id, phase=phase.name, error=str(error)
                 )
-        return clean
+            except Exception as error:
+                if isinstance(error, OwnershipLost):
+                    raise
+                log.exception("undo failed unexpectedly", operation=operation.id, phase=phase.name)
 
     def _enter_phase(self, run: R, phase: Phase[R]) -> None:
         phases = [*run.operation.phases, {"name": phase.name, "start": self._clock.time(), "end": None}]

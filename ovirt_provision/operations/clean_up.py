@@ -29,4 +29,4 @@ def phases(_request: Empty) -> Sequence[Phase[Provisioning]]:
     return (Phase("cleaning-up", timeout="undo", done=100, act=clean),)
 
 
-CLEAN_UP = Verb("CleanUp", Empty, resolve, intend, phases)
+CLEAN_UP = Verb("CleanUp", Empty, resolve, intend, phases, cancellable=False)

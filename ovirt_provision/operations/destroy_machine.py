@@ -14,8 +14,8 @@ from ovirt_provision.v1 import machines_pb2
 
 
 async def wait_for_others(run: Provisioning) -> None:
-    """Waits until the operations that were cancelled for this one have undone their effects."""
-    for other in run.plan["cancelled"]:
+    """Waits until the operations on the Machine have ended: those that can be cancelled were, for this one."""
+    for other in run.plan["others"]:
         run.note(f"waiting for operation {other} to end")
         await run.wait(run.wait_for_operation(other))
 
@@ -30,16 +30,16 @@ async def resolve(_call: Call) -> dict[str, Any]:
 
 
 def intend(call: Call, plan: dict[str, Any], _connection: sa.Connection) -> Intent:
-    """Takes the Machine of the key, if one lives; the operations on it are to be cancelled by the caller."""
+    """Takes the Machine of the key, if one lives; the operations on it are cancelled by the dispatcher."""
     row = call.ledger.living_machine(call.owner, call.request.key)
     if row is None or row.engine != call.engine.name:
-        return Intent(plan={"cancelled": []})
+        return Intent(plan={"others": []})
     others = [
         other.id
         for other in call.ledger.unended_operations()
         if row.id in (other.object_id, other.plan.get("source_object_id"))
     ]
-    return Intent(object_id=row.id, plan={**plan, "cancelled": others})
+    return Intent(object_id=row.id, plan={**plan, "others": others})
 
 
 def phases(_request: machines_pb2.DestroyMachineRequest) -> Sequence[Phase[Provisioning]]:
@@ -49,4 +49,4 @@ def phases(_request: machines_pb2.DestroyMachineRequest) -> Sequence[Phase[Provi
     )
 
 
-DESTROY_MACHINE = Verb("DestroyMachine", machines_pb2.DestroyMachineRequest, resolve, intend, phases)
+DESTROY_MACHINE = Verb("DestroyMachine", machines_pb2.DestroyMachineRequest, resolve, intend, phases, cancellable=False)

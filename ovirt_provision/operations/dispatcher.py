@@ -21,7 +21,7 @@ from ovirt_provision.errors import (
 )
 from ovirt_provision.ledger.runner import Phase, Runner
 from ovirt_provision.ledger.secrets import SecretStore, merge_secrets, split_secrets
-from ovirt_provision.ledger.store import CLEANUP_DONE, GONE, Ledger, Object, Operation
+from ovirt_provision.ledger.store import CLEANUP_DONE, GONE, LATE, REMOVING, Ledger, Object, Operation
 from ovirt_provision.operations.clean_up import CLEAN_UP
 from ovirt_provision.operations.create_machine import CREATE_MACHINE
 from ovirt_provision.operations.create_template import CREATE_TEMPLATE
@@ -73,6 +73,7 @@ class Dispatcher:
             phases_of=self._phases_of,
             seconds_of=lambda name: float(getattr(timeouts, name)),
             explain=_explain,
+            is_clean=self._is_clean,
             ended=self._ended,
         )
 
@@ -100,6 +101,12 @@ class Dispatcher:
         return self._known(owner, request.request_id, fingerprint) or self._accept(
             verb, call, plan, fingerprint
         )
+
+    def cancel(self, operation: Operation, by: str) -> Operation:
+        """Asks an operation to stop and undo its effects; nothing changes for one that has ended or rolls forward."""
+        if not VERBS[operation.verb].cancellable:
+            return operation
+        return self.runner.cancel(operation.id, by)
 
     def clean_up(self, row: Object) -> Operation:
         """Starts to remove an object of ours that an operation had to leave behind."""
@@ -152,8 +159,8 @@ class Dispatcher:
             if has_secrets:
                 # Before the commit: an accepted operation that lacks its secrets could only fail.
                 self._secrets.seal(operation_id, hidden.SerializeToString())
-        for other in intent.plan.get("cancelled", ()):
-            self.runner.cancel(other, f"by {verb.name}")
+        for other in intent.plan.get("others", ()):
+            self.cancel(self._ledger.operation_or_fail(other), f"by {verb.name}")
         operation = self._ledger.operation_or_fail(operation_id)
         self.runner.start(operation)
         return operation
@@ -193,6 +200,11 @@ class Dispatcher:
     def _phases_of(self, operation: Operation) -> Sequence[Phase[Provisioning]]:
         verb = VERBS[operation.verb]
         return verb.phases(ParseDict(operation.request, verb.request_type(), ignore_unknown_fields=True))
+
+    def _is_clean(self, operation: Operation) -> bool:
+        if operation.object_id is None:
+            return True
+        return self._ledger.object(operation.object_id).state not in (REMOVING, LATE)
 
     def _ended(self, operation: Operation) -> None:
         self._secrets.remove(operation.id)

@@ -51,3 +51,5 @@ class Verb:
     resolve: Callable[[Call], Awaitable[dict[str, Any]]]
     intend: Callable[[Call, dict[str, Any], sa.Connection], Intent]
     phases: Callable[[Any], Sequence[Phase[Provisioning]]]
+    # Destroying rolls forward: it cannot be cancelled.
+    cancellable: bool = True

@@ -98,5 +98,5 @@ class OperationServicer(operations_pb2_grpc.OperationServiceServicer):
     ) -> operations_pb2.CancelOperationResponse:
         bridge = self._bridge()
         operation = self._find(request.id, context)
-        cancelled = bridge.dispatcher.runner.cancel(operation.id, "by its client")
+        cancelled = bridge.dispatcher.cancel(operation, "by its client")
         return operations_pb2.CancelOperationResponse(operation=operation_message(bridge, cancelled))

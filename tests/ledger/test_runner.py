@@ -33,6 +33,7 @@ class Daemon:
             phases_of=lambda _: phases,
             seconds_of=lambda _: 60.0,
             explain=_unchanged,
+            is_clean=lambda _: True,
             ended=lambda _: None,
         )
 
