@@ -4,6 +4,7 @@ import hashlib
 from pathlib import Path
 
 import pytest
+from pydantic import ValidationError
 
 from ovirt_provision import logs
 from ovirt_provision.config import Config, ConfigError, NoEngine, Timeouts, fingerprint, load
@@ -216,6 +217,12 @@ def test_what_is_no_url_of_an_engine(folder, url):
 )
 def test_no_complaint_shows_a_value(folder, text):
     assert complaints(written(folder, text))
+
+
+def test_even_the_raw_error_of_the_parser_shows_no_value():
+    with pytest.raises(ValidationError) as refused:
+        Config.model_validate({"engines": {"e": {"pasword": CANARY, "connections": CANARY}}})
+    assert CANARY not in str(refused.value)
 
 
 def test_a_password_that_looks_like_a_number_is_explained(folder):
