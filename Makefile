@@ -24,16 +24,16 @@ help: ## List the targets
 demo: ## Set up everything, then build a template with packer on a simulated oVirt and boot a machine from it
 	@tools/free-disk
 	@$(MAKE) --no-print-directory tools
-	@$(python) tools/demo
+	@$(python) tools/demo.py
 
 .PHONY: test
-test: check tools ## Everything: check, then real guests and the real packer
+test: tools check ## Everything: check, then real guests and the real packer
 	$(python) -m pytest -m "guests or e2e"
 
 .PHONY: check
 check: lint ## Lint, types and all tests without guests and packer (at most 5 minutes)
 	$(python) -m pytest -n 2 -m "not guests and not e2e"
-	cd plugins && go test -race ./...
+	cd plugins && PACKER=$(wildcard $(abspath $(packer))) go test -race ./...
 
 .PHONY: lint
 lint: setup generate ## ruff, mypy, gofmt, go vet, and that what is generated into git is fresh

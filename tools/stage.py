@@ -17,6 +17,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Self
 
+import ovirtsdk4
+
 ROOT = Path(__file__).resolve().parent.parent
 PACKER = ROOT / "build/bin/packer"
 PLUGIN = ROOT / "build/bin/packer-plugin-ovirt"
@@ -86,11 +88,36 @@ class Stage:
         )
 
     def provision(self, *arguments: str) -> Any:
-        """Runs `ovirt-provision` with JSON as its output and returns that. Raises StageError when it fails."""
+        """Runs `ovirt-provision` and returns its JSON. Raises StageError when it fails."""
         ended = self.run(*self.cli(*arguments, "--output", "json"), output=True)
         if ended.returncode:
             raise StageError(f"ovirt-provision {' '.join(arguments)}: exit code {ended.returncode}")
         return json.loads(ended.stdout)
+
+    def world(self) -> list[tuple[str, str, str]]:
+        """Kind, name and id of every VM, template and disk in the engine, as the engine's own SDK shows them."""
+        with contextlib.closing(
+            ovirtsdk4.Connection(
+                url=self.environment["OVIRT_URL"],
+                username=self.environment["OVIRT_USERNAME"],
+                password=self.environment["OVIRT_PASSWORD"],
+                ca_file=self.environment["OVIRT_CAFILE"],
+            )
+        ) as engine:
+            root = engine.system_service()
+            return sorted(
+                (kind, thing.name, thing.id)
+                for kind, things in (
+                    ("vm", root.vms_service().list()),
+                    ("template", root.templates_service().list()),
+                    ("disk", root.disks_service().list()),
+                )
+                for thing in things
+            )
+
+    def virtual_machines(self) -> list[str]:
+        """The names of the VMs in the engine."""
+        return [name for kind, name, _ in self.world() if kind == "vm"]
 
     @staticmethod
     def cli(*arguments: str) -> list[str]:

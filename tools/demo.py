@@ -146,8 +146,11 @@ def ssh(stage: Stage, address: str, user: str, key: Path, command: str) -> "subp
         "LogLevel": "ERROR",
     }
     return subprocess.run(
-        ["ssh", "-F", "none", "-i", key, *(f"-o{name}={value}" for name, value in options.items())]
-        + ["-p", str(SSH_PORT), f"{user}@{address}", command],
+        [
+            *("ssh", "-F", "none", "-i", key, "-p", str(SSH_PORT)),
+            *(f"-o{name}={value}" for name, value in options.items()),
+            *(f"{user}@{address}", command),
+        ],
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
@@ -156,7 +159,7 @@ def ssh(stage: Stage, address: str, user: str, key: Path, command: str) -> "subp
 
 
 def look_inside(stage: Stage, address: str, key: Path) -> None:
-    """Compares the machine's identity with that of the build's VM, which the provisioner has left in a file."""
+    """Compares the machine's identity with that of the build's VM, which the provisioner left in a file."""
     own = "hostname; cat /etc/machine-id; cut -d ' ' -f 2 /etc/ssh/ssh_host_ed25519_key.pub"
     told = ssh(stage, address, USER, key, f"cat /etc/packer-build /etc/packer-build-identity; {own}")
     if told.returncode:
