@@ -9,10 +9,13 @@ import json
 import os
 import select
 import signal
+import ssl
 import subprocess
 import sys
 import tempfile
 import time
+import urllib.parse
+import urllib.request
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Self
@@ -25,6 +28,8 @@ PLUGIN = ROOT / "build/bin/packer-plugin-ovirt"
 PLUGIN_SOURCE = "github.com/ovirt-provision/ovirt"
 # Where the simulator forwards SSH to, on each guest's own address.
 SSH_PORT = 2222
+# Where the simulator tells what it was asked.
+REQUESTS_PATH = "/simulator/requests"
 # Seconds.
 START_TIMEOUT = 60
 STOP_TIMEOUT = 60
@@ -94,8 +99,16 @@ class Stage:
             raise StageError(f"ovirt-provision {' '.join(arguments)}: exit code {ended.returncode}")
         return json.loads(ended.stdout)
 
+    def requests(self) -> int:
+        """How many requests the engine has been sent so far, log-ins included."""
+        url = urllib.parse.urljoin(self.environment["OVIRT_URL"], REQUESTS_PATH)
+        trust = ssl.create_default_context(cafile=self.environment["OVIRT_CAFILE"])
+        with urllib.request.urlopen(url, context=trust) as reply:
+            counts = json.load(reply)
+        return int(counts["total"]) - int(counts["operations"].get(f"GET {REQUESTS_PATH}", 0))
+
     def world(self) -> list[tuple[str, str, str]]:
-        """Kind, name and id of every VM, template and disk in the engine, as the engine's own SDK shows them."""
+        """Kind, name and id of every VM, template and disk in the engine, by the engine's own SDK."""
         with contextlib.closing(
             ovirtsdk4.Connection(
                 url=self.environment["OVIRT_URL"],

@@ -41,9 +41,14 @@ def _console(*, stderr: bool) -> Console:
     return Console(stderr=stderr, highlight=False, width=None if file.isatty() else _WIDTH_OF_A_FILE)
 
 
+def _say(text: Text) -> None:
+    console = _console(stderr=True)
+    console.print(text, soft_wrap=not console.is_terminal)
+
+
 def note(text: str) -> None:
     """One line for people, on stderr."""
-    _console(stderr=True).print(Text(text))
+    _say(Text(text))
 
 
 def print_json(data: Any) -> None:
@@ -103,7 +108,7 @@ def print_error(error: ErrorReport, output_format: Format) -> None:
     ):
         if value:
             text.append(f"\n  {name}: ", "bold").append(value)
-    _console(stderr=True).print(text)
+    _say(text)
     if output_format is Format.JSON:
         print_json(
             {
