@@ -1,8 +1,8 @@
 """Inside a guest: applies the config drive (label `config-2`) that the engine attached to this start.
 
 A small stand-in for cloud-init, in the order and with the defaults of cloud-init, for what the engine writes
-(`CloudInitHandler` and `VmInitToOpenStackMetadataAdapter` in its source) and people add as custom script. It runs on the
-guest's own Python with PyYAML and nothing else, so it imports nothing from this project.
+(`CloudInitHandler` and `VmInitToOpenStackMetadataAdapter` in its source) and people add as custom script.
+It runs on the guest's own Python with PyYAML and nothing else, so it imports nothing from this project.
 """
 
 import base64
@@ -89,6 +89,7 @@ def apply(drive: Path, guest: Guest, log: Callable[[str], None]) -> None:
         ("network", lambda: _set_network(guest, drive, meta)),
         ("files", lambda: _write_personality(guest, drive, meta)),
         ("ssh", lambda: _set_ssh(guest, config)),
+        ("host keys", lambda: _forget_host_keys(guest, config)),
         ("users", lambda: _make_users(guest, config, default)),
         ("keys", lambda: _authorize(guest, meta, config, default)),
         ("passwords", lambda: _set_passwords(guest, config, default)),
@@ -107,7 +108,7 @@ def apply(drive: Path, guest: Guest, log: Callable[[str], None]) -> None:
 
 
 def interfaces_file(network_data: Mapping[str, Any]) -> str:
-    """The stanzas of /etc/network/interfaces for OpenStack's network_data.json; empty when it names no network."""
+    """The stanzas of /etc/network/interfaces for OpenStack's network_data.json; empty without networks."""
     links = {link["id"]: link.get("name", link["id"]) for link in network_data.get("links") or []}
     stanzas: list[str] = []
     for network in network_data.get("networks") or []:
@@ -212,7 +213,7 @@ def _authorize(
     keys += config.get("ssh_authorized_keys") or []
     if any(user["name"] == default["name"] for user in _users(config, dict(default))):
         _add_keys(guest, default["name"], keys)
-    # cloud-init gives root the same keys unless root is disabled, and the engine always writes `disable_root: 0`.
+    # cloud-init gives root the same keys unless root is disabled; the engine always writes `disable_root: 0`.
     if not config.get("disable_root", True):
         _add_keys(guest, "root", keys)
 
@@ -254,6 +255,13 @@ def _set_ssh(guest: Guest, config: Mapping[str, Any]) -> None:
         answer = "yes" if str(allowed).lower() in ("true", "yes", "1", "on") else "no"
         file = guest.path("/etc/ssh/sshd_config.d/50-cloud-init.conf")
         _write(file, f"PasswordAuthentication {answer}\n", 0o600)
+
+
+def _forget_host_keys(guest: Guest, config: Mapping[str, Any]) -> None:
+    """A new instance gets keys of its own: the boot makes those that are missing."""
+    if str(config.get("ssh_deletekeys", True)).lower() in ("true", "1", "yes", "on"):
+        for key in guest.path("/etc/ssh").glob("ssh_host_*key*"):
+            key.unlink()
 
 
 def _set_hostname(guest: Guest, meta: Mapping[str, Any], config: Mapping[str, Any]) -> None:

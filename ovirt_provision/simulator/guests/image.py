@@ -1,8 +1,8 @@
 """The guest image: a small Debian that boots to SSH in seconds, built from Debian's packages by mmdebstrap.
 
-`python -m ovirt_provision.simulator.guests.image` builds it into the cache, or into `--output DIR`. A folder holds
-`disk.qcow2` (ext4 without a partition table), `vmlinuz` and `initrd.img` (QEMU boots the kernel itself) and `manifest.json`.
-No root is needed where the user has subordinate ids.
+`python -m ovirt_provision.simulator.guests.image` builds it into the cache, or into `--output DIR`. A folder
+holds `disk.qcow2` (ext4, no partition table), `vmlinuz` and `initrd.img` (QEMU boots the kernel itself) and
+`manifest.json`. No root is needed where the user has subordinate ids.
 """
 
 import argparse
@@ -50,7 +50,7 @@ DPKG_OPTIONS = (
 )
 # Run in the new tree, as its root, after the packages.
 CUSTOMIZE = """
-chroot "$1" chown -R root:root /usr/lib/ovirt-guest /etc/inittab /etc/fstab /etc/ssh/sshd_config.d /etc/acpi/events
+chroot "$1" chown -R root:root /usr/lib/ovirt-guest /etc/inittab /etc/fstab /etc/ssh/sshd_config.d /etc/acpi
 chroot "$1" python3 -m compileall -q /usr/lib/ovirt-guest
 chroot "$1" passwd --lock root
 chroot "$1" dpkg-divert --quiet --local --rename --divert /sbin/shutdown.init --add /sbin/shutdown
@@ -73,6 +73,7 @@ TOOLS = {
     "unshare": "util-linux",
 }
 
+_MODULE = "ovirt_provision.simulator.guests.image"
 _HERE = Path(__file__).parent
 _TREE = _HERE / "root"
 _READER = _HERE / "first_boot.py"
@@ -109,12 +110,12 @@ class GuestImage:
             return cls(folder.resolve(), uuid.UUID(manifest["filesystem"]))
         except (OSError, ValueError, KeyError) as error:
             raise ImageError(
-                f"no guest image in {folder} ({error}); build it with `python -m {__spec__.name} --output {folder}`"
+                f"no guest image in {folder} ({error}); build it with `python -m {_MODULE} --output {folder}`"
             ) from None
 
 
 def recipe_hash() -> str:
-    """Sixteen hex digits that change with everything that we put into the image (Debian's package versions do not)."""
+    """Sixteen hex digits that change with all that we put into the image, not with Debian's versions."""
     digest = hashlib.sha256()
     for text in (SUITE, *PACKAGES, *DPKG_OPTIONS, CUSTOMIZE, str(DISK_SIZE)):
         digest.update(text.encode() + b"\0")
@@ -164,7 +165,7 @@ def _check(output: Path) -> None:
         names = {line.split(":")[0] for line in _lines(Path("/etc/subuid"))}
         if not missing and not names & {user, str(os.getuid())}:
             raise ImageError(
-                f"building the guest image without root needs subordinate ids, and /etc/subuid has none for {user}; "
+                f"without root, the guest image needs subordinate ids, and /etc/subuid has none for {user}; "
                 f"as root: usermod --add-subuids 100000-165535 --add-subgids 100000-165535 {user}"
             )
     if missing:
@@ -180,19 +181,19 @@ def _check(output: Path) -> None:
         free = shutil.disk_usage(folder).free
         if free < needed:
             raise ImageError(
-                f"building the guest image needs {needed >> 20} MiB free in {folder}, and there are {free >> 20} MiB; "
+                f"building the guest image needs {needed >> 20} MiB in {folder}, {free >> 20} MiB are free; "
                 "make room, or set TMPDIR and XDG_CACHE_HOME to folders elsewhere"
             )
 
 
 def _bootstrap(root: Path, temporary: Path, report: Callable[[str], None]) -> None:
-    report("guest image: 1/3 install Debian's packages (two minutes)")
+    report("guest image: 1/3 install Debian's packages")
     root.mkdir()
-    temporary.chmod(0o777 if os.geteuid() else 0o755)
+    temporary.chmod(0o1777)
     tree = temporary / "tree"
     shutil.copytree(_TREE, tree)
     shutil.copy(_READER, tree / "usr/lib/ovirt-guest/first_boot.py")
-    subprocess.run(["chmod", "-R", "a+rX,go-w", tree], check=True)
+    _run(["chmod", "-R", "a+rX,go-w", str(tree)])
     mmdebstrap = [
         "mmdebstrap",
         "--quiet",
@@ -262,7 +263,7 @@ def _assemble(root: Path, image: Path, report: Callable[[str], None]) -> None:
 
 
 def _sources() -> list[str]:
-    """This machine's own apt sources of the suite, as one-line entries; none lets mmdebstrap use Debian's own."""
+    """This machine's own apt sources of the suite, one line each; none lets mmdebstrap use Debian's own."""
     if shutil.which("apt-get") is None:
         return []
     form = "$(CREATED_BY)|$(ORIGIN)|$(CODENAME)|$(REPO_URI)|$(RELEASE)|$(COMPONENT)"
@@ -279,7 +280,7 @@ def _sources() -> list[str]:
 
 
 def _as_root(*command: str) -> list[str]:
-    """The command as root, of the machine or of a namespace in which this user's subordinate ids are all ids."""
+    """The command as root: of the machine, or of a namespace whose ids are this user's subordinate ids."""
     prefix = [] if os.geteuid() == 0 else ["unshare", "--map-root-user", "--map-auto"]
     return [*prefix, *command]
 
@@ -341,7 +342,7 @@ def _interrupt(_number: int, _frame: FrameType | None) -> None:
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line; returns the exit code."""
     parser = argparse.ArgumentParser(
-        prog=f"python -m {__spec__.name}", description="Builds the simulator's guest image."
+        prog=f"python -m {_MODULE}", description="Builds the simulator's guest image."
     )
     parser.add_argument(
         "--output", type=Path, metavar="DIR", help="folder to make (default: the cache, by recipe hash)"

@@ -1,4 +1,4 @@
-"""Makes the config drive: the CD-ROM, label `config-2`, from which a guest configures itself at a start."""
+"""Makes the CD-ROM, label `config-2`, from which a guest configures itself at a start: the config drive."""
 
 import io
 from collections.abc import Mapping
@@ -16,7 +16,7 @@ def make_iso(files: Mapping[str, bytes]) -> bytes:
     short: dict[PurePosixPath, PurePosixPath] = {PurePosixPath("/"): PurePosixPath("/")}
 
     def name(path: PurePosixPath) -> str:
-        """The ISO 9660 name beside the real one: numbered, since long names and small letters are not allowed in it."""
+        """The ISO 9660 name beside the real one: a number, since most characters are not allowed in it."""
         short[path] = short[path.parent] / f"N{len(short):07}"
         return str(short[path])
 

@@ -1,4 +1,4 @@
-"""The two JSON-lines conversations with a guest: QEMU's monitor (QMP) and, inside the guest, the guest agent."""
+"""The two conversations in lines of JSON: with QEMU's monitor (QMP) and with the agent inside the guest."""
 
 import asyncio
 import itertools
@@ -26,7 +26,7 @@ class Monitor:
         self._reader, self._writer = await asyncio.open_connection(sock=self._ours, limit=1 << 20)
 
     async def execute(self, command: str, **arguments: object) -> Any:
-        """Runs a command and gives what it returns. Raises MonitorError, and ConnectionError when QEMU is gone."""
+        """What the command returns. Raises MonitorError, and ConnectionError when QEMU is gone."""
         await self._send({"execute": command, "arguments": arguments} if arguments else {"execute": command})
         while True:
             message = await self._receive()

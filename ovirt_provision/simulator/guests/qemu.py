@@ -1,6 +1,6 @@
 """Real guests: every simulated VM is a QEMU process of this user, every disk a qcow2 file. No root is needed.
 
-A guest has a user-mode network that lets nothing out; its SSH port is forwarded from port 2222 of an address of its own in
+A guest has a user-mode network that lets nothing out; SSH comes in by port 2222 of an address of its own in
 127.64.0.0/10. Kernel and initramfs come from the guest image, since no boot loader is as quick.
 """
 
@@ -20,8 +20,8 @@ from pathlib import Path
 from typing import Any
 
 from ovirt_provision.simulator.guests import GuestInterface, GuestSpec, GuestState, accelerator
-from ovirt_provision.simulator.guests.iso import make_iso
 from ovirt_provision.simulator.guests.image import GuestImage
+from ovirt_provision.simulator.guests.iso import make_iso
 from ovirt_provision.simulator.guests.monitor import Monitor, MonitorError
 
 SSH_PORT = 2222  # on the guest's 127.x address; forwarded to 22, which users may not bind
@@ -36,24 +36,25 @@ _LOG = logging.getLogger(__name__)
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9-]*")
 
 
-class QemuError(Exception):
-    """QEMU or qemu-img failed; the text is theirs."""
+class QemuError(OSError):
+    """The host failed: QEMU or qemu-img, whose own words these are, or something that they need."""
 
 
 class QemuGuests:
     """The `Guests` of QEMU. Disks live in `folder`; it belongs to one simulator and is made when missing.
 
-    `base_disk` is the id under which the image's own disk can be cloned. It is read-only: no VM can start from it.
-    Call every method inside the running event loop.
+    `base_disk` is the id under which the image's own disk can be cloned. It is read-only: no VM can start
+    from it. Call every method inside the running event loop. Raises QemuError where QEMU is not installed.
     """
 
     def __init__(self, folder: Path, image: GuestImage, base_disk: str) -> None:
         for tool in ("qemu-system-x86_64", "qemu-img", "setpriv"):
             if shutil.which(tool) is None:
                 raise QemuError(
-                    f"{tool} is not installed; apt-get install qemu-system-x86 qemu-utils, or use --guests none"
+                    f"{tool} is missing; apt-get install qemu-system-x86 qemu-utils, or use --guests none"
                 )
-        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        folder.mkdir(parents=True, exist_ok=True)
+        folder.chmod(0o700)  # the disks hold host keys
         self._folder = folder.resolve()
         self._image = image
         self._base_disk = base_disk
@@ -97,6 +98,10 @@ class QemuGuests:
         for guest in self._guests.values():
             guest.power_off()
         await asyncio.gather(*works, *(guest.task for guest in self._guests.values()), return_exceptions=True)
+
+    def console(self, vm_id: str) -> Path:
+        """The file that gets what a VM writes to its serial console; each start begins it anew."""
+        return self._path(vm_id).with_suffix(".console")
 
     async def accelerator(self) -> str:
         """`kvm` or `tcg`; the first question may take seconds."""
@@ -196,7 +201,7 @@ class QemuGuests:
 
 
 class QemuGuest:
-    """One run of a VM. `error` says why it went down when nobody asked for it; `address` is its own 127.x address."""
+    """One run of a VM. `address` is its own 127.x address, `error` why it went down unasked."""
 
     def __init__(self, guests: QemuGuests, spec: GuestSpec, address: str) -> None:
         self.address = address
@@ -209,6 +214,7 @@ class QemuGuest:
         self._monitor = Monitor()
         self._agent = Monitor()
         self._powerdown = asyncio.Event()
+        self._pressed = False
         self._plug = asyncio.Event()
         self.task = asyncio.create_task(self._live())
 
@@ -221,6 +227,7 @@ class QemuGuest:
         return self._interfaces
 
     def shutdown(self) -> None:
+        self._pressed = True
         self._powerdown.set()
 
     def power_off(self) -> None:
@@ -251,7 +258,10 @@ class QemuGuest:
                 arguments += config_drive_arguments(drive)
             if self._plug.is_set():
                 return
-            process = await _start(*arguments, "-serial", "none", pass_fds=descriptors)
+            console = self._guests.console(self._spec.vm_id)
+            process = await _start(
+                *arguments, "-serial", f"file:{_escape(str(console))}", pass_fds=descriptors
+            )
         ended = asyncio.create_task(_communicate(process))
         helpers = [
             asyncio.create_task(work) for work in (self._press(), self._ask(), self._watch_plug(process))
@@ -290,6 +300,9 @@ class QemuGuest:
             await asyncio.wait([first], timeout=SILENT_GUEST)
             self._state = GuestState.UP
             await first
+            if self._pressed:
+                # While it booted nothing in it listened to the button. VDSM, too, presses more than once.
+                self._powerdown.set()
         finally:
             first.cancel()
         while True:
@@ -324,7 +337,7 @@ class _Work:
 def machine_arguments(
     spec: GuestSpec, accelerator: str, disks: Sequence[Path], image: GuestImage | None, kernel_arguments: str
 ) -> list[str]:
-    """QEMU's arguments for processor, memory, disks, and the kernel of `image`; without one the firmware boots the disk."""
+    """QEMU's arguments for processor, memory, disks and kernel; without `image` the firmware boots."""
     arguments = ["qemu-system-x86_64", "-nodefaults", "-no-user-config", "-display", "none"]
     arguments += [
         "-name",
@@ -354,7 +367,7 @@ def machine_arguments(
 
 
 def network_arguments(spec: GuestSpec, address: str) -> list[str]:
-    """QEMU's arguments for the NICs: each in a network of its own that reaches nothing; SSH comes in by the first."""
+    """QEMU's arguments for the NICs: each in a network of its own; SSH enters by the first."""
     arguments = []
     for number, nic in enumerate(spec.nics):
         network = f"user,id=net{number},net=10.0.{2 + number}.0/24,restrict=on,ipv6=off"
@@ -391,7 +404,7 @@ def config_drive_arguments(descriptor: int) -> list[str]:
 
 
 def loopback_address(vm_id: str, attempt: int = 0) -> str:
-    """The VM's own address in 127.64.0.0/10, the same at every start; `attempt` counts those that were taken."""
+    """The VM's own address in 127.64.0.0/10, the same at every start; `attempt` counts those found taken."""
     digest = hashlib.sha256(f"{vm_id} {attempt}".encode()).digest()
     offset = int.from_bytes(digest[:4], "big") % ADDRESSES.num_addresses
     # Not the ends of a /24: some tools take them for network and broadcast addresses.
@@ -400,7 +413,7 @@ def loopback_address(vm_id: str, attempt: int = 0) -> str:
 
 
 def interfaces_of(found: Sequence[Mapping[str, Any]], spec: GuestSpec, address: str) -> list[GuestInterface]:
-    """What the guest agent answered, with the address of the first NIC replaced by the one it is reached at."""
+    """What the guest agent answered, with the first NIC's address replaced by the one it is reached at."""
     first = spec.nics[0].mac.lower() if spec.nics else None
     interfaces = []
     for entry in found:
@@ -468,7 +481,7 @@ async def _kill(process: asyncio.subprocess.Process) -> None:
 
 
 async def _run(*command: str) -> str:
-    """Runs a command to its end, or kills it when cancelled. Gives what it said; raises QemuError when it failed."""
+    """Gives what a command said. Raises QemuError when it failed; kills it when cancelled."""
     process = await _start(*command)
     try:
         said = await _communicate(process)
