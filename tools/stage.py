@@ -47,7 +47,7 @@ class Stage:
         """`folder` is made for state and logs, `guests` is qemu or none, `timing` the simulator's profile."""
         self.folder = folder
         self.environment: dict[str, str] = {}
-        self._simulator = ["--guests", guests, "--timing", timing]
+        self._simulator = ["--guests", guests, "--profile", timing]
         self._clearing = contextlib.ExitStack()
 
     def __enter__(self) -> Self:
@@ -175,7 +175,7 @@ class Stage:
         variables = self.folder / "engine.env"
         variables.unlink(missing_ok=True)
         log = clearing.enter_context((self.folder / "simulator.log").open("w"))
-        files = ["--state", str(self.folder / "simulator"), "--env-file", str(variables)]
+        files = ["--state-dir", str(self.folder / "simulator"), "--ready-file", str(variables)]
         simulator = self.start(
             *self.cli("simulate", "--port", "0", *files, *self._simulator),
             stdout=log,

@@ -10,7 +10,7 @@ import typer
 os.environ.setdefault("GRPC_VERBOSITY", "NONE")
 
 from ovirt_provision import __version__
-from ovirt_provision.cli import engine, machine, operation, output, serve, template
+from ovirt_provision.cli import engine, machine, operation, output, serve, simulate, template
 from ovirt_provision.cli.exit_codes import MEANINGS, ExitCode, exit_code
 from ovirt_provision.errors import ProvisionError
 
@@ -39,6 +39,7 @@ app = typer.Typer(
     epilog=_EPILOG,
 )
 app.command()(serve.serve)
+app.command()(simulate.simulate)
 app.add_typer(machine.app, name="machine")
 app.add_typer(template.app, name="template")
 app.add_typer(operation.app, name="operation")

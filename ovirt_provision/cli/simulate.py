@@ -1,0 +1,91 @@
+"""`ovirt-provision simulate`."""
+
+import asyncio
+import contextlib
+import tempfile
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ovirt_provision.cli import output
+from ovirt_provision.errors import Code, ProvisionError
+
+
+class Guests(StrEnum):
+    NONE = "none"
+    QEMU = "qemu"
+
+
+class Timing(StrEnum):
+    FAST = "fast"
+    ENGINE = "engine"
+
+
+class SimulatorNotStarted(ProvisionError):
+    """The simulator cannot listen, has no QEMU or no guest image."""
+
+    code = Code.FAILED_PRECONDITION
+    reason = "SIMULATOR_NOT_STARTED"
+    message = "the simulator cannot start: {detail}"
+
+
+def simulate(
+    guests: Annotated[
+        Guests, typer.Option(help="Real guests under QEMU, or state machines only.")
+    ] = Guests.NONE,
+    profile: Annotated[
+        Timing, typer.Option(help="How long things take: for demos, or as the engine.")
+    ] = Timing.FAST,
+    listen: Annotated[str, typer.Option(metavar="ADDRESS", help="Where to listen.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes a free one.")] = 8443,
+    ready_file: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Write OVIRT_URL and the rest there once it serves, instead of printing them.",
+        ),
+    ] = None,
+    state_dir: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="For certificates and disks. Default: a temporary one.")
+    ] = None,
+    guest_image: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR", help="Guest image. Default: the cached one, which is built if it is missing."
+        ),
+    ] = None,
+) -> None:
+    """Run a simulated oVirt engine in the foreground, until Ctrl-C or SIGTERM.
+
+    It is there for demos and tests of any oVirt client. With `--guests qemu` real guests stand behind its VMs:
+    small Debian systems that answer SSH on port 2222 of an address of their own. They need qemu-system-x86 and
+    qemu-utils, and the first time mmdebstrap for their image; they run without root.
+
+    In another terminal: `set -a; . FILE; set +a; ovirt-provision template list`
+    """
+    # Imported here: clients do not need the simulator.
+    from ovirt_provision.simulator import main
+    from ovirt_provision.simulator.guests import image
+
+    with contextlib.ExitStack() as stack:
+        try:
+            if guests is Guests.QEMU:
+                guest_image = guest_image or image.build(image.cache_folder(), output.note).folder
+                state_dir = state_dir or Path(
+                    stack.enter_context(tempfile.TemporaryDirectory(prefix="ovirt-simulator-"))
+                )
+            options = main.SimulateOptions(
+                listen=listen,
+                port=port,
+                state_dir=state_dir,
+                guests=guests.value,
+                guest_image=guest_image,
+                profile=profile.value,
+                ready_file=ready_file,
+            )
+            code = asyncio.run(main.run(options))
+        except (OSError, ValueError, image.ImageError) as error:
+            raise SimulatorNotStarted(detail=error) from error
+    raise typer.Exit(code)
