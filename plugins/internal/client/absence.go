@@ -24,7 +24,8 @@ func (c *Client) newAbsence() *absence {
 }
 
 // wait backs off and then sees to it that a daemon serves. It returns nil when trying again makes sense; otherwise the
-// context's end, or that the daemon has been away for longer than Timeouts.Reconnect. cause is the failure seen last.
+// context's end, or that no daemon can be had: a named one has been away for longer than Timeouts.Reconnect, one of
+// ours cannot be started. cause is the failure seen last.
 func (a *absence) wait(ctx context.Context, cause error) error {
 	if a.since.IsZero() {
 		a.since = time.Now()
@@ -40,12 +41,12 @@ func (a *absence) wait(ctx context.Context, cause error) error {
 	case <-time.After(a.pause):
 	}
 	a.pause = min(2*a.pause, longestPause)
-	if !a.client.address.Explicit {
-		// Whoever killed the daemon did not mean our operation, which is in its ledger: the next daemon takes it up.
-		// That one cannot be started yet, such as while the old one still ends, is no reason to give up.
-		if err := a.client.ensureServing(ctx); err != nil {
-			a.client.say("The daemon could not be started again: " + err.Error())
-		}
+	if a.client.address.Explicit {
+		return nil
+	}
+	// Whoever killed the daemon did not mean our operation, which is in its ledger: the next daemon takes it up.
+	if err := a.client.ensureServing(ctx); err != nil {
+		return fmt.Errorf("the daemon went away (%w) and could not be started again: %w", cause, err)
 	}
 	return nil
 }

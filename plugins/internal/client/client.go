@@ -102,26 +102,31 @@ func (c *Client) Close() error {
 
 // ensureServing returns once the daemon serves; it starts one where that is ours to do.
 func (c *Client) ensureServing(ctx context.Context) error {
-	if c.address.listening() {
-		if !c.address.Explicit {
-			if err := checkPrivate(filepath.Dir(c.address.Socket)); err != nil {
-				return err
-			}
+	if c.address.Explicit {
+		if !c.address.listening() {
+			return fmt.Errorf("no daemon listens at %s, which %s names; start it there with `ovirt-provision serve`, or "+
+				"unset the variable to have one started for you", c.address.Target, AddressVariable)
 		}
 		return c.waitServing(ctx, "Connect", c.timeouts.Connect, nil)
 	}
-	if c.address.Explicit {
-		return fmt.Errorf("no daemon listens at %s, which %s names; start it there with `ovirt-provision serve`, or "+
-			"unset the variable to have one started for you", c.address.Target, AddressVariable)
+	for c.address.listening() {
+		if err := checkPrivate(filepath.Dir(c.address.Socket)); err != nil {
+			return err
+		}
+		err := c.waitServing(ctx, "Connect", c.timeouts.Connect, func() bool { return !c.address.listening() })
+		if !errors.Is(err, errGone) {
+			return err
+		}
+		// It was about to end when we came.
 	}
 	return c.start(ctx)
 }
 
-// errExited is what waitServing returns when the daemon that it waits for has ended.
-var errExited = errors.New("the daemon ended before it served")
+// errGone is what waitServing returns when the daemon that it waits for has ended.
+var errGone = errors.New("the daemon ended before it served")
 
-// waitServing polls the standard health service. exited, where not nil, ends the wait with errExited.
-func (c *Client) waitServing(ctx context.Context, name string, timeout time.Duration, exited <-chan struct{}) error {
+// waitServing polls the standard health service. gone, where not nil, ends the wait with errGone.
+func (c *Client) waitServing(ctx context.Context, name string, timeout time.Duration, gone func() bool) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, timeout,
 		fmt.Errorf("the daemon at %s did not serve within %s (time-out `%s`)", c.address.Target, timeout, name))
 	defer cancel()
@@ -132,18 +137,16 @@ func (c *Client) waitServing(ctx context.Context, name string, timeout time.Dura
 		case err == nil && reply.GetStatus() == healthpb.HealthCheckResponse_SERVING:
 			return nil
 		case err == nil:
-			last = "it says " + reply.GetStatus().String()
+			last = ": it says " + reply.GetStatus().String()
 		case ctx.Err() == nil:
-			last = err.Error()
+			last = ": " + err.Error()
+		}
+		if gone != nil && gone() {
+			return errGone
 		}
 		select {
 		case <-ctx.Done():
-			if last == "" {
-				return ended(ctx)
-			}
-			return fmt.Errorf("%w: %s", ended(ctx), last)
-		case <-exited:
-			return errExited
+			return fmt.Errorf("%w%s", ended(ctx), last)
 		case <-time.After(healthPoll):
 		}
 	}

@@ -91,13 +91,17 @@ func (c *Client) spawn(ctx context.Context, logPath string) error {
 		close(exited)
 	}()
 
-	err = c.waitServing(ctx, "Start", c.timeouts.Start, exited)
-	if errors.Is(err, errExited) && exit == nil {
-		// It ends with success when another daemon was quicker, which is then about to serve.
-		err = c.waitServing(ctx, "Start", c.timeouts.Start, nil)
-	}
-	if errors.Is(err, errExited) {
-		err = fmt.Errorf("the daemon that was started (%s serve) ended before it served: %s", program, exit)
+	err = c.waitServing(ctx, "Start", c.timeouts.Start, func() bool {
+		select {
+		case <-exited:
+			// It ends with success when another daemon was quicker, which is then about to serve.
+			return exit != nil
+		default:
+			return false
+		}
+	})
+	if errors.Is(err, errGone) {
+		err = fmt.Errorf("the daemon that was started (%s serve) ended before it served: %w", program, exit)
 	}
 	if err != nil && ctx.Err() == nil {
 		return fmt.Errorf("%w\n  the end of its log, %s:\n%s", err, logPath, tail(log, before))

@@ -86,6 +86,8 @@ type Daemon struct {
 	templates  map[string]*pb.Template
 	lease      time.Duration
 	leaseError error
+	once       sync.Once
+	checked    chan struct{}
 }
 
 // operation is one run of a verb.
@@ -127,6 +129,7 @@ func New() *Daemon {
 		machines:       map[string]*pb.Machine{},
 		templates:      map[string]*pb.Template{},
 		lease:          30 * time.Second,
+		checked:        make(chan struct{}),
 	}
 }
 
@@ -171,6 +174,11 @@ func (d *Daemon) Serving(serving bool) {
 		state = healthpb.HealthCheckResponse_SERVING
 	}
 	d.health.SetServingStatus("", state)
+}
+
+// HealthChecked is closed when somebody has asked for the health.
+func (d *Daemon) HealthChecked() <-chan struct{} {
+	return d.checked
 }
 
 // On sets how calls of a method, such as CreateMachine, are treated from now on.
@@ -269,6 +277,7 @@ func (d *Daemon) intercept(
 	ctx context.Context, request any, info *grpc.UnaryServerInfo, handle grpc.UnaryHandler,
 ) (any, error) {
 	if strings.HasPrefix(info.FullMethod, "/grpc.health") {
+		d.once.Do(func() { close(d.checked) })
 		return handle(ctx, request)
 	}
 	method := path.Base(info.FullMethod)
