@@ -49,4 +49,6 @@ def phases(_request: machines_pb2.DestroyMachineRequest) -> Sequence[Phase[Provi
     )
 
 
-DESTROY_MACHINE = Verb("DestroyMachine", machines_pb2.DestroyMachineRequest, resolve, intend, phases, cancellable=False)
+DESTROY_MACHINE = Verb(
+    "DestroyMachine", machines_pb2.DestroyMachineRequest, resolve, intend, phases, cancellable=False
+)

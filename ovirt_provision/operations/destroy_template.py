@@ -65,4 +65,6 @@ def phases(_request: templates_pb2.DestroyTemplateRequest) -> Sequence[Phase[Pro
     return (Phase("destroying", timeout="destroy", done=100, act=remove),)
 
 
-DESTROY_TEMPLATE = Verb("DestroyTemplate", templates_pb2.DestroyTemplateRequest, resolve, intend, phases, cancellable=False)
+DESTROY_TEMPLATE = Verb(
+    "DestroyTemplate", templates_pb2.DestroyTemplateRequest, resolve, intend, phases, cancellable=False
+)

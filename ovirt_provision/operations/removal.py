@@ -1,6 +1,6 @@
 """Removing what is ours, forwards to 404. Destroy, undo and the janitor all end here."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from ovirt_provision.engine.model import Disk, Template, Vm
 from ovirt_provision.errors import DeadlineExceeded
@@ -27,7 +27,7 @@ async def remove_machine(run: Provisioning, row: Object) -> None:
     if vm is not None:
         if not row.details.get("disks_known"):
             owned = _adopt_disks(run, row, vm)
-        foreign = [disk for disk in vm.disks if disk.id not in owned]
+        foreign = _foreign_disks(vm, owned)
         await _power_off(run, vm, gently=bool(foreign))
         for disk in foreign:
             await run.insist(
@@ -81,6 +81,10 @@ async def find_template(run: Provisioning, row: Object) -> Template | None:
     expected = str(run.mark("template", row))
     versions = await run.insist(lambda: run.engine.templates.versions_of(row.name))
     return next((t for t in versions if str(Mark.parse(t.comment)) == expected), None)
+
+
+def _foreign_disks(vm: Vm, owned: Collection[str | None]) -> list[Disk]:
+    return [disk for disk in vm.disks if disk.id not in owned]
 
 
 def _begin(run: Provisioning, row: Object) -> None:

@@ -1,0 +1,94 @@
+"""A bridge on the simulated engine, both on one virtual clock in one event loop."""
+
+import uuid
+from pathlib import Path
+from typing import Any
+
+from ovirt_provision.clock import VirtualClock
+from ovirt_provision.config import Config
+from ovirt_provision.ledger.store import Operation
+from ovirt_provision.operations.bridge import Bridge
+from ovirt_provision.operations.census import take_census
+from ovirt_provision.operations.dispatcher import VERBS
+from ovirt_provision.simulator import Simulator
+from ovirt_provision.v1 import resources_pb2
+
+OWNER = "uid:1000"
+ENGINE = "sim"
+TEMPLATE = "debian-12"
+
+
+class Site:
+    """An engine with a bridge in front of it, which can be killed and started again on the same state folder."""
+
+    def __init__(self, simulator: Simulator, state: Path, clock: VirtualClock, **timeouts: float) -> None:
+        self.simulator = simulator
+        self.clock = clock
+        self._state = state
+        self._installation = uuid.UUID(int=42)
+        self._config = Config.model_validate(
+            {
+                "engines": {
+                    ENGINE: {
+                        "url": simulator.url,
+                        "username": simulator.username,
+                        "password": simulator.password,
+                        "ca_file": str(simulator.ca_file),
+                    }
+                },
+                "timeouts": timeouts,
+            }
+        )
+        self.bridge = self.new_bridge()
+
+    def new_bridge(self) -> Bridge:
+        return Bridge(self._config, self._state, self.clock, self._installation)
+
+    async def restart(self, *, recover: bool = True) -> None:
+        """What remains after a crash: the ledger and the engine. Nothing is undone on the way."""
+        await self.bridge.close()
+        self.bridge = self.new_bridge()
+        if recover:
+            self.bridge.start()
+
+    async def call(self, verb: str, **fields: Any) -> Operation:
+        fields.setdefault("request_id", str(uuid.uuid4()))
+        request = VERBS[verb].request_type(**fields)
+        return await self.bridge.dispatcher.call(VERBS[verb], OWNER, ENGINE, request)
+
+    async def run(self, verb: str, **fields: Any) -> Operation:
+        """Calls a verb and waits for its end."""
+        operation = await self.call(verb, **fields)
+        return await self.ended(operation)
+
+    async def ended(self, operation: Operation) -> Operation:
+        return await self.bridge.dispatcher.runner.ended(operation.id)
+
+    async def census(self) -> list[tuple[str, str, str]]:
+        """(finding, kind, name) of everything that carries a mark."""
+        engine = self.bridge.engine(ENGINE)
+        entries = await take_census(engine, self.bridge.ledger, self.bridge.installation)
+        return sorted((entry.finding, entry.kind, entry.name) for entry in entries)
+
+    def vms(self) -> list[str]:
+        """Names of the VMs in the engine, whoever made them."""
+        return sorted(vm.name for vm in self.simulator.world.vms.values())
+
+    def templates(self) -> list[str]:
+        """Names of the templates in the engine, Blank and the base template aside."""
+        names = (template.name for template in self.simulator.world.templates.values())
+        return sorted(name for name in names if name not in ("Blank", TEMPLATE))
+
+    def disks(self) -> int:
+        """How many disks there are in the engine."""
+        return len(self.simulator.world.disks)
+
+
+def spec(**fields: Any) -> resources_pb2.MachineSpec:
+    fields.setdefault("template", resources_pb2.TemplateRef(name=TEMPLATE))
+    return resources_pb2.MachineSpec(**fields)
+
+
+def started(**fields: Any) -> resources_pb2.Initialization:
+    fields.setdefault("user_name", "builder")
+    return resources_pb2.Initialization(**fields)

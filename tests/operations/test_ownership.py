@@ -1,0 +1,130 @@
+"""What is not ours is never touched, whatever its name or mark."""
+
+import pytest
+from ovirtsdk4 import types
+
+from ovirt_provision.ledger.store import FAILED, SUCCEEDED
+from ovirt_provision.operations import removal
+from tests.harness import ENGINE, OWNER, Site, spec
+
+
+async def as_a_person(site: Site, request):
+    """Sends a request to the engine past the bridge."""
+    return await site.bridge.engine(ENGINE).session.call("do as a person would", request)
+
+
+async def foreign_vm(site: Site, name: str, comment: str = "") -> str:
+    vm = await as_a_person(
+        site,
+        lambda system: system.vms_service().add(
+            types.Vm(
+                name=name,
+                comment=comment,
+                cluster=types.Cluster(name="Default"),
+                template=types.Template(name="Blank"),
+            )
+        ),
+    )
+    return vm.id
+
+
+async def foreign_disk_on(site: Site, vm_id: str) -> str:
+    disk = await as_a_person(
+        site,
+        lambda system: system.disks_service().add(
+            types.Disk(
+                name="precious",
+                format=types.DiskFormat.COW,
+                provisioned_size=1 << 30,
+                storage_domains=[types.StorageDomain(name="data")],
+            )
+        ),
+    )
+    await site.clock.sleep(60)
+    await as_a_person(
+        site,
+        lambda system: (
+            system.vms_service()
+            .vm_service(vm_id)
+            .disk_attachments_service()
+            .add(
+                types.DiskAttachment(
+                    disk=types.Disk(id=disk.id),
+                    interface=types.DiskInterface.VIRTIO,
+                    bootable=False,
+                    active=True,
+                )
+            )
+        ),
+    )
+    await site.clock.sleep(60)
+    return disk.id
+
+
+def test_a_foreign_vm_of_the_same_name_is_named_and_left_alone(site, run_virtually):
+    async def scenario() -> None:
+        async with site() as s:
+            foreign = await foreign_vm(s, "web")
+
+            made = await s.run("CreateMachine", key="web", spec=spec())
+
+            assert made.state == FAILED
+            assert made.error["reason"] == "NAME_IN_USE"
+            assert foreign in made.error["message"]
+            assert made.cleanup == "done"
+            assert list(s.simulator.world.vms) == [foreign]
+
+    run_virtually(scenario())
+
+
+def test_a_copied_mark_is_reported_as_foreign_and_never_touched(site, run_virtually):
+    async def scenario() -> None:
+        async with site() as s:
+            await s.run("CreateMachine", key="web", spec=spec())
+            mark = next(iter(s.simulator.world.vms.values())).comment
+            foreign = await foreign_vm(s, "copy", comment=mark)
+
+            assert ("foreign", "vm", "copy") in await s.census()
+            await s.run("DestroyMachine", key="web")
+            assert list(s.simulator.world.vms) == [foreign]
+
+    run_virtually(scenario())
+
+
+def test_a_machine_whose_mark_was_taken_away_is_not_ours_any_more(site, run_virtually):
+    async def scenario() -> None:
+        async with site() as s:
+            await s.run("CreateMachine", key="web", spec=spec())
+            vm_id = s.bridge.ledger.living_machine(OWNER, "web").engine_id
+            await as_a_person(
+                s, lambda system: system.vms_service().vm_service(vm_id).update(types.Vm(comment="mine now"))
+            )
+
+            destroyed = await s.run("DestroyMachine", key="web")
+
+            assert destroyed.error["reason"] == "NOT_OURS"
+            assert s.vms() == ["web"]
+
+    run_virtually(scenario())
+
+
+@pytest.mark.parametrize("defence", ["on", "off"])
+def test_a_foreign_disk_on_our_machine_is_detached_and_kept(site, run_virtually, monkeypatch, defence):
+    """With the defence off, every disk of the VM counts as its own: then the foreign one is lost."""
+    if defence == "off":
+        monkeypatch.setattr(removal, "_foreign_disks", lambda vm, owned: [])
+
+    async def scenario() -> bool:
+        async with site() as s:
+            await s.run("CreateMachine", key="web", spec=spec())
+            vm_id = s.bridge.ledger.living_machine(OWNER, "web").engine_id
+            precious = await foreign_disk_on(s, vm_id)
+
+            destroyed = await s.run("DestroyMachine", key="web")
+            await s.clock.sleep(120)
+
+            assert destroyed.state == SUCCEEDED, destroyed.error
+            assert s.vms() == []
+            return precious in s.simulator.world.disks
+
+    assert run_virtually(scenario()) is (defence == "on")
