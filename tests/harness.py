@@ -19,7 +19,8 @@ TEMPLATE = "debian-12"
 
 
 class Site:
-    """An engine with a bridge in front of it, which can be killed and started again on the same state folder."""
+    """An engine with a bridge in front of it, which can be killed and started again on the same state
+    folder."""
 
     def __init__(self, simulator: Simulator, state: Path, clock: VirtualClock, **timeouts: float) -> None:
         self.simulator = simulator

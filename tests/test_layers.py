@@ -8,7 +8,8 @@ import pytest
 
 PACKAGE = Path(__file__).parent.parent / "ovirt_provision"
 
-# What each room may import of ours, itself aside. What is not listed is a leaf: it imports nothing of ours but leaves.
+# What each room may import of ours, itself aside. What is not listed is a leaf: it imports nothing of ours
+# but leaves.
 LEAVES = {"errors", "clock", "config", "logs", "paths", "v1", "__init__"}
 ROOMS = {
     "engine": set(),

@@ -14,7 +14,8 @@ from ovirt_provision.v1 import machines_pb2
 
 
 async def wait_for_others(run: Provisioning) -> None:
-    """Waits until the operations on the Machine have ended: those that can be cancelled were, for this one."""
+    """Waits until the operations on the Machine have ended: those that can be cancelled were, for this
+    one."""
     for other in run.plan["others"]:
         run.note(f"waiting for operation {other} to end")
         await run.wait(run.wait_for_operation(other))

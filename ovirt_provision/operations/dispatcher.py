@@ -103,7 +103,8 @@ class Dispatcher:
         )
 
     def cancel(self, operation: Operation, by: str) -> Operation:
-        """Asks an operation to stop and undo its effects; nothing changes for one that has ended or rolls forward."""
+        """Asks an operation to stop and undo its effects; nothing changes for one that has ended or rolls
+        forward."""
         if not VERBS[operation.verb].cancellable:
             return operation
         return self.runner.cancel(operation.id, by)

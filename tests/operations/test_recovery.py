@@ -1,4 +1,5 @@
-"""A daemon that dies at any moment: the next one ends what was begun, exactly once, and nothing is left over."""
+"""A daemon that dies at any moment: the next one ends what was begun, exactly once, and nothing is left
+over."""
 
 import pytest
 
