@@ -1,0 +1,42 @@
+"""The tail of the event log."""
+
+import asyncio
+from types import SimpleNamespace
+
+from ovirt_provision.engine.events import Events
+
+
+class LateLog:
+    """An event log in which ids become visible out of order, as on a real engine (behaviour.md 66)."""
+
+    def __init__(self) -> None:
+        self.visible = [100]
+
+    async def call(self, _doing, request):
+        return request(self)
+
+    def events_service(self):
+        return self
+
+    def list(self, max=None, from_=0):
+        ids = sorted((i for i in self.visible if i > from_), reverse=True)[:max]
+        return [
+            SimpleNamespace(
+                id=str(i), correlation_id="", vm=None, template=None, description="", severity=None
+            )
+            for i in ids
+        ]
+
+
+def test_an_id_that_becomes_visible_late_is_not_missed_and_none_is_told_twice():
+    log = LateLog()
+    events = Events(log)
+
+    async def scenario() -> list[list[int]]:
+        seen = [[event.id for event in await events.tail()]]
+        for arriving in ([103], [101, 104], [102]):
+            log.visible += arriving
+            seen.append([event.id for event in await events.tail()])
+        return seen
+
+    assert asyncio.run(scenario()) == [[], [103], [101, 104], [102]]

@@ -1,0 +1,123 @@
+"""Login, expiry and what goes wrong between us and the engine: each told apart, none a traceback."""
+
+import asyncio
+import socket
+
+import pytest
+
+from ovirt_provision.errors import (
+    EngineBroken,
+    EngineCertificateInvalid,
+    EngineLoginFailed,
+    EngineSessionExpired,
+    EngineUnreachable,
+)
+from ovirt_provision.simulator import Simulator
+from ovirt_provision.simulator.certificates import make_certificates
+
+
+def logins(simulator: Simulator) -> int:
+    return sum("sso/oauth/token" in request.path for request in simulator.requests)
+
+
+def test_the_version_is_read(simulated, run_virtually):
+    async def scenario() -> str:
+        async with simulated() as (_, engine):
+            return await engine.version()
+
+    assert run_virtually(scenario()).startswith("4.")
+
+
+def test_a_wrong_password_is_told_with_the_engines_words_and_never_shown(simulated, run_virtually):
+    async def scenario() -> None:
+        async with simulated(password="canary-7f3a") as (_, engine):
+            with pytest.raises(EngineLoginFailed) as failed:
+                await engine.version()
+            report = failed.value.report()
+            assert "admin@internal" in report.message
+            assert "Cannot authenticate user" in report.engine_text
+            assert "canary" not in repr(report)
+
+    run_virtually(scenario())
+
+
+def test_another_ca_is_told_as_a_certificate_problem_with_advice(simulated, run_virtually, tmp_path):
+    other, _ = make_certificates(tmp_path / "other", "127.0.0.1")
+
+    async def scenario() -> None:
+        async with simulated(ca_file=str(other)) as (_, engine):
+            with pytest.raises(EngineCertificateInvalid) as failed:
+                await engine.version()
+            assert "OVIRT_CAFILE" in failed.value.report().advice
+
+    run_virtually(scenario())
+
+
+def test_an_engine_that_does_not_answer_is_unreachable(simulated, run_virtually):
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        port = unused.getsockname()[1]
+
+    async def scenario() -> None:
+        async with simulated(url=f"https://127.0.0.1:{port}/ovirt-engine/api") as (_, engine):
+            with pytest.raises(EngineUnreachable, match=str(port)):
+                await engine.version()
+
+    run_virtually(scenario())
+
+
+def test_an_expired_session_is_renewed_without_anybody_noticing(simulated, run_virtually):
+    async def scenario() -> None:
+        async with simulated() as (simulator, engine):
+            await engine.version()
+            simulator.world.injections.arm("unauthorized")
+
+            await engine.version()
+
+            assert logins(simulator) == 2
+
+    run_virtually(scenario())
+
+
+def test_many_callers_share_one_login_and_one_renewal(simulated, run_virtually):
+    async def scenario() -> None:
+        async with simulated() as (simulator, engine):
+            await asyncio.gather(*(engine.version() for _ in range(12)))
+            assert logins(simulator) == 1
+            simulator.sessions.revoke_all()
+            await asyncio.gather(*(engine.version() for _ in range(12)))
+            assert logins(simulator) == 2
+
+    run_virtually(scenario())
+
+
+def test_a_session_that_cannot_be_renewed_is_an_error_of_its_own(simulated, run_virtually):
+    async def scenario() -> None:
+        async with simulated() as (simulator, engine):
+            await engine.version()
+            simulator.world.injections.arm("unauthorized", times=2)
+            with pytest.raises(EngineSessionExpired):
+                await engine.version()
+
+    run_virtually(scenario())
+
+
+def test_a_proxys_html_503_is_the_engine_being_broken(simulated, run_virtually):
+    async def scenario() -> None:
+        async with simulated() as (simulator, engine):
+            simulator.world.injections.arm("unavailable")
+            with pytest.raises(EngineBroken):
+                await engine.version()
+            await engine.version()
+
+    run_virtually(scenario())
+
+
+def test_closing_logs_out(simulated, run_virtually):
+    async def scenario() -> None:
+        async with simulated() as (simulator, engine):
+            await engine.version()
+            await engine.close()
+            assert sum("sso-logout" in request.path for request in simulator.requests) == 1
+
+    run_virtually(scenario())
