@@ -75,6 +75,9 @@ type follower struct {
 func (f *follower) follow(ctx context.Context) error {
 	away := f.client.newAbsence()
 	for {
+		if cause := ended(ctx); cause != nil {
+			return cause
+		}
 		err := f.stream(ctx, away)
 		if hasEnded(f.last) {
 			return nil
@@ -93,9 +96,11 @@ func (f *follower) follow(ctx context.Context) error {
 
 // stream reads one stream to its end.
 func (f *follower) stream(ctx context.Context, away *absence) error {
-	ctx, cancel := context.WithCancel(ctx)
+	// The deadline is not sent along: the server would end the stream a moment before our context ends.
+	streaming, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	defer cancel()
-	stream, err := f.client.Operations.WatchOperation(ctx, &pb.WatchOperationRequest{
+	defer context.AfterFunc(ctx, cancel)()
+	stream, err := f.client.Operations.WatchOperation(streaming, &pb.WatchOperationRequest{
 		Id:            f.id,
 		AfterRevision: f.last.GetRevision(),
 	})

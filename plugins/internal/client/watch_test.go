@@ -219,6 +219,20 @@ func TestCancelDuringTheCall(t *testing.T) {
 	}
 }
 
+// A deadline cancels as well, and says so by its own cause.
+func TestDeadlineCancels(t *testing.T) {
+	daemon := fakedaemon.Start(t)
+	daemon.On("DestroyMachine", fakedaemon.Behaviour{Hang: true})
+	c := connect(t, daemon, Timeouts{})
+	errLate := errors.New("too late")
+	ctx, cancel := context.WithTimeoutCause(t.Context(), 20*time.Millisecond, errLate)
+	defer cancel()
+	operation, err := c.Run(ctx, destroy(c), nil)
+	if !errors.Is(err, errLate) || operation.GetState() != pb.Operation_STATE_CANCELLED {
+		t.Errorf("got %v, %v", operation, err)
+	}
+}
+
 func TestNothingIsCalledAfterTheEnd(t *testing.T) {
 	daemon := fakedaemon.Start(t)
 	c := connect(t, daemon, Timeouts{})

@@ -21,6 +21,7 @@ type testBuild struct {
 	builder   *Builder
 	ui        *recordingUi
 	provision func(ctx context.Context) error
+	hook      packersdk.Hook
 	ctx       context.Context
 	cancel    context.CancelFunc
 }
@@ -86,8 +87,10 @@ func newTestBuild(t *testing.T, options map[string]any) *testBuild {
 }
 
 func (b *testBuild) run() (packersdk.Artifact, error) {
-	hook := &packersdk.MockHook{RunFunc: func(ctx context.Context) error { return b.provision(ctx) }}
-	return b.builder.Run(b.ctx, b.ui, hook)
+	if b.hook == nil {
+		b.hook = &packersdk.MockHook{RunFunc: func(ctx context.Context) error { return b.provision(ctx) }}
+	}
+	return b.builder.Run(b.ctx, b.ui, b.hook)
 }
 
 // mustFail runs the build and checks that its outcome is honest and nothing is left.

@@ -55,7 +55,7 @@ func (p *progress) show(operation *pb.Operation) {
 	previous := p.last
 	p.last = operation
 	phase, percent := operation.GetPhase(), operation.GetPercent()
-	changed := phase != previous.GetPhase() || operation.GetState() != previous.GetState()
+	changed := phase != previous.GetPhase() || (operation.GetState() != previous.GetState() && previous != nil)
 	if changed || percent != previous.GetPercent() {
 		p.ui.Machine("progress", operation.GetVerb(), phase, strconv.Itoa(int(percent)), operation.GetProgress())
 	}

@@ -66,10 +66,12 @@ func verdict(ctx context.Context, state multistep.StateBag) error {
 	if cause != nil && !errors.Is(cause, context.Canceled) {
 		return cause
 	}
-	if raw, failed := state.GetOk("error"); failed {
-		if err, ok := raw.(error); ok {
-			return err
-		}
+	raw, failed := state.GetOk("error")
+	err, typed := raw.(error)
+	switch {
+	case typed && !(cause != nil && errors.Is(err, context.Canceled)):
+		return err
+	case failed && !typed:
 		return fmt.Errorf("%v", raw)
 	}
 	if _, cancelled := state.GetOk(multistep.StateCancelled); cancelled || cause != nil {

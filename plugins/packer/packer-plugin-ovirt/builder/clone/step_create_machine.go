@@ -62,10 +62,12 @@ func (s *stepCreateMachine) Run(ctx context.Context, state multistep.StateBag) m
 	if s.config.Comm.Type != "none" && address == "" && s.config.Comm.Host() == "" {
 		return halt(ctx, state, doing, fmt.Errorf("virtual machine %s reports no address; set ssh_host", machine.GetName()))
 	}
+	stands := fmt.Sprintf("Virtual machine %s (id %s) stands", machine.GetName(), machine.GetId())
 	if address != "" {
 		state.Put(stateAddress, address)
+		stands += " at " + address
 	}
-	ui.Say(strings.TrimRight(fmt.Sprintf("Virtual machine %s (id %s) stands %s", machine.GetName(), machine.GetId(), address), " "))
+	ui.Say(stands)
 	timingsOf(state).machineReady()
 	return multistep.ActionContinue
 }
