@@ -100,14 +100,17 @@ func operationError(operation *pb.Operation) error {
 	}}
 }
 
-// connectionLost says whether the transport failed, so that repeating the call is right: every call carries a
-// request_id or changes nothing. An UNAVAILABLE of the daemon's own (the engine cannot be reached) is an answer.
+// daemonNotServing is the reason that a daemon gives which is starting up or going down.
+const daemonNotServing = "DAEMON_NOT_SERVING"
+
+// connectionLost says whether the daemon is away, so that repeating the call is right: every call carries a request_id
+// or changes nothing. Another UNAVAILABLE of the daemon's own (the engine cannot be reached) is an answer.
 func connectionLost(err error) bool {
-	var typed *Error
-	if !errors.As(fromStatus(err), &typed) {
+	var failure *Error
+	if !errors.As(fromStatus(err), &failure) || codes.Code(failure.Detail.GetCode()) != codes.Unavailable {
 		return false
 	}
-	return !typed.Typed && codes.Code(typed.Detail.GetCode()) == codes.Unavailable
+	return !failure.Typed || failure.Detail.GetReason() == daemonNotServing
 }
 
 // ended says why the context is done, or nil.

@@ -99,6 +99,7 @@ func TestConnectionLost(t *testing.T) {
 		want bool
 	}{
 		{"the transport says so", status.Error(codes.Unavailable, "connection refused"), true},
+		{"the daemon goes down", typed(t, &pb.Error{Code: int32(codes.Unavailable), Reason: "DAEMON_NOT_SERVING"}), true},
 		{"the engine is unreachable", typed(t, &pb.Error{Code: int32(codes.Unavailable), Reason: "ENGINE_UNREACHABLE"}), false},
 		{"refused", status.Error(codes.NotFound, "no"), false},
 		{"none", nil, false},

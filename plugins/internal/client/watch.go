@@ -85,7 +85,7 @@ func (f *follower) follow(ctx context.Context) error {
 		if cause := ended(ctx); cause != nil {
 			return cause
 		}
-		if err != nil && status.Code(err) != codes.Unavailable {
+		if !connectionLost(err) {
 			return fromStatus(err)
 		}
 		if err := away.wait(ctx, err); err != nil {

@@ -129,7 +129,9 @@ func TestWaitOutlivesTheDaemon(t *testing.T) {
 // A stream that ends although the operation goes on is not the operation's end.
 func TestWaitOutlivesADrain(t *testing.T) {
 	daemon := fakedaemon.Start(t)
-	daemon.On("WatchOperation", fakedaemon.Behaviour{Refuse: status.Error(codes.Unavailable, "draining"), RefuseTimes: 1})
+	daemon.On("WatchOperation", fakedaemon.Behaviour{RefuseTimes: 1, Refuse: typed(t, &pb.Error{
+		Code: int32(codes.Unavailable), Reason: "DAEMON_NOT_SERVING", Message: "the daemon is going down",
+	})})
 	c := connect(t, daemon, Timeouts{})
 	if _, err := c.Run(t.Context(), destroy(c), nil); err != nil {
 		t.Fatal(err)
