@@ -1,0 +1,274 @@
+"""Requests, replies and routes of the REST API, without HTTP."""
+
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from ovirt_provision.simulator import faults, markup
+from ovirt_provision.simulator.entities import is_uuid
+from ovirt_provision.simulator.faults import Fault, Refusal
+from ovirt_provision.simulator.markup import Element, node
+from ovirt_provision.simulator.model import ORDER
+from ovirt_provision.simulator.search import Fields, search
+from ovirt_provision.simulator.world import World
+
+BASE = "/ovirt-engine/api"
+
+
+@dataclass
+class Request:
+    """One call. `path` is below the API's base; `query` also holds the matrix parameters."""
+
+    world: World
+    host: str
+    method: str
+    path: str
+    query: Mapping[str, str]
+    content: bytes
+    is_json: bool
+    correlation_id: str
+    held: list[tuple[str, str]] = field(default_factory=list)
+
+    def flag(self, name: str, default: bool = False) -> bool:
+        value = self.query.get(name)
+        return default if value is None else value.strip().lower() != "false"
+
+    def body(self, root: str, method: str) -> Element:
+        """The request's element `root`; raises the engine's fault when it is not one.
+
+        `method` is the name of the operation in the API model, such as `add`.
+        """
+        service = self.path.strip("/").split("/")[0]
+        broken = faults.bad_syntax(self.host, service, method)
+        try:
+            element = markup.parse_json(self.content, root) if self.is_json else markup.parse(self.content)
+        except ValueError:
+            if self.is_json and not self.content.strip():
+                raise faults.server_error("java.lang.NullPointerException") from None
+            raise broken from None
+        if element.tag != root or markup.unknown_child(element) is not None:
+            raise broken
+        return element
+
+    def hold(self, kind: str, key: str, action: str) -> None:
+        """Takes the lock that the engine holds while it handles a command; refused while another command has
+        it.
+        """
+        lock = (kind, key)
+        if lock in self.world.locks:
+            raise faults.engine_fault("object locked", action=action)
+        self.world.locks.add(lock)
+        self.held.append(lock)
+
+    def keep(self, kind: str, key: str) -> None:
+        """Leaves a lock to what goes on in the background."""
+        self.held.remove((kind, key))
+
+    def number(self, element: Element, path: str, method: str) -> int | None:
+        """The whole number at `path`, None if there is none."""
+        text = markup.find_text(element, path)
+        if text is None:
+            return None
+        try:
+            return int(text)
+        except ValueError:
+            service = self.path.strip("/").split("/")[0]
+            raise faults.bad_syntax(self.host, service, method) from None
+
+
+@dataclass
+class Reply:
+    """`location` is the path of what was made, for a 201."""
+
+    status: int = 200
+    element: Element | None = None
+    location: str | None = None
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+Handler = Callable[..., Reply]
+
+
+@dataclass(frozen=True)
+class Route:
+    method: str
+    pattern: str
+    handler: Handler
+    regex: re.Pattern[str]
+
+
+class Routes:
+    """The operations of one resource. A pattern is a path with `{name}` for ids, given by keyword."""
+
+    def __init__(self) -> None:
+        self.routes: list[Route] = []
+
+    def add(self, method: str, pattern: str) -> Callable[[Handler], Handler]:
+        def register(handler: Handler) -> Handler:
+            regex = re.compile(re.sub(r"\{(\w+)\}", r"(?P<\1>[^/]+)", pattern))
+            self.routes.append(Route(method, pattern, handler, regex))
+            return handler
+
+        return register
+
+
+class Router:
+    """All operations. `known` are names of collections and actions that the engine has but that may not be
+    simulated.
+    """
+
+    def __init__(self, resources: Iterable[Routes], known: Iterable[str]) -> None:
+        self._routes = [route for resource in resources for route in resource.routes]
+        self._known = frozenset(known)
+
+    def dispatch(self, request: Request) -> Reply:
+        """Handles a request; raises `Fault` or `Refusal`."""
+        path = "/" + request.path.strip("/")
+        allowed = []
+        for route in self._routes:
+            match = route.regex.fullmatch(path)
+            if match is None:
+                continue
+            if route.method == request.method:
+                return self._handle(route, request, match.groupdict())
+            allowed.append(route.method)
+        if allowed:
+            allow = [name for name in ("HEAD", "DELETE", "POST", "GET", "OPTIONS", "PUT") if name in allowed]
+            if request.method == "OPTIONS":
+                return Reply(200, None, headers={"Allow": ", ".join([*allow, "OPTIONS"])})
+            raise Refusal(405, headers={"Allow": ", ".join([*allow, "OPTIONS"])})
+        parts = [part for part in path.split("/") if part and not is_uuid(part)]
+        if parts and parts[0] in self._known and parts[-1] in self._known:
+            raise faults.not_simulated(request.method, BASE + path)
+        raise faults.no_such_resource(f"https://{request.host}{BASE}/v4{path}")
+
+    def _handle(self, route: Route, request: Request, ids: Mapping[str, str]) -> Reply:
+        reply = route.handler(request, **{name: value.lower() for name, value in ids.items()})
+        follow = request.query.get("follow")
+        if follow and request.method == "GET" and reply.element is not None:
+            for path in follow.split(","):
+                self._follow(request, reply.element, path.strip().split("."))
+        if reply.element is not None:
+            markup.arrange(reply.element)
+        return reply
+
+    def _follow(self, request: Request, element: Element, path: Sequence[str]) -> None:
+        """Replaces a link by what is behind it, as if the client had got it."""
+        if element.get("id") is None and element.tag not in ORDER:
+            for child in element:
+                self._follow(request, child, path)
+            return
+        wanted = _plain(path[0])
+        name = next((tag for tag in ORDER.get(element.tag, ()) if _plain(tag) == wanted), None)
+        link = next(
+            (link for link in element.iterfind("link") if _plain(link.get("rel", "")) == wanted), None
+        )
+        present = element.find(name) if name is not None else None
+        if element.tag == "event" or (link is None and name is None):
+            raise faults.server_error(f"follow: {path[0]}")
+        source = link if link is not None else present
+        if source is None:
+            return
+        href = source.get("href")
+        if href is not None and (source is link or not len(source)):
+            inner = self._get(request, href)
+            if source is link:
+                element.remove(link)
+                element.append(inner)
+            else:
+                inner.tag = source.tag
+                element.replace(source, inner)
+            source = inner
+        if len(path) > 1:
+            self._follow(request, source, path[1:])
+
+    def _get(self, request: Request, href: str) -> Element:
+        sub = Request(
+            request.world,
+            request.host,
+            "GET",
+            href.removeprefix(BASE),
+            {},
+            b"",
+            False,
+            request.correlation_id,
+        )
+        reply = self.dispatch(sub)
+        assert reply.element is not None
+        return reply.element
+
+
+def _plain(name: str) -> str:
+    return name.replace("_", "").lower()
+
+
+def collection(
+    request: Request,
+    tag: str,
+    rows: Sequence[Any],
+    render: Callable[[Any], Element],
+    fields: Fields | None = None,
+) -> Reply:
+    """A list: searched if the resource can be searched, cut to `max`."""
+    maximum = request.query.get("max", "")
+    limit = int(maximum) if re.fullmatch(r"-?\d+", maximum) else None
+    if limit is not None and limit < 0:
+        raise Fault(400, f"illegal max count value for query : {limit}")
+    text = request.query.get("search")
+    if fields is not None:
+        rows = search(
+            rows,
+            text or "",
+            fields,
+            case_sensitive=request.query.get("case_sensitive", "false").lower() == "true",
+            maximum=limit,
+            now=request.world.now,
+        )
+    elif text:
+        rows = []
+    elif limit is not None:
+        rows = rows[:limit]
+    return Reply(200, node(tag, None, *(render(row) for row in rows)))
+
+
+def created(element: Element) -> Reply:
+    href = element.get("href")
+    return Reply(201, element, location=href)
+
+
+def complete(job_id: str | None = None) -> Reply:
+    """What a DELETE answers."""
+    job = node("job", href=f"{BASE}/jobs/{job_id}", id=job_id) if job_id is not None else None
+    return Reply(200, node("action", None, job, node("status", "complete")))
+
+
+def link(path: str, rel: str) -> Element:
+    return node("link", href=f"{BASE}{path}/{rel}", rel=rel)
+
+
+def links(path: str, rels: Iterable[str]) -> list[Element]:
+    return [link(path, rel) for rel in rels]
+
+
+def actions(path: str, rels: Iterable[str]) -> Element:
+    return node("actions", None, *links(path, rels))
+
+
+def reference(tag: str, path: str, entity_id: str) -> Element:
+    """An element that only says which entity it is; `path` is that of its collection."""
+    return node(tag, href=f"{BASE}{path}/{entity_id}", id=entity_id)
+
+
+def require_id(text: str) -> str:
+    """The id of a body in lower case; raises the engine's fault when it is malformed."""
+    if not is_uuid(text):
+        raise faults.invalid_uuid(text)
+    return text.lower()
+
+
+def find_or_404(table: Mapping[str, Any], key: str) -> Any:
+    found = table.get(key)
+    if found is None:
+        raise faults.not_found()
+    return found

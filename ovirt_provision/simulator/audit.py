@@ -1,0 +1,48 @@
+"""The events that the simulated engine writes, by code. Source: `AuditLogMessages.properties` and recorded
+events.
+"""
+
+from collections.abc import Mapping
+
+EVENTS: Mapping[int, tuple[str, str]] = {
+    30: ("normal", "User {user} connecting from '{address}' using session '{session}' logged in."),
+    31: ("normal", "User {user} connected from '{address}' using session '{session}' logged out."),
+    32: ("normal", "VM {vm} started on Host {host}"),
+    33: ("normal", "VM {vm} powered off by {user} (Host: {host})."),
+    34: ("normal", "VM {vm} was created by {user}."),
+    35: ("normal", "VM {vm} configuration was updated by {user}."),
+    37: ("normal", "VM {vm} creation was initiated by {user}."),
+    48: ("normal", "Creation of Template {template} from VM {vm} was initiated by {user}."),
+    49: ("normal", "Template {template} configuration was updated by {user}."),
+    50: ("normal", "Removal of Template {template} was initiated by {user}."),
+    51: ("normal", "Creation of Template {template} from VM {vm} has been completed."),
+    53: ("normal", "VM {vm} creation has been completed."),
+    54: ("error", "Failed to run VM {vm} due to a failed validation: {fault} (User: {user})."),
+    60: ("error", "Failed to complete VM {vm} creation."),
+    61: ("normal", "VM {vm} is down. {why}"),
+    73: ("normal", "VM shutdown initiated by {user} on VM {vm} (Host: {host})."),
+    76: ("normal", "VM {vm} was powered off ungracefully by {user} (Host: {host})."),
+    78: ("normal", "Add-Disk operation of {disk} was initiated on VM {vm} by {user}."),
+    97: ("normal", "The disk {disk} was successfully added to VM {vm}."),
+    98: ("error", "Add-Disk operation failed to complete on VM {vm}."),
+    113: ("normal", "VM {vm} was successfully removed by {user}."),
+    119: ("error", "VM {vm} is down with error. {why}."),
+    139: ("error", "VM {vm} has been paused due to unknown storage error."),
+    153: ("normal", "VM {vm} was started by {user} (Host: {host})."),
+    157: ("normal", "VM {vm} is rebooting. Rebooted by: {user}"),
+    221: ("normal", "VM {vm} is resetting. Reset by: {user}"),
+    251: ("normal", "Removal of Template {template} has been completed."),
+    254: ("normal", "VM {vm} is already {status}, {action} was skipped. User: {user}."),
+    930: ("normal", "Interface {nic} (VirtIO) was removed from VM {vm}. (User: {user})"),
+    932: ("normal", "Interface {nic} (VirtIO) was added to VM {vm}. (User: {user})"),
+    934: ("normal", "Interface {nic} (VirtIO) was updated for VM {vm}. (User: {user})"),
+    1012: ("normal", "Network Interface {nic} (VirtIO) was plugged to VM {vm}. (User: {user})"),
+    1322: ("error", "Failed to create Template {template} or its disks from VM {vm}."),
+    1324: ("error", "Failed to seal Template {template} (VM: {vm})."),
+    2014: ("normal", "Disk {disk} was successfully removed from domain {storage_domain} (User {user})."),
+    2016: ("normal", "Disk {disk} was successfully attached to VM {vm} by {user}."),
+    2018: ("normal", "Disk {disk} was successfully detached from VM {vm} by {user}."),
+    2020: ("normal", "Add-Disk operation of '{disk}' was initiated by {user}."),
+    2021: ("normal", "The disk '{disk}' was successfully added."),
+    2022: ("error", "Add-Disk operation failed to complete."),
+}

@@ -1,0 +1,286 @@
+"""What the simulated engine knows about: plain records, changed by the resources and by transitions only."""
+
+import itertools
+import re
+import uuid
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Protocol
+
+from ovirt_provision.simulator.guests import Guest
+from ovirt_provision.simulator.markup import Element
+
+ZERO_ID = "00000000-0000-0000-0000-000000000000"
+_UUID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
+
+
+def new_id() -> str:
+    return str(uuid.uuid4())
+
+
+def is_uuid(text: str) -> bool:
+    return _UUID.fullmatch(text) is not None
+
+
+class Named(Protocol):
+    """What can be referred to in events: something with an id and a name."""
+
+    id: str
+    name: str
+
+
+@dataclass
+class DataCenter:
+    """`quota_id` is that of its unlimited default quota."""
+
+    id: str
+    name: str
+    description: str = ""
+    quota_id: str = field(default_factory=new_id)
+
+
+@dataclass
+class MacPool:
+    """Addresses from `first` to `last`, both inclusive, as numbers."""
+
+    id: str
+    name: str
+    first: int
+    last: int
+    default: bool = False
+
+
+@dataclass
+class Cluster:
+    id: str
+    name: str
+    data_center: DataCenter
+    mac_pool: MacPool
+    description: str = ""
+    comment: str = ""
+    networks: list["Network"] = field(default_factory=list)
+    cpu_profile_id: str = field(default_factory=new_id)
+
+
+@dataclass
+class Network:
+    id: str
+    name: str
+    data_center: DataCenter
+    description: str = ""
+    comment: str = ""
+    vlan: str | None = None
+    mtu: int = 0
+    usages: list[str] = field(default_factory=lambda: ["vm"])
+
+
+@dataclass
+class VnicProfile:
+    id: str
+    name: str
+    network: Network
+    description: str = ""
+    comment: str = ""
+    pass_through: bool = False
+    port_mirroring: bool = False
+    filtered: bool = True
+
+
+@dataclass
+class StorageDomain:
+    """`available` and `used` are bytes."""
+
+    id: str
+    name: str
+    data_center: DataCenter
+    profile_id: str
+    description: str = ""
+    comment: str = ""
+    available: int = 999_653_638_144
+    used: int = 99_857_989_632
+    backup: bool = False
+    master: bool = True
+
+
+@dataclass
+class Host:
+    id: str
+    name: str
+    cluster: Cluster
+    address: str = "127.0.0.1"
+    status: str = "up"
+    comment: str = ""
+
+
+@dataclass
+class Disk:
+    """`size` and `actual_size` are bytes; `source` is the template's disk that a thin disk stands on."""
+
+    id: str
+    name: str
+    size: int
+    domain: StorageDomain
+    description: str = ""
+    format: str = "cow"
+    sparse: bool = True
+    status: str = "ok"
+    actual_size: int = 1_048_576
+    image_id: str = field(default_factory=new_id)
+    shareable: bool = False
+    propagate_errors: bool = False
+    wipe_after_delete: bool = False
+    backup: str = "none"
+    content_type: str = "data"
+    source: str | None = None
+
+
+@dataclass
+class Attachment:
+    disk: Disk
+    interface: str = "virtio_scsi"
+    bootable: bool = False
+    active: bool = True
+    read_only: bool = False
+    pass_discard: bool = False
+    uses_scsi_reservation: bool = False
+    logical_name: str | None = None
+
+
+@dataclass
+class Nic:
+    id: str
+    name: str
+    mac: str | None
+    profile: VnicProfile | None
+    interface: str = "virtio"
+    linked: bool = True
+    plugged: bool = True
+
+
+@dataclass
+class Template:
+    """`config` holds the elements of the API type `vm_base` that are stored as they were sent."""
+
+    id: str
+    name: str
+    cluster: Cluster | None
+    config: Element
+    created: datetime
+    base_id: str
+    version_number: int = 1
+    version_name: str = "base version"
+    description: str = ""
+    comment: str = ""
+    status: str = "ok"
+    attachments: list[Attachment] = field(default_factory=list)
+    nics: list[Nic] = field(default_factory=list)
+    cloning: list[str] = field(default_factory=list)  # names of the VMs being made from it as full copies
+
+
+@dataclass
+class Vm:
+    """`config` as in Template. `lock` is the key of the fault while something is made of the VM's disks.
+
+    `run` counts the starts: a transition of an earlier run is void.
+    """
+
+    id: str
+    name: str
+    cluster: Cluster
+    config: Element
+    created: datetime
+    template: Template
+    original_template: Template
+    description: str = ""
+    comment: str = ""
+    status: str = "down"
+    lock: str | None = None
+    attachments: list[Attachment] = field(default_factory=list)
+    nics: list[Nic] = field(default_factory=list)
+    creation: dict[str, str] = field(default_factory=dict)
+    next_run: Element | None = None
+    run: int = 0
+    run_once: bool = False
+    initialized: bool = False
+    stopping: bool = False
+    guest: Guest | None = None
+    host: Host | None = None
+    started: datetime | None = None
+    stopped: datetime | None = None
+    stop_reason: str | None = None
+    reports_at: float = 0.0
+    tags: list["Tag"] = field(default_factory=list)
+
+    @property
+    def running(self) -> bool:
+        return self.status not in ("down", "image_locked", "suspended")
+
+
+@dataclass
+class Tag:
+    id: str
+    name: str
+    parent: "Tag | None"
+    description: str = ""
+
+
+@dataclass
+class Step:
+    id: str
+    description: str
+    type: str
+    number: int
+    started: datetime
+    ended: datetime | None = None
+    status: str = "started"
+    parent: "Step | None" = None
+    on_host: bool = False
+
+
+@dataclass
+class Job:
+    id: str
+    description: str
+    correlation_id: str
+    started: datetime
+    updated: datetime
+    status: str = "started"
+    ended: datetime | None = None
+    external: bool = False
+    auto_cleared: bool = True
+    steps: list[Step] = field(default_factory=list)
+    in_background: bool = False
+
+
+@dataclass
+class Event:
+    """`refs` maps the element name (`vm`, `template`...) to id and name; without an id the name alone is
+    written.
+    """
+
+    id: int
+    code: int
+    severity: str
+    description: str
+    time: datetime
+    correlation_id: str | None
+    refs: dict[str, tuple[str | None, str]]
+    origin: str = "oVirt"
+    custom_id: int = -1
+    flood_rate: int = 0
+    deleted: bool = False
+
+
+_MAC_GROUPS = range(40, -8, -8)
+
+
+def mac_text(number: int) -> str:
+    return ":".join(f"{number >> shift & 0xFF:02x}" for shift in _MAC_GROUPS)
+
+
+def mac_number(text: str) -> int:
+    return int(text.replace(":", ""), 16)
+
+
+def counter(start: int = 1) -> "itertools.count[int]":
+    return itertools.count(start)

@@ -1,0 +1,76 @@
+"""Guests that are not there: work ends at once, a VM is up as soon as it runs, and reports an address per
+NIC.
+"""
+
+import ipaddress
+import itertools
+from collections.abc import Sequence
+
+from ovirt_provision.simulator.guests import Guest, GuestInterface, GuestSpec, GuestState, Work
+
+NETWORK = ipaddress.IPv4Network("10.11.0.0/16")
+"""Where the reported addresses are from."""
+
+
+class _Done:
+    done = True
+    error: str | None = None
+
+
+class _NoGuest:
+    def __init__(self, interfaces: Sequence[GuestInterface]) -> None:
+        self._interfaces = interfaces
+        self._state = GuestState.UP
+
+    @property
+    def state(self) -> GuestState:
+        return self._state
+
+    @property
+    def interfaces(self) -> Sequence[GuestInterface]:
+        return self._interfaces if self._state is GuestState.UP else ()
+
+    def shutdown(self) -> None:
+        self._state = GuestState.DOWN
+
+    def power_off(self) -> None:
+        self._state = GuestState.DOWN
+
+
+class NoGuests:
+    """State machines only, for tests that need no guest. `specs` are the VMs as they were started, newest
+    last.
+    """
+
+    def __init__(self) -> None:
+        self.specs: list[GuestSpec] = []
+        self._addresses: dict[str, str] = {}
+        self._free = itertools.cycle(NETWORK.hosts())
+
+    def create_disk(self, disk_id: str, size: int) -> Work:  # noqa: ARG002
+        return _Done()
+
+    def clone_disk(self, disk_id: str, source_id: str, *, thin: bool) -> Work:  # noqa: ARG002
+        return _Done()
+
+    def seal_disk(self, disk_id: str) -> Work:  # noqa: ARG002
+        return _Done()
+
+    def remove_disk(self, disk_id: str) -> None:
+        """Nothing to remove."""
+
+    def start(self, spec: GuestSpec) -> Guest:
+        self.specs.append(spec)
+        interfaces = [
+            GuestInterface(f"eth{number}", nic.mac, [self._address(nic.mac)])
+            for number, nic in enumerate(spec.nics)
+        ]
+        return _NoGuest(interfaces)
+
+    def _address(self, mac: str) -> str:
+        if mac not in self._addresses:
+            self._addresses[mac] = str(next(self._free))
+        return self._addresses[mac]
+
+    async def close(self) -> None:
+        """Nothing to end."""

@@ -1,0 +1,206 @@
+"""The stored configuration of VMs and templates: reading it from requests, checking it, showing it."""
+
+import copy
+import re
+
+from ovirt_provision.simulator import defaults, faults, markup
+from ovirt_provision.simulator.api import BASE
+from ovirt_provision.simulator.entities import Cluster, Template, Vm
+from ovirt_provision.simulator.markup import Element, find_text, node, set_text
+
+STORED = frozenset(
+    [
+        "auto_pinning_policy",
+        "bios",
+        "console",
+        "cpu",
+        "cpu_pinning_policy",
+        "cpu_shares",
+        "custom_compatibility_version",
+        "custom_cpu_model",
+        "custom_emulated_machine",
+        "custom_properties",
+        "delete_protected",
+        "display",
+        "domain",
+        "high_availability",
+        "initialization",
+        "io",
+        "lease",
+        "memory",
+        "memory_policy",
+        "migration",
+        "migration_downtime",
+        "multi_queues_enabled",
+        "origin",
+        "os",
+        "placement_policy",
+        "rng_device",
+        "serial_number",
+        "soundcard_enabled",
+        "sso",
+        "start_paused",
+        "stateless",
+        "storage_error_resume_behaviour",
+        "time_zone",
+        "tpm_enabled",
+        "tunnel_migration",
+        "type",
+        "usb",
+        "virtio_scsi",
+        "virtio_scsi_multi_queues_enabled",
+        "use_latest_template_version",
+    ]
+)
+"""The elements of a VM or template that are stored as they come."""
+
+MEBIBYTE = 1 << 20
+_TYPES = ("VmType", ["desktop", "server", "high_performance"])
+_NAME = re.compile(r"[A-Za-z0-9_.\-]+")
+_CUSTOM_PROPERTIES = {"sap_agent": ("true", "false")}
+
+
+def check_name(name: str, action: str) -> None:
+    if len(name) > 255:
+        raise faults.engine_fault("name size")
+    if not _NAME.fullmatch(name):
+        raise faults.engine_fault("special characters", action=action)
+
+
+def apply(config: Element, body: Element, action: str, *, creates: bool) -> None:
+    """Lays what the body says over `config`; raises the engine's faults for what cannot be.
+
+    `creates` is whether memory without a policy sets the policy too, as it does for a new VM.
+    """
+    kind = find_text(body, "type")
+    if kind is not None and kind not in _TYPES[1]:
+        raise faults.bad_value(kind, *_TYPES)
+    _check_custom_properties(body, action)
+    changes = node("config", None, *(copy.deepcopy(child) for child in body if child.tag in STORED))
+    _normalise(changes)
+    memory = find_text(changes, "memory")
+    if memory is not None and creates:
+        if changes.find("memory_policy/guaranteed") is None:
+            set_text(config, "memory_policy/guaranteed", memory)
+        if changes.find("memory_policy/max") is None:
+            set_text(config, "memory_policy/max", 4 * int(memory))
+    markup.merge(config, changes)
+    _check_memory(config, action, creates=creates)
+
+
+def _check_memory(config: Element, action: str, *, creates: bool) -> None:
+    memory, guaranteed, maximum = (
+        int(find_text(config, path) or 0) // MEBIBYTE
+        for path in ("memory", "memory_policy/guaranteed", "memory_policy/max")
+    )
+    if memory < 1:
+        raise faults.engine_fault("memory minimum", "memory minimum")
+    if maximum > 2**31 - 1:
+        raise faults.engine_fault("max memory minimum")
+    if guaranteed > memory:
+        raise faults.engine_fault("guaranteed memory", action=action)
+    if memory > maximum and not creates:
+        raise faults.engine_fault("memory above maximum", action=action, size=memory, maximum=maximum)
+
+
+def _check_custom_properties(body: Element, action: str) -> None:
+    given = {
+        find_text(one, "name") or "": find_text(one, "value") or ""
+        for one in body.iterfind("custom_properties/custom_property")
+    }
+    unknown = [name for name in given if name not in _CUSTOM_PROPERTIES]
+    if unknown:
+        raise faults.engine_fault("custom property unknown", action=action, keys=", ".join(unknown))
+    wrong = [name for name, value in given.items() if value not in _CUSTOM_PROPERTIES[name]]
+    if wrong:
+        raise faults.engine_fault("custom property value", action=action, keys=", ".join(wrong))
+
+
+def _normalise(element: Element) -> None:
+    """Sorts structures by the names of their fields, as the API model does; lists stay as they are."""
+    for child in element:
+        tags = [inner.tag for inner in child]
+        if len(set(tags)) == len(tags):
+            child[:] = sorted(child, key=lambda inner: inner.tag)
+        _normalise(child)
+
+
+def shown(config: Element, *, all_content: bool, running: bool, certificate: str) -> list[Element]:
+    """The elements of `config` as a reply shows them. `certificate` is the CA's, for the display of a running
+    VM.
+    """
+    elements = {child.tag: copy.deepcopy(child) for child in config}
+    extra = {child.tag: child for child in defaults.all_content()}
+    if all_content:
+        elements = extra | elements
+    else:
+        for tag in extra:
+            elements.pop(tag, None)
+    initialization = elements.get("initialization")
+    if initialization is not None:
+        _show_initialization(initialization)
+        if not len(initialization):
+            del elements["initialization"]
+    if running:
+        display = elements["display"]
+        set_text(display, "address", "127.0.0.1")
+        display.append(
+            node(
+                "certificate",
+                None,
+                node("content", certificate),
+                node("organization", "oVirt"),
+                node("subject", "O=oVirt,CN=127.0.0.1"),
+            )
+        )
+        set_text(display, "port", 5900)
+        display[:] = sorted(display, key=lambda child: child.tag)
+    elements["large_icon"] = _icon("large_icon", defaults.LARGE_ICON)
+    elements["small_icon"] = _icon("small_icon", defaults.SMALL_ICON)
+    return list(elements.values())
+
+
+def _show_initialization(initialization: Element) -> None:
+    if find_text(initialization, "root_password"):
+        set_text(initialization, "root_password", "******")
+    for nic in initialization.iterfind("nic_configurations/nic_configuration"):
+        if nic.find("ipv6") is None:
+            nic.append(node("ipv6"))
+        if nic.find("ipv6_boot_protocol") is None:
+            nic.append(node("ipv6_boot_protocol", "none"))
+        nic[:] = sorted(nic, key=lambda child: child.tag)
+
+
+def _icon(tag: str, icon: str) -> Element:
+    return node(tag, href=f"{BASE}/icons/{icon}", id=icon)
+
+
+def ovf(vm: Vm) -> Element:
+    """The VM's OVF as `initialization/configuration`: shortened to what identifies the VM."""
+    memory = int(find_text(vm.config, "memory") or 0) // MEBIBYTE
+    data = (
+        '<?xml version="1.0" encoding="UTF-8"?><ovf:Envelope '
+        'xmlns:ovf="http://schemas.dmtf.org/ovf/envelope/1/" '
+        'ovf:version="4.4.0.0"><Content ovf:id="out">'
+        f"<Name>{vm.name}</Name><TemplateId>{vm.template.id}</TemplateId><ClusterName>{vm.cluster.name}</ClusterName>"
+        f'<Section ovf:id="{vm.id}"><Info>{memory} Memory</Info></Section></Content></ovf:Envelope>'
+    )
+    return node("configuration", None, node("data", data), node("type", "ovf"))
+
+
+def of_cluster(cluster: Cluster | None) -> list[Element]:
+    """The links that a VM or template has through its cluster."""
+    if cluster is None:
+        return []
+    return [
+        node("cluster", href=f"{BASE}/clusters/{cluster.id}", id=cluster.id),
+        node("cpu_profile", href=f"{BASE}/cpuprofiles/{cluster.cpu_profile_id}", id=cluster.cpu_profile_id),
+        node("quota", id=cluster.data_center.quota_id),
+    ]
+
+
+def copy_config(source: Template | Vm) -> Element:
+    """The configuration that something made from `source` starts with; the initialization leaks, as in the
+    engine.
+    """
+    return copy.deepcopy(source.config)

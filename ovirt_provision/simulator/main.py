@@ -1,0 +1,114 @@
+"""`ovirt-provision simulate`: the simulator as a program."""
+
+import asyncio
+import contextlib
+import logging
+import os
+import shlex
+import signal
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from ovirt_provision.simulator.entities import new_id
+from ovirt_provision.simulator.guests import Guests
+from ovirt_provision.simulator.guests.none import NoGuests
+from ovirt_provision.simulator.simulator import Simulator
+
+log = logging.getLogger("ovirt_provision.simulator")
+
+_BASE_DISK_SIZE = 4 << 30
+
+
+@dataclass(frozen=True)
+class SimulateOptions:
+    """What the command line says.
+
+    `state_dir` holds certificates and the disks of guests; without it a temporary folder is used.
+    `guest_image` is the folder of the guest image, for guests `qemu`. `ready_file` is written, for its owner
+    alone, when the engine answers: `NAME='value'` lines with OVIRT_URL, OVIRT_USERNAME, OVIRT_PASSWORD and
+    OVIRT_CAFILE. Port 0 takes a free port.
+    """
+
+    listen: str = "127.0.0.1"
+    port: int = 8443
+    state_dir: Path | None = None
+    guests: Literal["none", "qemu"] = "none"
+    guest_image: Path | None = None
+    profile: str = "fast"
+    ready_file: Path | None = None
+
+
+async def run(options: SimulateOptions) -> int:
+    """Serves until SIGINT or SIGTERM; returns the exit code.
+
+    Raises `OSError` when it cannot listen or has no QEMU, `ValueError` for options that do not fit.
+    """
+    _log_to_stderr()
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, stop.set)
+    base_disk_id = new_id()
+    async with Simulator(
+        profile=options.profile,
+        guests=_guests(options, base_disk_id),
+        listen=options.listen,
+        port=options.port,
+        state_dir=options.state_dir,
+        base_disk_id=base_disk_id,
+        base_disk_size=_BASE_DISK_SIZE,
+    ) as simulator:
+        if options.ready_file is not None:
+            _write_ready(options.ready_file, simulator)
+        else:
+            sys.stdout.write(_variables(simulator))
+            sys.stdout.flush()
+        log.info("engine at %s, guests: %s, profile: %s", simulator.url, options.guests, options.profile)
+        await stop.wait()
+        log.info("ending")
+    if options.ready_file is not None:
+        options.ready_file.unlink(missing_ok=True)
+    return 0
+
+
+def _guests(options: SimulateOptions, base_disk_id: str) -> Guests:
+    if options.guests == "none":
+        return NoGuests()
+    if options.guest_image is None or options.state_dir is None:
+        raise ValueError("guests 'qemu' need --guest-image and --state-dir")
+    from ovirt_provision.simulator.guests.image import GuestImage
+    from ovirt_provision.simulator.guests.qemu import QemuGuests
+
+    return QemuGuests(options.state_dir / "disks", GuestImage.open(options.guest_image), base_disk_id)
+
+
+def _variables(simulator: Simulator) -> str:
+    values = {
+        "OVIRT_URL": simulator.url,
+        "OVIRT_USERNAME": simulator.username,
+        "OVIRT_PASSWORD": simulator.password,
+        "OVIRT_CAFILE": simulator.ca_file,
+    }
+    return "".join(f"{name}={shlex.quote(value)}\n" for name, value in values.items())
+
+
+def _write_ready(path: Path, simulator: Simulator) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(path.name + ".new")
+    partial.unlink(missing_ok=True)
+    with contextlib.closing(
+        os.fdopen(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w")
+    ) as file:
+        file.write(_variables(simulator))
+    partial.replace(path)
+
+
+def _log_to_stderr() -> None:
+    handler = logging.StreamHandler()
+    handler.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%H:%M:%S"))
+    root = logging.getLogger("ovirt_provision.simulator")
+    root.addHandler(handler)
+    root.setLevel(logging.INFO)
+    root.propagate = False

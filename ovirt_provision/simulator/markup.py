@@ -1,0 +1,196 @@
+"""The engine's XML and JSON: reading requests, building replies."""
+
+import copy
+import json
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from typing import Any
+
+from lxml import etree
+
+from ovirt_provision.simulator.model import ORDER
+
+Element = etree._Element
+
+# A document of a stranger: no entities, no external DTD, no huge text.
+_PARSER = etree.XMLParser(
+    resolve_entities=False,
+    no_network=True,
+    load_dtd=False,
+    huge_tree=False,
+    remove_comments=True,
+    remove_pis=True,
+)
+
+
+def node(tag: str, content: object = None, *children: Element | None, **attributes: str) -> Element:
+    """An element with text or children; `None` children are left out, `_` in attribute names stays."""
+    made = etree.Element(tag, attributes)
+    if isinstance(content, etree._Element):
+        made.append(content)
+    elif content is not None:
+        made.text = text_of(content)
+    made.extend(child for child in children if child is not None)
+    return made
+
+
+def text_of(value: object) -> str:
+    """A value as the engine writes it: `true`, whole numbers, times in UTC with milliseconds."""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, datetime):
+        return value.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.") + f"{value.microsecond // 1000:03d}Z"
+    return str(value)
+
+
+def parse(document: bytes) -> Element:
+    """Reads an XML document; raises `ValueError` when it is none or has a document type."""
+    try:
+        root = etree.fromstring(document, _PARSER)
+    except etree.XMLSyntaxError as error:
+        raise ValueError(str(error)) from error
+    if root.getroottree().docinfo.internalDTD is not None:
+        raise ValueError("a document type is not allowed")
+    for element in root.iter():
+        if element.tag is etree.Entity:
+            raise ValueError("entities are not allowed")
+        element.tail = None
+        if len(element) and element.text and not element.text.strip():
+            element.text = None
+    return root
+
+
+def parse_json(document: bytes, root: str) -> Element:
+    """Reads a JSON document into the same elements; `root` is the name of the element that it stands for.
+
+    Raises `ValueError` when it is not a JSON object.
+    """
+    value = json.loads(document)
+    if not isinstance(value, dict):
+        raise ValueError("not an object")
+    return _from_json(root, value)
+
+
+def _from_json(tag: str, value: Any) -> Element:
+    made = etree.Element(tag)
+    if isinstance(value, dict):
+        for name, inner in value.items():
+            if name in ("id", "href", "rel") and not isinstance(inner, dict | list):
+                made.set(name, str(inner))
+            elif isinstance(inner, list):
+                made.extend(_from_json(name, item) for item in inner)
+            else:
+                made.append(_from_json(name, inner))
+    elif value is not None:
+        made.text = text_of(value)
+    return made
+
+
+def merge(target: Element, changes: Element) -> None:
+    """Lays `changes` over `target` as an update does: structures by field, lists and values as a whole."""
+    for change in changes:
+        present = target.find(change.tag)
+        if present is None:
+            target.append(copy.deepcopy(change))
+        elif len(change) and not _is_list(change) and not change.get("id"):
+            merge(present, change)
+        else:
+            target.replace(present, copy.deepcopy(change))
+
+
+def _is_list(element: Element) -> bool:
+    tags = {child.tag for child in element}
+    return len(tags) == 1 and element.tag in {tag + "s" for tag in tags}
+
+
+def arrange(element: Element) -> Element:
+    """Puts the children of `element`, and of those below it, into the order of the API model."""
+    order = ORDER.get(element.tag)
+    if order is not None:
+        places = {tag: place for place, tag in enumerate(order)}
+        element[:] = sorted(element, key=lambda child: places.get(child.tag, len(places)))
+    for child in element:
+        arrange(child)
+    return element
+
+
+def unknown_child(element: Element) -> str | None:
+    """The first element that the API model does not have, or None."""
+    order = ORDER.get(element.tag)
+    if order is None:
+        return None
+    return next((child.tag for child in element if child.tag not in order), None)
+
+
+def to_xml(element: Element) -> bytes:
+    etree.indent(element, space="    ")
+    return (
+        b'<?xml version="1.0" encoding="UTF-8" standalone="yes"?>\n'
+        + etree.tostring(element, encoding="utf-8")
+        + b"\n"
+    )
+
+
+def to_json(element: Element) -> bytes:
+    """JSON as the engine writes it: booleans and numbers are strings, times milliseconds of the epoch."""
+    text = json.dumps(_to_json(element), indent=2, separators=(",", " : "), ensure_ascii=False)
+    return text.replace(" : {}", " : { }").encode() if text != "{}" else b"{ }"
+
+
+_LISTS = frozenset({"link", "nic_configuration", "detailed_link"})
+
+
+def _to_json(element: Element) -> Any:
+    made: dict[str, Any] = {}
+    for child in element:
+        value = _to_json(child)
+        if child.tag in _LISTS or element.tag == child.tag + "s" or element.tag == _plural(child.tag):
+            made.setdefault(child.tag, []).append(value)
+        else:
+            made[child.tag] = value
+    made.update((str(name), str(value)) for name, value in element.attrib.items())
+    if made or element.text is None:
+        return made
+    return _milliseconds(element.text)
+
+
+def _plural(tag: str) -> str:
+    return {"mac_address": "mac_addresses"}.get(tag, tag + "s")
+
+
+def _milliseconds(text: str) -> object:
+    try:
+        moment = datetime.strptime(text, "%Y-%m-%dT%H:%M:%S.%fZ").replace(tzinfo=UTC)
+    except ValueError:
+        return text
+    return round(moment.timestamp() * 1000)
+
+
+def find_text(element: Element, path: str, default: str | None = None) -> str | None:
+    """The text of the element at `path`; an empty element has the text ``."""
+    found = element.find(path)
+    return default if found is None else (found.text or "")
+
+
+def find_bool(element: Element, path: str, default: bool) -> bool:
+    text = find_text(element, path)
+    return default if text is None else text.strip().lower() == "true"
+
+
+def set_text(element: Element, path: str, value: object) -> None:
+    """Sets the text at `path`, making what is missing on the way."""
+    for tag in path.split("/"):
+        found = element.find(tag)
+        if found is None:
+            found = etree.SubElement(element, tag)
+        element = found
+    element.text = text_of(value)
+
+
+def without(element: Element, tags: Iterable[str]) -> Element:
+    """A copy of `element` without the children of these names."""
+    made = copy.deepcopy(element)
+    for tag in tags:
+        for child in made.findall(tag):
+            made.remove(child)
+    return made

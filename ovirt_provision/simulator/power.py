@@ -1,0 +1,176 @@
+"""A VM's run, from start to power-off: its statuses, events and jobs."""
+
+from collections.abc import Mapping
+
+from ovirt_provision.simulator.entities import Host, Job, Vm
+from ovirt_provision.simulator.guests import Guest, GuestNic, GuestSpec, GuestState
+from ovirt_provision.simulator.markup import find_text
+from ovirt_provision.simulator.world import World
+
+STATUS_NAMES: Mapping[str, str] = {
+    "up": "Up",
+    "down": "Down",
+    "powering_up": "Powering Up",
+    "powering_down": "Powering Down",
+    "wait_for_launch": "Wait for Launch",
+    "reboot_in_progress": "Reboot in Progress",
+    "paused": "Paused",
+    "image_locked": "Image Locked",
+    "suspended": "Suspended",
+}
+"""How a status is written in faults."""
+
+MIGRATABLE = ("up", "powering_up")
+
+
+class _Booted:
+    """Waits until a guest has booted, or died."""
+
+    error = None
+
+    def __init__(self, guest: Guest) -> None:
+        self._guest = guest
+
+    @property
+    def done(self) -> bool:
+        return self._guest.state is not GuestState.BOOTING
+
+
+class _Ended:
+    """Waits until a guest is off."""
+
+    error = None
+
+    def __init__(self, guest: Guest) -> None:
+        self._guest = guest
+
+    @property
+    def done(self) -> bool:
+        return self._guest.state is GuestState.DOWN
+
+
+def start(
+    world: World, vm: Vm, host: Host, job: Job, *, run_once: bool, config_drive: Mapping[str, bytes]
+) -> None:
+    """Starts a VM that may be started; `job` goes on until the guest is up."""
+    boot_first = sorted(
+        (a for a in vm.attachments if a.active), key=lambda attachment: not attachment.bootable
+    )
+    topology = {
+        part: int(find_text(vm.config, f"cpu/topology/{part}") or 1)
+        for part in ("cores", "sockets", "threads")
+    }
+    spec = GuestSpec(
+        vm_id=vm.id,
+        name=vm.name,
+        memory=int(find_text(vm.config, "memory") or 0),
+        cpus=topology["cores"] * topology["sockets"] * topology["threads"],
+        nics=[GuestNic(nic.name, nic.mac) for nic in vm.nics if nic.mac is not None and nic.plugged],
+        disks=[attachment.disk.id for attachment in boot_first],
+        config_drive=config_drive,
+    )
+    job.in_background = True
+    vm.run += 1
+    vm.run_once = run_once
+    vm.initialized = True
+    vm.stop_reason = None
+    vm.status = "wait_for_launch"
+    vm.host = host
+    vm.started = world.now
+    world.log(153, vm=vm, host=host, job=job)
+    try:
+        if world.injections.fires("start-fails") is not None:
+            raise OSError("the host was told to refuse")
+        vm.guest = world.guests.start(spec)
+    except OSError as error:
+        _fail(world, vm, job, str(error))
+        return
+    run = vm.run
+
+    def launched(_error: str | None) -> None:
+        if vm.run == run and vm.status == "wait_for_launch":
+            vm.status = "powering_up"
+
+    def booted(_error: str | None) -> None:
+        if vm.run != run or vm.status not in ("wait_for_launch", "powering_up"):
+            world.end_job(job, ok=vm.run == run)
+            return
+        assert vm.guest is not None
+        if world.injections.fires("vm-crashes") is not None:
+            vm.guest.power_off()
+            _fail(world, vm, job, "Lost connection with qemu process")
+        elif vm.guest.state is GuestState.DOWN:
+            _fail(world, vm, job, "the guest ended while it booted")
+        elif world.injections.fires("vm-pauses") is not None:
+            vm.status = "paused"
+            world.log(139, vm=vm, host=vm.host, job=None, user=False)
+            world.end_job(job)
+        else:
+            vm.status = "up"
+            vm.reports_at = world.monotonic + world.timing.guest_agent
+            world.log(32, vm=vm, host=host, job=job)
+            world.end_job(job)
+
+    world.after(world.timing.launch, launched)
+    world.after(world.timing.launch + world.timing.boot, booted, work=_Booted(vm.guest))
+
+
+def _fail(world: World, vm: Vm, job: Job, why: str) -> None:
+    host = vm.host
+    world.vm_down(vm)
+    world.log(119, vm=vm, host=host, why=why, job=job, user=False)
+    world.end_job(job, ok=False)
+
+
+def stop(world: World, vm: Vm, job: Job, reason: str) -> None:
+    """Pulls the plug. The status stays as it is until the host has noticed."""
+    job.in_background = True
+    vm.stopping = True
+    if vm.guest is not None:
+        vm.guest.power_off()
+    _go_down(world, vm, job, reason, world.timing.stop, 33)
+
+
+def shutdown(world: World, vm: Vm, job: Job, reason: str) -> None:
+    """Presses the power button; a VM that waits for its launch is killed instead."""
+    if vm.status == "wait_for_launch" or vm.guest is None:
+        world.log(76, vm=vm, host=vm.host, job=job)
+        stop(world, vm, job, reason)
+        return
+    job.in_background = True
+    vm.status = "powering_down"
+    vm.guest.shutdown()
+    world.log(73, vm=vm, host=vm.host, job=job)
+    _go_down(world, vm, job, reason, world.timing.shutdown, 61)
+
+
+def _go_down(world: World, vm: Vm, job: Job, reason: str, seconds: float, code: int) -> None:
+    run = vm.run
+
+    def down(_error: str | None) -> None:
+        if vm.run == run:
+            host = vm.host
+            world.vm_down(vm)
+            vm.stop_reason = reason
+            if code == 61:
+                world.log(code, vm=vm, host=host, why=" ", job=None, user=False)
+            else:
+                world.log(code, vm=vm, host=host, job=job)
+        world.end_job(job)
+
+    world.after(seconds, down, work=_Ended(vm.guest) if vm.guest is not None else None)
+
+
+def reboot(world: World, vm: Vm, job: Job, *, hard: bool) -> None:
+    """Restarts the guest within its run; the simulated guest itself goes on undisturbed."""
+    run = vm.run
+    world.log(221 if hard else 157, vm=vm, host=vm.host, job=job)
+    if hard:
+        return
+    vm.status = "reboot_in_progress"
+
+    def up(_error: str | None) -> None:
+        if vm.run == run and vm.status == "reboot_in_progress":
+            vm.status = "up"
+
+    world.after(world.timing.reboot, up)

@@ -1,0 +1,254 @@
+"""`/disks`."""
+
+from ovirt_provision.simulator import faults, storage
+from ovirt_provision.simulator.api import (
+    BASE,
+    Reply,
+    Request,
+    Routes,
+    actions,
+    collection,
+    complete,
+    created,
+    find_or_404,
+    links,
+    reference,
+    require_id,
+)
+from ovirt_provision.simulator.entities import ZERO_ID, Disk, StorageDomain, Vm, new_id
+from ovirt_provision.simulator.markup import Element, find_bool, find_text, node
+from ovirt_provision.simulator.resources.lookups import find_domain
+from ovirt_provision.simulator.search import Field, Fields, Kind
+from ovirt_provision.simulator.world import World
+
+routes = Routes()
+
+ACTIONS = ["copy", "export", "move", "refreshlun", "convert", "sparsify", "reduce"]
+LINKS = ["disksnapshots", "permissions", "statistics"]
+
+_ENUMS = {
+    "format": ("DiskFormat", ["cow", "raw"]),
+    "backup": ("DiskBackup", ["none", "incremental"]),
+}
+
+
+def fields(world: World) -> Fields:
+    return {
+        "name": Field(lambda disk: disk.name, free_text=True),
+        "alias": Field(lambda disk: disk.name, free_text=True),
+        "description": Field(lambda disk: disk.description, free_text=True),
+        "id": Field(lambda disk: disk.id, Kind.ID),
+        "status": Field(
+            lambda disk: disk.status, Kind.STATUS, values=frozenset({"unassigned", "ok", "locked", "illegal"})
+        ),
+        "provisioned_size": Field(lambda disk: disk.size >> 30, Kind.NUMBER),
+        "size": Field(lambda disk: disk.size >> 30, Kind.NUMBER),
+        "shareable": Field(lambda disk: disk.shareable, Kind.BOOLEAN),
+        "wipe_after_delete": Field(lambda disk: disk.wipe_after_delete, Kind.BOOLEAN),
+        "disk_type": Field(lambda _disk: "image", Kind.STATUS, values=frozenset({"image", "lun", "cinder"})),
+        "disk_content_type": Field(
+            lambda disk: disk.content_type, Kind.STATUS, values=frozenset({"data", "iso"})
+        ),
+        "number_of_vms": Field(lambda disk: len(world.holders(disk)), Kind.NUMBER),
+        "vm_names": Field(lambda disk: [vm.name for vm in world.holders(disk)]),
+        "vm.name": Field(lambda disk: [vm.name for vm in world.holders(disk)]),
+        "vm.id": Field(lambda disk: [vm.id for vm in world.holders(disk)], Kind.ID),
+        "storage.name": Field(lambda disk: disk.domain.name),
+        "storage": Field(lambda disk: disk.domain.name),
+        "datacenter": Field(lambda disk: disk.domain.data_center.name),
+    }
+
+
+def render_disk(disk: Disk) -> Element:
+    path = f"/disks/{disk.id}"
+    center = disk.domain.data_center
+    return node(
+        "disk",
+        None,
+        actions(path, ACTIONS),
+        node("name", disk.name),
+        node("description", disk.description),
+        *links(path, LINKS),
+        node("actual_size", disk.actual_size),
+        node("alias", disk.name),
+        node("backup", disk.backup),
+        node("content_type", disk.content_type),
+        node("format", disk.format),
+        node("image_id", disk.image_id),
+        node("propagate_errors", disk.propagate_errors),
+        node("provisioned_size", disk.size),
+        node("qcow_version", "qcow2_v3") if disk.format == "cow" and disk.status == "ok" else None,
+        node("shareable", disk.shareable),
+        node("sparse", disk.sparse),
+        node("status", disk.status),
+        node("storage_type", "image"),
+        node("total_size", disk.actual_size),
+        node("wipe_after_delete", disk.wipe_after_delete),
+        reference("disk_profile", "/diskprofiles", disk.domain.profile_id),
+        reference("quota", f"/datacenters/{center.id}/quotas", center.quota_id),
+        node("storage_domains", None, reference("storage_domain", "/storagedomains", disk.domain.id)),
+        href=BASE + path,
+        id=disk.id,
+    )
+
+
+def read_disk(request: Request, body: Element, name: str, domain: StorageDomain) -> Disk:
+    """A new disk as the body asks for it; it is checked, but not yet in the world."""
+    missing = [
+        label
+        for label, tag in (("provisionedSize", "provisioned_size"), ("format", "format"))
+        if find_text(body, tag) is None
+    ]
+    if missing:
+        raise faults.incomplete("Disk", missing)
+    check_enums(body)
+    size = request.number(body, "provisioned_size", "add") or 0
+    disk_format = find_text(body, "format") or ""
+    sparse = find_bool(body, "sparse", True)
+    shareable = find_bool(body, "shareable", False)
+    backup = find_text(body, "backup") or "none"
+    action = "add Virtual Disk"
+    if size == 0:
+        raise faults.engine_fault("disk size zero", action=action)
+    if shareable and disk_format == "cow":
+        raise faults.engine_fault("disk not shareable", action=action)
+    if (disk_format == "cow" and not sparse) or (disk_format == "raw" and backup == "incremental"):
+        what = f"{disk_format.upper()} {'Sparse' if sparse else 'Preallocated'} backup-{backup.capitalize()}"
+        raise faults.engine_fault("disk configuration", action=action, what=what)
+    if not sparse and not storage.room(domain, size):
+        raise faults.engine_fault("low space", action=action, domain=domain.name)
+    return Disk(
+        new_id(),
+        find_text(body, "name") or find_text(body, "alias") or name,
+        size,
+        domain,
+        description=find_text(body, "description") or "",
+        format=disk_format,
+        sparse=sparse,
+        shareable=shareable,
+        backup=backup,
+        propagate_errors=find_bool(body, "propagate_errors", False),
+        wipe_after_delete=find_bool(body, "wipe_after_delete", False),
+        content_type=find_text(body, "content_type") or "data",
+    )
+
+
+def check_enums(body: Element) -> None:
+    for tag, (enumeration, values) in _ENUMS.items():
+        text = find_text(body, tag)
+        if text is not None and text not in values:
+            raise faults.bad_value(text, enumeration, values)
+
+
+def change_disk(world: World, disk: Disk, body: Element, size: int | None) -> None:
+    """Applies a PUT; the disk stays locked for a while, also when nothing changes."""
+    holders = world.holders(disk)
+    action = "edit Virtual Disk"
+    if body.get("id"):
+        raise faults.Fault(
+            409, "Attempt to set immutable field: id", "Broken immutability constraint", bare=True
+        )
+    if disk.status == "locked":
+        raise faults.engine_fault("disks locked unnamed", action=action)
+    if size is not None and size < disk.size:
+        raise faults.engine_fault("disk shrinks", action=action)
+    if find_bool(body, "shareable", disk.shareable) and disk.format == "cow":
+        raise faults.engine_fault("disk not shareable", action=action)
+    check_enums(body)
+    disk.name = find_text(body, "name") or find_text(body, "alias") or disk.name
+    disk.description = find_text(body, "description", disk.description) or ""
+    disk.shareable = find_bool(body, "shareable", disk.shareable)
+    disk.propagate_errors = find_bool(body, "propagate_errors", disk.propagate_errors)
+    disk.wipe_after_delete = find_bool(body, "wipe_after_delete", disk.wipe_after_delete)
+    disk.backup = find_text(body, "backup") or disk.backup
+    extends = size is not None and size > disk.size
+    if size is not None:
+        disk.size = size
+    if not any(vm.running for vm in holders) or extends:
+        storage.edit(world, disk, world.timing.extend_disk if extends else world.timing.edit_disk)
+
+
+def check_removable(world: World, disk: Disk) -> None:
+    action = "remove Virtual Disk"
+    if any(vm.running for vm in world.holders(disk)):
+        raise faults.engine_fault("disk of running vm", action=action)
+    if disk.status == "locked":
+        raise faults.engine_fault("object locked", action=action)
+    if world.template_of(disk) is not None:
+        raise faults.engine_fault("disk of template", action=action)
+
+
+@routes.add("GET", "/disks")
+def list_disks(request: Request) -> Reply:
+    world = request.world
+    rows = sorted(world.disks.values(), key=lambda disk: disk.name.lower())
+    return collection(request, "disks", rows, render_disk, fields(world))
+
+
+@routes.add("POST", "/disks")
+def add_disk(request: Request) -> Reply:
+    world = request.world
+    body = request.body("disk", "add")
+    if body.find("lun_storage") is not None:
+        raise faults.not_simulated("POST", f"{BASE}/disks with lun_storage")
+    wanted = body.find("storage_domains/storage_domain")
+    domain = next(iter(world.domains.values()))
+    if wanted is not None:
+        found = find_domain(world, wanted)
+        if found is None:
+            raise faults.entity_not_found(wanted.get("id") or find_text(wanted, "name") or "")
+        domain = found
+    disk = read_disk(request, body, "_Disk1", domain)
+    if wanted is None:
+        raise faults.engine_fault("domain missing", action="add Virtual Disk")
+    chosen = body.get("id")
+    if chosen and require_id(chosen) != ZERO_ID:
+        disk.id = chosen.lower()
+        holder = world.disks.get(disk.id)
+        if holder is not None:
+            raise faults.engine_fault(
+                "disk id in use", action="add Virtual Disk", id=disk.id, disk=holder.name
+            )
+    with world.command(f"Adding Disk {disk.name}", request.correlation_id) as job:
+        world.execute_job(job)
+        world.disks[disk.id] = disk
+        storage.create(world, disk, job, None)
+    return created(render_disk(disk))
+
+
+@routes.add("GET", "/disks/{disk}")
+def show_disk(request: Request, disk: str) -> Reply:
+    return Reply(200, render_disk(find_or_404(request.world.disks, disk)))
+
+
+@routes.add("PUT", "/disks/{disk}")
+def update_disk(request: Request, disk: str) -> Reply:
+    found: Disk = find_or_404(request.world.disks, disk)
+    body = request.body("disk", "update")
+    change_disk(request.world, found, body, request.number(body, "provisioned_size", "update"))
+    return Reply(200, render_disk(found))
+
+
+@routes.add("DELETE", "/disks/{disk}")
+def remove_disk(request: Request, disk: str) -> Reply:
+    world = request.world
+    found: Disk = find_or_404(world.disks, disk)
+    with world.command(f"Removing Disk {found.name}", request.correlation_id) as job:
+        check_removable(world, found)
+        world.execute_job(job)
+        storage.remove(
+            world,
+            [found],
+            job,
+            lambda: _log_removed(world, found, job.correlation_id),
+        )
+    return complete(job.id)
+
+
+def _log_removed(world: World, disk: Disk, correlation_id: str) -> None:
+    world.log(2014, disk=disk, domain=disk.domain, job=None, correlation_id=correlation_id)
+
+
+def locked_names(vm: Vm) -> list[str]:
+    """The aliases of the VM's disks that are locked."""
+    return [attachment.disk.name for attachment in vm.attachments if attachment.disk.status == "locked"]

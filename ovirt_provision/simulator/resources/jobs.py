@@ -1,0 +1,127 @@
+"""`/jobs` and their steps."""
+
+from ovirt_provision.simulator import faults
+from ovirt_provision.simulator.api import (
+    BASE,
+    Reply,
+    Request,
+    Routes,
+    actions,
+    collection,
+    created,
+    find_or_404,
+    links,
+    reference,
+)
+from ovirt_provision.simulator.entities import Job, Step
+from ovirt_provision.simulator.markup import Element, find_bool, find_text, node
+from ovirt_provision.simulator.search import Field, Fields
+from ovirt_provision.simulator.world import World
+
+routes = Routes()
+
+FIELDS: Fields = {"correlation_id": Field(lambda job: job.correlation_id)}
+
+
+def render_job(world: World, job: Job) -> Element:
+    path = f"/jobs/{job.id}"
+    return node(
+        "job",
+        None,
+        actions(path, ["clear", "end"]),
+        node("description", job.description),
+        *links(path, ["steps"]),
+        node("auto_cleared", job.auto_cleared),
+        node("end_time", job.ended) if job.ended is not None else None,
+        node("external", job.external),
+        node("last_updated", job.updated),
+        node("start_time", job.started),
+        node("status", job.status),
+        reference("owner", "/users", world.user_id),
+        href=BASE + path,
+        id=job.id,
+    )
+
+
+def render_step(job: Job, step: Step) -> Element:
+    path = f"/jobs/{job.id}/steps/{step.id}"
+    return node(
+        "step",
+        None,
+        actions(path, ["end"]),
+        node("description", step.description),
+        *links(path, ["statistics"]),
+        node("end_time", step.ended) if step.ended is not None else None,
+        node("external", job.external),
+        node("external_type", "vdsm") if step.on_host else None,
+        node("number", step.number),
+        node("start_time", step.started),
+        node("status", step.status),
+        node("type", step.type),
+        reference("job", "/jobs", job.id),
+        reference("parent_step", f"/jobs/{job.id}/steps", step.parent.id)
+        if step.parent is not None
+        else None,
+        href=BASE + path,
+        id=step.id,
+    )
+
+
+@routes.add("GET", "/jobs")
+def list_jobs(request: Request) -> Reply:
+    world = request.world
+    world.forget_jobs()
+    return collection(request, "jobs", list(world.jobs.values()), lambda job: render_job(world, job), FIELDS)
+
+
+@routes.add("POST", "/jobs")
+def add_job(request: Request) -> Reply:
+    world = request.world
+    body = request.body("job", "add")
+    description = find_text(body, "description")
+    if not description:
+        raise faults.mandatory("job.description")
+    job = world.start_job(description, request.correlation_id)
+    job.steps.clear()
+    job.external = True
+    job.auto_cleared = find_bool(body, "auto_cleared", True)
+    return created(render_job(world, job))
+
+
+@routes.add("GET", "/jobs/{job}")
+def show_job(request: Request, job: str) -> Reply:
+    request.world.forget_jobs()
+    return Reply(200, render_job(request.world, find_or_404(request.world.jobs, job)))
+
+
+@routes.add("GET", "/jobs/{job}/steps")
+def list_steps(request: Request, job: str) -> Reply:
+    found: Job | None = request.world.jobs.get(job)
+    if found is None:
+        return Reply(200, node("steps"))
+    return collection(request, "steps", found.steps, lambda step: render_step(found, step))
+
+
+@routes.add("GET", "/jobs/{job}/steps/{step}")
+def show_step(request: Request, job: str, step: str) -> Reply:
+    found: Job = find_or_404(request.world.jobs, job)
+    return Reply(200, render_step(found, find_or_404({one.id: one for one in found.steps}, step)))
+
+
+@routes.add("POST", "/jobs/{job}/clear")
+def clear_job(request: Request, job: str) -> Reply:
+    found: Job = find_or_404(request.world.jobs, job)
+    if not found.external:
+        raise faults.engine_fault("job not external", action="Clear")
+    del request.world.jobs[job]
+    return Reply(200, node("action", None, node("status", "complete")))
+
+
+@routes.add("POST", "/jobs/{job}/end")
+def end_job(request: Request, job: str) -> Reply:
+    found: Job = find_or_404(request.world.jobs, job)
+    if not found.external:
+        raise faults.engine_fault("job not external", action="End")
+    body = request.body("action", "end")
+    request.world.end_job(found, ok=find_bool(body, "succeeded", True))
+    return Reply(200, node("action", None, node("status", "complete")))

@@ -1,0 +1,54 @@
+"""Finding what a request's body refers to, with the engine's faults when it is not there."""
+
+from ovirt_provision.simulator import faults
+from ovirt_provision.simulator.api import require_id
+from ovirt_provision.simulator.entities import Cluster, StorageDomain, Template, VnicProfile
+from ovirt_provision.simulator.markup import Element, find_text
+from ovirt_provision.simulator.world import World
+
+
+def find_cluster(world: World, element: Element) -> Cluster:
+    given = element.get("id")
+    if given:
+        cluster = world.clusters.get(require_id(given))
+        if cluster is None:
+            raise faults.entity_not_found("GetClusterById")
+        return cluster
+    name = find_text(element, "name")
+    for cluster in world.clusters.values():
+        if cluster.name == name:
+            return cluster
+    raise faults.entity_not_found(f"Cluster: name={name}")
+
+
+def find_template(world: World, element: Element) -> Template:
+    """By id, or by name: then the newest version."""
+    given = element.get("id")
+    if given:
+        template = world.templates.get(require_id(given))
+    else:
+        template = next(iter(world.templates_named(find_text(element, "name") or "")), None)
+    if template is None:
+        raise faults.entity_not_found("GetVmTemplate")
+    return template
+
+
+def find_domain(world: World, element: Element) -> StorageDomain | None:
+    """By id or name; None when there is no such domain."""
+    given = element.get("id")
+    if given:
+        return world.domains.get(require_id(given))
+    name = find_text(element, "name")
+    return next((domain for domain in world.domains.values() if domain.name == name), None)
+
+
+def find_profile(world: World, nic: Element, action: str) -> VnicProfile | None:
+    """The vNIC profile of a NIC's body; one given by its name alone is ignored, as the engine does."""
+    element = nic.find("vnic_profile")
+    given = element.get("id") if element is not None else None
+    if not given:
+        return None
+    profile = world.profiles.get(require_id(given))
+    if profile is None:
+        raise faults.engine_fault("nic profile missing", action=action)
+    return profile

@@ -1,0 +1,646 @@
+"""`/vms`: making, changing, running and removing VMs."""
+
+from collections.abc import Callable
+
+from ovirt_provision.simulator import config_drive, defaults, faults, machine_config, markup, power, storage
+from ovirt_provision.simulator.api import (
+    BASE,
+    Reply,
+    Request,
+    Routes,
+    actions,
+    collection,
+    complete,
+    created,
+    find_or_404,
+    link,
+    links,
+    reference,
+    require_id,
+)
+from ovirt_provision.simulator.entities import ZERO_ID, Attachment, Disk, Host, Job, Nic, Template, Vm, new_id
+from ovirt_provision.simulator.faults import Fault
+from ovirt_provision.simulator.markup import Element, find_bool, find_text, node
+from ovirt_provision.simulator.resources.disks import locked_names
+from ovirt_provision.simulator.resources.lookups import find_cluster, find_domain, find_template
+from ovirt_provision.simulator.resources.tags import with_descendants
+from ovirt_provision.simulator.search import Field, Fields, Kind
+from ovirt_provision.simulator.world import World
+
+routes = Routes()
+
+ACTIONS = [
+    "reboot",
+    "migrate",
+    "ticket",
+    "undosnapshot",
+    "screenshot",
+    "cancelmigration",
+    "commitsnapshot",
+    "clone",
+    "freezefilesystems",
+    "logon",
+    "maintenance",
+    "previewsnapshot",
+    "autopincpuandnumanodes",
+    "reordermacaddresses",
+    "thawfilesystems",
+    "shutdown",
+    "start",
+    "stop",
+    "suspend",
+    "reset",
+    "export",
+    "detach",
+]
+LINKS = [
+    "diskattachments",
+    "cdroms",
+    "mediateddevices",
+    "watchdogs",
+    "graphicsconsoles",
+    "numanodes",
+    "nics",
+    "katelloerrata",
+    "permissions",
+    "tags",
+    "affinitylabels",
+    "snapshots",
+    "applications",
+    "hostdevices",
+    "reporteddevices",
+    "sessions",
+    "backups",
+    "checkpoints",
+    "statistics",
+]
+
+_STATUSES = frozenset(
+    [
+        "unassigned",
+        "down",
+        "up",
+        "poweringup",
+        "paused",
+        "migratingfrom",
+        "migratingto",
+        "unknown",
+        "notresponding",
+        "waitforlaunch",
+        "rebootinprogress",
+        "savingstate",
+        "restoringstate",
+        "suspended",
+        "imageillegal",
+        "imagelocked",
+        "poweringdown",
+    ]
+)
+
+
+def fields(world: World) -> Fields:
+    return {
+        "name": Field(lambda vm: vm.name, free_text=True),
+        "comment": Field(lambda vm: vm.comment, free_text=True),
+        "description": Field(lambda vm: vm.description, free_text=True),
+        "status": Field(lambda vm: vm.status, Kind.STATUS, values=_STATUSES),
+        "id": Field(lambda vm: vm.id, Kind.ID),
+        "vm.id": Field(lambda vm: vm.id, Kind.ID),
+        "host": Field(lambda vm: vm.host.name if vm.running and vm.host else None, free_text=True),
+        "ip": Field(
+            lambda vm: [ip for nic in (vm.guest.interfaces if vm.guest else ()) for ip in nic.addresses]
+        ),
+        "os": Field(lambda vm: find_text(vm.config, "os/type")),
+        "creationdate": Field(lambda vm: vm.created, Kind.TIME),
+        "memory": Field(lambda vm: int(find_text(vm.config, "memory") or 0) >> 20, Kind.NUMBER),
+        "cluster": Field(lambda vm: vm.cluster.name, free_text=True),
+        "cluster.name": Field(lambda vm: vm.cluster.name),
+        "datacenter": Field(lambda vm: vm.cluster.data_center.name, free_text=True),
+        "tag": Field(lambda vm: _tag_names(world, vm), Kind.CASED_TEXT),
+        "type": Field(
+            lambda vm: find_text(vm.config, "type"), Kind.STATUS, values=frozenset({"desktop", "server"})
+        ),
+        "template": Field(lambda vm: vm.template.name),
+        "template.name": Field(lambda vm: vm.template.name),
+        "template.id": Field(lambda vm: vm.template.id, Kind.ID),
+        "storage.name": Field(lambda vm: [one.disk.domain.name for one in vm.attachments]),
+        "storage": Field(lambda vm: [one.disk.domain.name for one in vm.attachments]),
+        "created_by_user_id": Field(lambda _vm: world.user_id, Kind.ID),
+        "next_run_config_exists": Field(lambda vm: vm.next_run is not None, Kind.BOOLEAN),
+        "vcpus": Field(_vcpus, Kind.NUMBER),
+    }
+
+
+def _vcpus(vm: Vm) -> int:
+    count = 1
+    for part in ("cores", "sockets", "threads"):
+        count *= int(find_text(vm.config, f"cpu/topology/{part}") or 1)
+    return count
+
+
+def _tag_names(world: World, vm: Vm) -> list[str]:
+    """The tags of the VM and all above them: a search for a tag includes its children."""
+    return [
+        tag.name for tag in world.tags.values() if any(own in with_descendants(world, tag) for own in vm.tags)
+    ]
+
+
+def render_vm(
+    request: Request, vm: Vm, *, all_content: bool = False, creation_id: str | None = None
+) -> Element:
+    path = f"/vms/{vm.id}"
+    config = vm.next_run if vm.next_run is not None and request.flag("next_run") else vm.config
+    shown = machine_config.shown(
+        config, all_content=all_content, running=vm.running, certificate=request.world.ca_certificate
+    )
+    if all_content:
+        initialization = next((element for element in shown if element.tag == "initialization"), None)
+        if initialization is None:
+            initialization = node("initialization")
+            shown.append(initialization)
+        initialization.append(machine_config.ovf(vm))
+    return node(
+        "vm",
+        None,
+        actions(path, ACTIONS),
+        node("name", vm.name),
+        node("description", vm.description),
+        node("comment", vm.comment),
+        *_creation(path, creation_id),
+        *links(path, LINKS),
+        node("creation_time", vm.created),
+        *shown,
+        *machine_config.of_cluster(vm.cluster),
+        node("fqdn", vm.name) if vm.status == "up" else None,
+        node("next_run_configuration_exists", vm.next_run is not None),
+        *_run(vm),
+        node("status", vm.status),
+        node("stop_reason", vm.stop_reason) if vm.stop_reason is not None and not vm.running else None,
+        node("stop_time", vm.stopped) if vm.stopped is not None else None,
+        reference("original_template", "/templates", vm.original_template.id),
+        reference("template", "/templates", vm.template.id),
+        href=BASE + path,
+        id=vm.id,
+    )
+
+
+def _creation(path: str, creation_id: str | None) -> list[Element]:
+    if creation_id is None:
+        return []
+    href = f"{BASE}{path}/creation_status/{creation_id}"
+    return [node("creation_status", "pending"), node("link", href=href, rel="creation_status")]
+
+
+def _run(vm: Vm) -> list[Element]:
+    if not vm.running or vm.host is None:
+        return []
+    return [
+        node("run_once", vm.run_once),
+        node("start_time", vm.started) if vm.started is not None else node("start_time"),
+        reference("host", "/hosts", vm.host.id),
+    ]
+
+
+@routes.add("GET", "/vms")
+def list_vms(request: Request) -> Reply:
+    rows = sorted(request.world.vms.values(), key=lambda vm: (vm.name.lower(), vm.name))
+    show_all = request.flag("all_content")
+    return collection(
+        request, "vms", rows, lambda vm: render_vm(request, vm, all_content=show_all), fields(request.world)
+    )
+
+
+@routes.add("GET", "/vms/{vm}")
+def show_vm(request: Request, vm: str) -> Reply:
+    found = find_or_404(request.world.vms, vm)
+    return Reply(200, render_vm(request, found, all_content=request.flag("all_content")))
+
+
+@routes.add("GET", "/vms/{vm}/creation_status/{creation}")
+def show_creation(request: Request, vm: str, creation: str) -> Reply:
+    found: Vm = find_or_404(request.world.vms, vm)
+    status = find_or_404(found.creation, creation)
+    href = f"{BASE}/vms/{vm}/creation_status/{creation}"
+    return Reply(200, node("creation", None, node("status", status), href=href, id=creation))
+
+
+# Making a VM
+
+
+@routes.add("POST", "/vms")
+def add_vm(request: Request) -> Reply:
+    world = request.world
+    body = request.body("vm", "add")
+    _require(body, "cluster")
+    name = find_text(body, "name")
+    if not name:
+        raise faults.incomplete("Vm", ["name"])
+    if body.find("snapshots/snapshot") is not None:
+        raise faults.not_simulated("POST", f"{BASE}/vms from a snapshot")
+    _require(body, "template")
+    cluster = find_cluster(world, _element(body, "cluster"))
+    template = find_template(world, _element(body, "template"))
+    clone = request.flag("clone")
+    action = "add VM"
+    chosen = body.get("id")
+    vm_id = require_id(chosen) if chosen else ZERO_ID
+    config = machine_config.copy_config(template)
+    defaults.settle_in_cluster(config)
+    request.number(body, "memory", "add")
+    machine_config.apply(config, body, action, creates=True)
+    description = f"Creating VM {name} in Cluster {cluster.name}"
+    if template.id != ZERO_ID:
+        description = f"Creating VM {name} from Template {template.name} in Cluster {cluster.name}"
+    with world.command(description, request.correlation_id) as job:
+        if vm_id in world.vms and world.vms[vm_id].name != name:
+            raise faults.engine_fault("id in use", action=action, type="VM")
+        request.hold("vm name", name, action)
+        machine_config.check_name(name, action)
+        if world.vm_named(name) is not None:
+            raise faults.engine_fault("name in use", action=action, type="VM")
+        if vm_id in world.templates and vm_id != ZERO_ID:
+            raise faults.engine_fault("internal")
+        if template.status == "locked" and template.attachments:
+            raise faults.engine_fault("template being created", action=action)
+        overrides = _overrides(request, body, template)
+        world.execute_job(job)
+        vm = Vm(
+            new_id() if vm_id == ZERO_ID else vm_id,
+            name,
+            cluster,
+            config,
+            world.now,
+            world.templates[ZERO_ID] if clone else template,
+            template,
+            find_text(body, "description") or "",
+            find_text(body, "comment") or "",
+        )
+        vm.stopped = world.now
+        _give_nics(world, vm, template, action)
+        sources = _give_disks(world, vm, template, overrides, thin=not clone)
+        world.vms[vm.id] = vm
+        return _build(request, vm, template, sources, job, clone=clone)
+
+
+def _build(
+    request: Request, vm: Vm, template: Template, sources: list[Disk], job: Job, *, clone: bool
+) -> Reply:
+    world = request.world
+    if not sources:
+        world.log(34, vm=vm, template=template, job=job)
+        if template.id == ZERO_ID:
+            world.log(53, vm=vm, template=template, job=job)
+        return created(render_vm(request, vm, all_content=True))
+    world.log(37, vm=vm, template=template, job=job)
+    request.keep("vm name", vm.name)
+    if clone:
+        template.cloning.append(vm.name)
+        storage.build_vm(world, vm, sources, job, thin=False, creation_id=None)
+        return created(render_vm(request, vm, all_content=True))
+    creation_id = new_id()
+    vm.creation[creation_id] = "pending"
+    storage.build_vm(world, vm, sources, job, thin=True, creation_id=creation_id)
+    return Reply(202, render_vm(request, vm, all_content=True, creation_id=creation_id))
+
+
+def _element(body: Element, tag: str) -> Element:
+    found = body.find(tag)
+    assert found is not None
+    return found
+
+
+def _require(body: Element, tag: str) -> None:
+    element = body.find(tag)
+    if element is None or not (element.get("id") or find_text(element, "name")):
+        raise faults.incomplete("Vm", [f"{tag}.id|name"])
+
+
+def _overrides(request: Request, body: Element, template: Template) -> dict[str, Element]:
+    """What the request says about single disks of the template, by their ids."""
+    found = {}
+    for disk in body.iterfind("disk_attachments/disk_attachment/disk"):
+        given = disk.get("id")
+        if not given:
+            continue
+        if require_id(given) not in {one.disk.id for one in template.attachments}:
+            raise faults.not_found()
+        domain = disk.find("storage_domains/storage_domain")
+        if domain is not None and find_domain(request.world, domain) is None:
+            raise faults.engine_fault("domain unknown", action="add VM")
+        found[given.lower()] = disk
+    return found
+
+
+def _give_nics(world: World, vm: Vm, template: Template, action: str) -> None:
+    for nic in template.nics:
+        mac = world.new_mac(vm.cluster.mac_pool, action, [own.mac for own in vm.nics if own.mac is not None])
+        vm.nics.append(Nic(new_id(), nic.name, mac, nic.profile, nic.interface, nic.linked, nic.plugged))
+
+
+def _give_disks(
+    world: World, vm: Vm, template: Template | Vm, overrides: dict[str, Element], *, thin: bool
+) -> list[Disk]:
+    """Gives the VM disks like those of the template, and returns the template's."""
+    sources = []
+    for attachment in template.attachments:
+        source = attachment.disk
+        changes = overrides.get(source.id, node("disk"))
+        domain = changes.find("storage_domains/storage_domain")
+        disk = Disk(
+            new_id(),
+            find_text(changes, "name") or find_text(changes, "alias") or source.name,
+            source.size,
+            (find_domain(world, domain) if domain is not None else None) or source.domain,
+            description=source.description,
+            format="cow" if thin else find_text(changes, "format") or source.format,
+            sparse=True if thin else find_bool(changes, "sparse", source.sparse),
+            actual_size=1_048_576,
+            propagate_errors=source.propagate_errors,
+            wipe_after_delete=source.wipe_after_delete,
+            source=source.id if thin else None,
+        )
+        world.disks[disk.id] = disk
+        vm.attachments.append(
+            Attachment(
+                disk, attachment.interface, attachment.bootable, attachment.active, attachment.read_only
+            )
+        )
+        sources.append(source)
+    return sources
+
+
+# Changing and removing a VM
+
+
+@routes.add("PUT", "/vms/{vm}")
+def update_vm(request: Request, vm: str) -> Reply:
+    world = request.world
+    found: Vm = find_or_404(world.vms, vm)
+    body = request.body("vm", "update")
+    action = "edit VM"
+    cluster = body.find("cluster")
+    new_cluster = find_cluster(world, cluster) if cluster is not None else found.cluster
+    name = find_text(body, "name") or found.name
+    request.number(body, "memory", "update")
+    with world.command(f"Editing VM {found.name} properties", request.correlation_id) as job:
+        request.hold("vm", found.id, action)
+        machine_config.check_name(name, action)
+        if name != found.name and world.vm_named(name) is not None:
+            raise faults.engine_fault("name in use", action=action, type="VM")
+        template = body.find("template")
+        if (
+            template is not None
+            and template.get("id")
+            and require_id(template.get("id", "")) not in world.templates
+        ):
+            raise faults.engine_fault("template missing", action=action)
+        changed = markup.without(found.next_run if found.next_run is not None else found.config, ())
+        if body.find("initialization") is not None:
+            for old in changed.findall("initialization"):
+                changed.remove(old)
+        machine_config.apply(changed, body, action, creates=False)
+        later = found.running and any(
+            body.find(tag) is not None for tag in ("memory", "cpu", "memory_policy")
+        )
+        if later or (found.running and request.flag("next_run")):
+            found.next_run = changed
+        else:
+            found.config = changed
+        found.name = name
+        found.cluster = new_cluster
+        found.description = find_text(body, "description", found.description) or ""
+        found.comment = find_text(body, "comment", found.comment) or ""
+        world.log(35, vm=found, job=job)
+    return Reply(200, render_vm(request, found, all_content=True))
+
+
+@routes.add("DELETE", "/vms/{vm}")
+def remove_vm(request: Request, vm: str) -> Reply:
+    world = request.world
+    found: Vm = find_or_404(world.vms, vm)
+    action = "remove VM"
+    with world.command(f"Removing VM {found.name} from system", request.correlation_id) as job:
+        request.hold("vm", found.id, action)
+        if found.running:
+            raise faults.engine_fault("vm running", action=action)
+        if found.lock is not None:
+            raise faults.engine_fault(found.lock, action=action)
+        locked = locked_names(found)
+        if locked:
+            raise faults.engine_fault("disks locked", action=action, disks=", ".join(locked))
+        if find_bool(found.config, "delete_protected", False):
+            raise faults.engine_fault("delete protection", action=action)
+        world.execute_job(job)
+        if "async" in request.query and request.flag("async"):
+            # The only case in which the VM is still seen for a moment.
+            found.status = "image_locked"
+            job.in_background = True
+            world.after(world.timing.stop, lambda _error: _remove(world, found, job, detach=False))
+            return Reply(202)
+        _remove(world, found, job, detach=request.flag("detach_only"))
+    return complete(job.id)
+
+
+def _remove(world: World, vm: Vm, job: Job, *, detach: bool) -> None:
+    world.log(113, vm=vm, job=job)
+    world.vms.pop(vm.id, None)
+    own = [attachment.disk for attachment in vm.attachments if not attachment.disk.shareable]
+    if detach or not own:
+        if job.in_background:
+            world.end_job(job)
+        return
+    storage.remove(world, own, job)
+
+
+# Running a VM
+
+
+def _act(request: Request, vm: str, method: str, run: Callable[[Vm, Element], Job]) -> Reply:
+    """An action: its own element comes back, with the VM or the fault in it."""
+    body = request.body("action", method)
+    found = request.world.vms.get(vm)
+    echo = markup.without(body, ("fault", "status", "job"))
+    try:
+        if found is None:
+            raise Fault(
+                500,
+                "java.lang.NullPointerException: Cannot invoke "
+                '"org.ovirt.engine.core.common.businessentities.VM.getStatus()" because the return value of '
+                '"org.ovirt.engine.core.bll.RunVmCommand.getVm()" is null',
+            )
+        job = run(found, body)
+    except Fault as fault:
+        if fault.bare:
+            raise
+        echo.append(fault.element())
+        echo.append(node("status", "failed"))
+        return Reply(fault.status, echo)
+    for given in echo.findall("vm"):
+        echo.remove(given)
+    echo.append(node("job", href=f"{BASE}/jobs/{job.id}", id=job.id))
+    echo.append(node("status", "complete"))
+    path = f"/vms/{found.id}"
+    echo.append(node("vm", None, actions(path, ACTIONS), *links(path, LINKS), href=BASE + path, id=found.id))
+    return Reply(200, echo)
+
+
+@routes.add("POST", "/vms/{vm}/start")
+def start_vm(request: Request, vm: str) -> Reply:
+    return _act(request, vm, "start", lambda found, body: _start(request, found, body))
+
+
+def _start(request: Request, vm: Vm, body: Element) -> Job:
+    world = request.world
+    tags = ("use_cloud_init", "use_sysprep", "use_ignition")
+    if sum(find_bool(body, tag, False) for tag in tags) > 1:
+        raise Fault(
+            409, None, "Cannot use multiple initialization tags simultaneously when running VM.", bare=True
+        )
+    once = body.find("vm")
+    run_once = (once is not None and len(once) > 0) or find_bool(body, "pause", False)
+    description = f"Launching VM {vm.name}{' in run-once mode' if run_once else ''}"
+    with world.command(description, request.correlation_id) as job:
+        try:
+            request.hold("vm", vm.id, "run VM")
+            _check_start(world, vm)
+            host = _choose_host(world, vm, once)
+        except Fault as fault:
+            world.log(54, vm=vm, job=job, fault=fault.detail or "")
+            raise
+        world.execute_job(job)
+        drive = _config_drive(vm, body, once)
+        power.start(world, vm, host, job, run_once=run_once, config_drive=drive)
+    return job
+
+
+def _check_start(world: World, vm: Vm) -> None:
+    action = "run VM"
+    if vm.lock is not None:
+        raise faults.engine_fault(vm.lock, action=action)
+    if vm.status == "image_locked":
+        raise faults.engine_fault("vm locked", action=action)
+    if vm.status != "down":
+        raise faults.engine_fault("vm status", action=action, status=power.STATUS_NAMES[vm.status])
+    locked = locked_names(vm)
+    if locked:
+        raise faults.engine_fault("disks locked", action=action, disks=", ".join(locked))
+    devices = [device.text for device in vm.config.iterfind("os/boot/devices/device")]
+    bootable = any(attachment.bootable and attachment.active for attachment in vm.attachments)
+    if not bootable and not {"cdrom", "network"} & set(devices):
+        raise faults.engine_fault("no boot disk")
+    if any(attachment.disk.domain.backup for attachment in vm.attachments):
+        raise faults.engine_fault("backup domain", action=action)
+    properties = {
+        find_text(one, "name"): find_text(one, "value")
+        for one in vm.config.iterfind("custom_properties/custom_property")
+    }
+    for host in world.hosts.values():
+        if properties.get("sap_agent") == "true":
+            why = "the host does not contain required VDS hook 50_vhostmd."
+            filtered = {"host": host.name, "filter": "Host-hooks", "why": why}
+            raise faults.engine_fault(("no host", {"action": action}), ("host filtered", filtered))
+
+
+def _choose_host(world: World, vm: Vm, once: Element | None) -> Host:
+    wanted = once.find("placement_policy/hosts/host") if once is not None else None
+    up = [host for host in world.hosts.values() if host.cluster is vm.cluster and host.status == "up"]
+    if wanted is not None:
+        given, name = wanted.get("id"), find_text(wanted, "name")
+        up = [host for host in up if host.id == given or host.name == name]
+    if not up:
+        raise faults.engine_fault("no host", action="run VM")
+    return up[0]
+
+
+def _config_drive(vm: Vm, body: Element, once: Element | None) -> dict[str, bytes]:
+    """The drive of a start with cloud-init: asked for by the request, or the first start of a VM with a
+    stored initialization."""
+    given = once.find("initialization") if once is not None else None
+    stored = vm.config.find("initialization")
+    wanted = find_bool(body, "use_cloud_init", False) or find_bool(body, "use_initialization", False)
+    if find_bool(body, "use_sysprep", False) or find_bool(body, "use_ignition", False):
+        return {}
+    element = given if given is not None else stored
+    if not wanted and (given is not None or stored is None or vm.initialized):
+        return {}
+    return dict(
+        config_drive.config_drive(config_drive.read_initialization(element) if element is not None else None)
+    )
+
+
+@routes.add("POST", "/vms/{vm}/stop")
+def stop_vm(request: Request, vm: str) -> Reply:
+    return _act(request, vm, "stop", lambda found, body: _end(request, found, body, hard=True))
+
+
+@routes.add("POST", "/vms/{vm}/shutdown")
+def shutdown_vm(request: Request, vm: str) -> Reply:
+    return _act(request, vm, "shutdown", lambda found, body: _end(request, found, body, hard=False))
+
+
+def _end(request: Request, vm: Vm, body: Element, *, hard: bool) -> Job:
+    world = request.world
+    action = "stop VM" if hard else "shutdown VM"
+    title = "Stopping VM" if hard else "Shutting down VM"
+    with world.command(f"{title} {vm.name}", request.correlation_id) as job:
+        request.hold("vm", vm.id, action)
+        if vm.status == "down":
+            name = "Stop VM" if hard else "Shutdown VM"
+            world.log(254, vm=vm, job=job, status="Down", action=name)
+            return job
+        if vm.status == "image_locked":
+            raise faults.engine_fault("vm not running", action=action)
+        world.execute_job(job)
+        reason = find_text(body, "reason") or ""
+        if vm.stopping:
+            return job
+        if hard:
+            power.stop(world, vm, job, reason)
+        else:
+            power.shutdown(world, vm, job, reason)
+    return job
+
+
+@routes.add("POST", "/vms/{vm}/reboot")
+def reboot_vm(request: Request, vm: str) -> Reply:
+    return _act(request, vm, "reboot", lambda found, _body: _reboot(request, found, hard=False))
+
+
+@routes.add("POST", "/vms/{vm}/reset")
+def reset_vm(request: Request, vm: str) -> Reply:
+    return _act(request, vm, "reset", lambda found, _body: _reboot(request, found, hard=True))
+
+
+def _reboot(request: Request, vm: Vm, *, hard: bool) -> Job:
+    world = request.world
+    action = "reset VM" if hard else "reboot VM"
+    allowed = ("up", "powering_up", "reboot_in_progress") if hard else ("up", "powering_up")
+    title = "Resetting VM" if hard else "Rebooting VM"
+    with world.command(f"{title} {vm.name}", request.correlation_id) as job:
+        request.hold("vm", vm.id, action)
+        if vm.status not in allowed:
+            raise faults.engine_fault("vm status", action=action, status=power.STATUS_NAMES[vm.status])
+        world.execute_job(job)
+        power.reboot(world, vm, job, hard=hard)
+    return job
+
+
+@routes.add("GET", "/vms/{vm}/snapshots")
+def list_snapshots(request: Request, vm: str) -> Reply:
+    """The active snapshot that every VM has; making others is not simulated."""
+    found: Vm = find_or_404(request.world.vms, vm)
+    path = f"/vms/{vm}/snapshots/{found.id}"
+    snapshot = node(
+        "snapshot",
+        None,
+        node("description", "Active VM"),
+        link(path, "disks"),
+        node("date", found.created),
+        node("persist_memorystate", "false"),
+        node("snapshot_status", "ok"),
+        node("snapshot_type", "active"),
+        reference("vm", "/vms", vm),
+        href=BASE + path,
+        id=found.id,
+    )
+    return Reply(200, node("snapshots", None, snapshot))

@@ -1,0 +1,133 @@
+"""The simulator as one thing to start and stop."""
+
+import asyncio
+import logging
+import secrets
+import ssl
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from aiohttp import web
+
+from ovirt_provision.clock import Clock, SystemClock
+from ovirt_provision.simulator.api import BASE
+from ovirt_provision.simulator.certificates import make_certificates
+from ovirt_provision.simulator.entities import new_id
+from ovirt_provision.simulator.guests import Guests
+from ovirt_provision.simulator.guests.none import NoGuests
+from ovirt_provision.simulator.router import make_router
+from ovirt_provision.simulator.server import Exchange, Server
+from ovirt_provision.simulator.sessions import Sessions
+from ovirt_provision.simulator.timing import PROFILES
+from ovirt_provision.simulator.world import World, start_world
+
+log = logging.getLogger(__name__)
+
+
+class Simulator:
+    """An oVirt engine in this process and event loop.
+
+        async with Simulator(profile="fast") as simulator:
+            ...  # simulator.url, .username, .password, .ca_file
+
+    `clock` drives everything the engine does; only the two times marked so in `timing.py` are real. `guests`
+    is what stands behind VMs; the template `debian-12` has one disk with the id `base_disk_id` of
+    `base_disk_size` bytes. With port 0 a free one is taken. Without `state_dir` a temporary one is used.
+
+    Raises `OSError` when it cannot listen, `ValueError` for an unknown profile.
+    """
+
+    username = "admin@internal"
+
+    def __init__(
+        self,
+        *,
+        clock: Clock | None = None,
+        profile: str = "fast",
+        guests: Guests | None = None,
+        listen: str = "127.0.0.1",
+        port: int = 0,
+        state_dir: Path | None = None,
+        base_disk_id: str | None = None,
+        base_disk_size: int = 4 << 30,
+    ) -> None:
+        if profile not in PROFILES:
+            raise ValueError(f"no timing profile '{profile}'; there are: {', '.join(PROFILES)}")
+        self.clock = clock or SystemClock()
+        self.password = secrets.token_urlsafe(18)
+        self.world: World = start_world(
+            self.clock,
+            PROFILES[profile],
+            guests or NoGuests(),
+            base_disk_id=base_disk_id or new_id(),
+            base_disk_size=base_disk_size,
+        )
+        self.sessions = Sessions(self.clock, self.username, self.password)
+        self._listen = listen
+        self._port = port
+        self._folder = state_dir
+        self._temporary: tempfile.TemporaryDirectory[str] | None = None
+        self._runner: web.AppRunner | None = None
+        self._server: Server | None = None
+        self._ca_file: Path | None = None
+
+    @property
+    def url(self) -> str:
+        """The URL of the API, as an SDK takes it."""
+        host = f"[{self._listen}]" if ":" in self._listen else self._listen
+        return f"https://{host}:{self._port}{BASE}"
+
+    @property
+    def ca_file(self) -> str:
+        """The path of the CA's certificate."""
+        assert self._ca_file is not None, "the simulator has not been started"
+        return str(self._ca_file)
+
+    @property
+    def requests(self) -> Sequence[Exchange]:
+        """What was asked so far, the oldest first."""
+        assert self._server is not None, "the simulator has not been started"
+        return self._server.requests
+
+    async def __aenter__(self) -> Self:
+        await self.start()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.stop()
+
+    async def start(self) -> None:
+        if self._folder is None:
+            self._temporary = tempfile.TemporaryDirectory(prefix="ovirt-simulator-")
+            self._folder = Path(self._temporary.name)
+        self._ca_file, server_file = make_certificates(self._folder, self._listen)
+        self.world.ca_certificate = self._ca_file.read_text()
+        self._server = Server(self.world, self.sessions, make_router(), self._ca_file)
+        context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+        context.load_cert_chain(server_file)
+        self._runner = web.AppRunner(
+            self._server.application(), access_log=None, handle_signals=False, shutdown_timeout=1.0
+        )
+        await self._runner.setup()
+        site = web.TCPSite(self._runner, self._listen, self._port, ssl_context=context)
+        try:
+            await site.start()
+        except OSError:
+            await self.stop()
+            raise
+        self._port = self._runner.addresses[0][1]
+
+    async def stop(self) -> None:
+        """Ends guests and connections, and removes what is temporary."""
+        if self._runner is not None:
+            await self._runner.cleanup()
+            self._runner = None
+        await asyncio.shield(self.world.guests.close())
+        if self._temporary is not None:
+            self._temporary.cleanup()
+            self._temporary = None

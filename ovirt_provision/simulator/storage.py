@@ -1,0 +1,214 @@
+"""What the host does with disks, and how the engine sees it: locks, the 10 s grid, failures."""
+
+from collections.abc import Callable, Sequence
+
+from ovirt_provision.simulator.entities import Disk, Job, StorageDomain, Template, Vm
+from ovirt_provision.simulator.guests import Work
+from ovirt_provision.simulator.world import AllWork, FailedWork, World
+
+
+def _task(
+    world: World,
+    job: Job,
+    description: str,
+    seconds: float,
+    work: Work,
+    then: Callable[[str | None], None],
+) -> None:
+    """A task of the host: takes at least `seconds` and until `work` is done; then the command's end."""
+    job.in_background = True
+    step = world.add_step(job, description)
+
+    def noticed(error: str | None) -> None:
+        world.end_step(job, step, ok=error is None)
+        then(error)
+
+    world.after(seconds, noticed, work=work, grid=True)
+
+
+def _lock(disks: Sequence[Disk]) -> None:
+    for disk in disks:
+        disk.status = "locked"
+
+
+def _unlock(world: World, disks: Sequence[Disk], seconds: float) -> None:
+    if world.injections.fires("disk-stays-locked") is not None:
+        return
+
+    def ok(_error: str | None) -> None:
+        for disk in disks:
+            if disk.status == "locked":
+                disk.status = "ok"
+
+    world.after(seconds, ok)
+
+
+def _drop(world: World, disks: Sequence[Disk]) -> None:
+    for disk in disks:
+        world.disks.pop(disk.id, None)
+        if disk.id != world.base_disk_id:
+            world.guests.remove_disk(disk.id)
+
+
+def _working(world: World, fault: str, work: Callable[[], Work]) -> Work:
+    if world.injections.fires(fault) is not None:
+        return FailedWork("injected")
+    return work()
+
+
+def create(world: World, disk: Disk, job: Job, vm: Vm | None) -> None:
+    """Makes an empty disk."""
+    _lock([disk])
+    disk.actual_size = 0
+    if vm is None:
+        world.log(2020, disk=disk, domain=disk.domain, job=job)
+    else:
+        world.log(78, disk=disk, domain=disk.domain, vm=vm, job=job)
+
+    def end(error: str | None) -> None:
+        if error is not None:
+            world.log(2022, disk=disk, domain=disk.domain, vm=vm, job=job)
+            for holder in world.holders(disk):
+                holder.attachments = [a for a in holder.attachments if a.disk is not disk]
+            _drop(world, [disk])
+        else:
+            disk.actual_size = 1_048_576
+            if world.injections.fires("disk-stays-locked") is None:
+                disk.status = "ok"
+            world.log(2021 if vm is None else 97, disk=disk, domain=disk.domain, vm=vm, job=job)
+        world.end_job(job, ok=error is None)
+
+    _task(
+        world,
+        job,
+        "Creating Volume",
+        world.timing.create_disk,
+        world.guests.create_disk(disk.id, disk.size),
+        lambda error: world.after(world.timing.storage_end, lambda _none: end(error)),
+    )
+
+
+def build_vm(
+    world: World, vm: Vm, sources: Sequence[Disk], job: Job, *, thin: bool, creation_id: str | None
+) -> None:
+    """Makes the disks of a new VM from those of its template (or, for a clone, of another VM)."""
+    disks = [attachment.disk for attachment in vm.attachments]
+    _lock(disks)
+    vm.status = "image_locked"
+    timing = world.timing
+
+    def complete(_error: str | None) -> None:
+        if creation_id is not None:
+            vm.creation[creation_id] = "complete"
+
+    def end(error: str | None) -> None:
+        template = vm.original_template
+        if vm.name in template.cloning:
+            template.cloning.remove(vm.name)
+        world.locks.discard(("vm name", vm.name))
+        if error is not None:
+            world.log(60, vm=vm, job=job)
+            world.vms.pop(vm.id, None)
+            _drop(world, disks)
+        else:
+            vm.status = "down"
+            vm.stopped = world.now
+            world.log(53, vm=vm, job=job)
+            _unlock(world, disks, timing.disk_lag)
+        world.end_job(job, ok=error is None)
+
+    def noticed(error: str | None) -> None:
+        world.after(max(0.0, timing.storage_end - timing.complete_lead), complete)
+        world.after(timing.storage_end, lambda _none: end(error))
+
+    seconds = timing.clone_thin if thin else timing.copy_disk
+    work = _working(
+        world,
+        "vm-fails",
+        lambda: AllWork(
+            [
+                world.guests.clone_disk(disk.id, source.id, thin=thin)
+                for disk, source in zip(disks, sources, strict=True)
+            ]
+        ),
+    )
+    _task(world, job, "Creating Volume" if thin else "Copying Volume", seconds, work, noticed)
+
+
+def build_template(
+    world: World, template: Template, vm: Vm, sources: Sequence[Disk], job: Job, *, seal: bool
+) -> None:
+    """Copies a VM's disks into a new template, and seals them."""
+    disks = [attachment.disk for attachment in template.attachments]
+    _lock(disks)
+    _lock(sources)
+    vm.status = "image_locked"
+    vm.lock = "vm templated"
+
+    def end(error: str | None, code: int) -> None:
+        vm.status = "down"
+        vm.lock = None
+        _unlock(world, sources, world.timing.disk_lag)
+        if error is not None:
+            world.log(code, vm=vm, template=template, job=job)
+            world.templates.pop(template.id, None)
+            _drop(world, disks)
+        else:
+            template.status = "ok"
+            world.log(51, vm=vm, template=template, job=job)
+            _unlock(world, disks, world.timing.disk_lag)
+        world.end_job(job, ok=error is None)
+
+    def finish(error: str | None, code: int) -> None:
+        world.after(world.timing.storage_end, lambda _none: end(error, code))
+
+    def copied(error: str | None) -> None:
+        if error is not None or not seal:
+            finish(error, 1322)
+            return
+        work = _working(
+            world, "seal-fails", lambda: AllWork([world.guests.seal_disk(disk.id) for disk in disks])
+        )
+        _task(world, job, "Sealing Disks", world.timing.seal_disk, work, lambda error: finish(error, 1324))
+
+    work = _working(
+        world,
+        "template-fails",
+        lambda: AllWork(
+            [
+                world.guests.clone_disk(disk.id, source.id, thin=False)
+                for disk, source in zip(disks, sources, strict=True)
+            ]
+        ),
+    )
+    _task(world, job, "Copying Image", world.timing.copy_disk, work, copied)
+
+
+def edit(world: World, disk: Disk, seconds: float) -> None:
+    """Locks a disk for a while, as every PUT does."""
+    _lock([disk])
+    _unlock(world, [disk], seconds)
+
+
+def remove(
+    world: World, disks: Sequence[Disk], job: Job | None, then: Callable[[], None] = lambda: None
+) -> None:
+    """Removes disks in the background; `job` ends a while after they are gone."""
+    _lock(disks)
+    if job is not None:
+        job.in_background = True
+
+    def gone(_error: str | None) -> None:
+        _drop(world, disks)
+        for vm in world.vms.values():
+            vm.attachments = [a for a in vm.attachments if a.disk not in disks]
+        then()
+        if job is not None:
+            world.after(world.timing.remove_end, lambda _none: world.end_job(job))
+
+    world.after(world.timing.remove_disk if disks else 0.0, gone)
+
+
+def room(domain: StorageDomain, bytes_needed: int) -> bool:
+    """Whether a preallocated disk of this size fits; thin disks always do."""
+    return bytes_needed <= domain.available

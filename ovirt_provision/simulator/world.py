@@ -1,0 +1,504 @@
+"""The state of the simulated engine, and the passing of its time."""
+
+import contextlib
+import heapq
+import itertools
+import logging
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import TypeVar
+
+from ovirt_provision.clock import Clock
+from ovirt_provision.simulator import defaults
+from ovirt_provision.simulator.audit import EVENTS
+from ovirt_provision.simulator.entities import (
+    ZERO_ID,
+    Attachment,
+    Cluster,
+    DataCenter,
+    Disk,
+    Event,
+    Host,
+    Job,
+    MacPool,
+    Network,
+    Nic,
+    Step,
+    StorageDomain,
+    Tag,
+    Template,
+    Vm,
+    VnicProfile,
+    mac_number,
+    mac_text,
+    new_id,
+)
+from ovirt_provision.simulator.faults import Fault, engine_fault
+from ovirt_provision.simulator.guests import Guests, GuestState, Work
+from ovirt_provision.simulator.injection import Injections
+from ovirt_provision.simulator.markup import Element, set_text
+from ovirt_provision.simulator.timing import Timing
+
+log = logging.getLogger(__name__)
+
+USER = "admin@internal-authz"
+"""How the one user is written in events."""
+
+_JOB_KEPT = {"finished": timedelta(minutes=10), "failed": timedelta(minutes=60)}
+
+_Entity = TypeVar("_Entity")
+
+
+@dataclass(order=True)
+class _Transition:
+    due: float
+    number: int
+    apply: Callable[[str | None], None] = field(compare=False)
+    work: Work | None = field(compare=False, default=None)
+    grid: float = field(compare=False, default=0.0)
+
+
+class AllWork:
+    """Several pieces of work as one."""
+
+    def __init__(self, parts: Sequence[Work]) -> None:
+        self._parts = parts
+
+    @property
+    def done(self) -> bool:
+        return all(part.done for part in self._parts)
+
+    @property
+    def error(self) -> str | None:
+        return next((part.error for part in self._parts if part.error), None)
+
+
+class FailedWork:
+    """Work that has failed before it began."""
+
+    def __init__(self, error: str) -> None:
+        self.done = True
+        self.error: str | None = error
+
+
+class World:
+    """Tables of entities by id, and the transitions that are under way.
+
+    Nothing happens by itself: `settle` applies, in the order of their times, all transitions that are due.
+    Whoever looks at the tables calls it first. All of it belongs to one thread.
+    """
+
+    def __init__(self, clock: Clock, timing: Timing, guests: Guests) -> None:
+        self.clock = clock
+        self.timing = timing
+        self.guests = guests
+        self.injections = Injections()
+        self.instance_id = new_id()
+        self.ca_certificate = ""
+        self.base_disk_id = ""  # what the guests cannot remove
+        self.user_id = new_id()
+        self.data_centers: dict[str, DataCenter] = {}
+        self.clusters: dict[str, Cluster] = {}
+        self.networks: dict[str, Network] = {}
+        self.profiles: dict[str, VnicProfile] = {}
+        self.mac_pools: dict[str, MacPool] = {}
+        self.domains: dict[str, StorageDomain] = {}
+        self.hosts: dict[str, Host] = {}
+        self.templates: dict[str, Template] = {}
+        self.vms: dict[str, Vm] = {}
+        self.disks: dict[str, Disk] = {}
+        self.tags: dict[str, Tag] = {}
+        self.jobs: dict[str, Job] = {}
+        self.events: list[Event] = []
+        self.locks: set[tuple[str, str]] = set()
+        self._event_ids = itertools.count(1)
+        self._transitions: list[_Transition] = []
+        self._numbers = itertools.count()
+        self._instant = clock.monotonic()
+        self._epoch = clock.time() - clock.monotonic()
+        self.root_tag = Tag(ZERO_ID, "root", None, "root")
+        self.tags[ZERO_ID] = self.root_tag
+
+    # Time
+
+    @property
+    def monotonic(self) -> float:
+        """The instant of what is being applied, in seconds of the clock's monotonic time."""
+        return self._instant
+
+    @property
+    def now(self) -> datetime:
+        """The same as a date."""
+        return datetime.fromtimestamp(self._epoch + self._instant, UTC)
+
+    def after(
+        self,
+        seconds: float,
+        apply: Callable[[str | None], None],
+        *,
+        work: Work | None = None,
+        grid: bool = False,
+    ) -> None:
+        """Has `apply(error)` called when the seconds have passed and `work`, if any, has ended.
+
+        With `grid` the engine notices the end only when it next looks at its storage tasks.
+        """
+        self._push(self._instant + seconds, apply, work, self.timing.storage_grid if grid else 0.0)
+
+    def _push(self, due: float, apply: Callable[[str | None], None], work: Work | None, grid: float) -> None:
+        if grid:
+            due = -(-due // grid) * grid
+        heapq.heappush(self._transitions, _Transition(due, next(self._numbers), apply, work, grid))
+
+    def settle(self) -> None:
+        """Brings the world to the present."""
+        now = self.clock.monotonic()
+        waiting = []
+        while self._transitions and self._transitions[0].due <= now:
+            transition = heapq.heappop(self._transitions)
+            if transition.work is not None and not transition.work.done:
+                waiting.append(transition)
+                continue
+            self._instant = max(self._instant, transition.due)
+            transition.apply(transition.work.error if transition.work is not None else None)
+        self._instant = max(self._instant, now)
+        for transition in waiting:
+            # Not done now, so not done at any earlier look either: the next look is the first after now.
+            due = now if not transition.grid else (now // transition.grid + 1) * transition.grid
+            heapq.heappush(
+                self._transitions,
+                _Transition(due, next(self._numbers), transition.apply, transition.work, transition.grid),
+            )
+        for vm in list(self.vms.values()):
+            self._notice_guest(vm)
+
+    def _notice_guest(self, vm: Vm) -> None:
+        if vm.guest is None or vm.stopping or vm.status in ("down", "powering_down"):
+            return
+        if vm.guest.state is GuestState.DOWN:
+            self.vm_down(vm)
+            self.log(61, vm=vm, host=vm.host, why=" ", job=None, user=False)
+
+    def vm_down(self, vm: Vm) -> None:
+        """The VM's process has ended."""
+        vm.status = "down"
+        vm.stopping = False
+        vm.guest = None
+        vm.run += 1
+        vm.run_once = False
+        vm.started = None
+        vm.stopped = self.now
+        if vm.next_run is not None:
+            vm.config = vm.next_run
+            vm.next_run = None
+
+    # Events and jobs
+
+    def log(
+        self,
+        code: int,
+        *,
+        job: Job | None,
+        user: bool = True,
+        correlation_id: str | None = None,
+        vm: Vm | None = None,
+        template: Template | None = None,
+        disk: Disk | None = None,
+        host: Host | None = None,
+        domain: StorageDomain | None = None,
+        **fields: str,
+    ) -> Event:
+        """Writes an event of the table in `audit.py`; what it is about is linked as the engine does."""
+        severity, text = EVENTS[code]
+        refs: dict[str, tuple[str | None, str]] = {}
+        cluster = vm.cluster if vm is not None else template.cluster if template is not None else None
+        data_center = (
+            cluster.data_center if cluster is not None else domain.data_center if domain is not None else None
+        )
+        if template is None and vm is not None:
+            template = vm.original_template
+        for name, entity in (
+            ("cluster", cluster),
+            ("data_center", data_center),
+            ("host", host),
+            ("storage_domain", domain),
+            ("template", template),
+            ("vm", vm),
+        ):
+            if entity is not None:
+                refs[name] = (entity.id, entity.name)
+                fields.setdefault(name, entity.name)
+        if disk is not None:
+            fields.setdefault("disk", disk.name)
+        if user:
+            refs["user"] = (self.user_id, USER)
+        correlation_id = correlation_id or (job.correlation_id if job is not None else None)
+        return self.add_event(code, severity, text.format(user=USER, **fields), correlation_id, refs)
+
+    def add_event(
+        self,
+        code: int,
+        severity: str,
+        description: str,
+        correlation_id: str | None,
+        refs: Mapping[str, tuple[str | None, str]],
+    ) -> Event:
+        event = Event(
+            next(self._event_ids), code, severity, description, self.now, correlation_id, dict(refs)
+        )
+        self.events.append(event)
+        return event
+
+    def start_job(self, description: str, correlation_id: str) -> Job:
+        job = Job(new_id(), description, correlation_id, self.now, self.now)
+        job.steps = [
+            Step(new_id(), "Validating", "validating", 0, self.now),
+        ]
+        self.jobs[job.id] = job
+        return job
+
+    def execute_job(self, job: Job) -> None:
+        """The job's validation has passed."""
+        self._end_step(job.steps[0], "finished")
+        job.steps.append(Step(new_id(), "Executing", "executing", 1, self.now))
+        job.updated = self.now
+
+    def add_step(self, job: Job, description: str) -> Step:
+        """A step of the host under the job's executing step."""
+        executing = job.steps[1]
+        number = sum(1 for step in job.steps if step.parent is executing)
+        step = Step(new_id(), description, "unknown", number, self.now, parent=executing, on_host=True)
+        job.steps.append(step)
+        job.updated = self.now
+        return step
+
+    def end_step(self, job: Job, step: Step, ok: bool = True) -> None:
+        self._end_step(step, "finished" if ok else "failed")
+        final = Step(new_id(), "Finalizing", "finalizing", 0, self.now, parent=step)
+        self._end_step(final, "finished")
+        job.steps.append(final)
+        job.updated = self.now
+
+    def _end_step(self, step: Step, status: str) -> None:
+        step.status = status
+        step.ended = self.now
+
+    def end_job(self, job: Job, ok: bool = True) -> None:
+        job.status = "finished" if ok else "failed"
+        job.ended = job.updated = self.now
+        for step in job.steps:
+            if step.ended is None:
+                self._end_step(step, job.status)
+        if ok and job.in_background:
+            final = Step(new_id(), "Finalizing", "finalizing", 2, self.now)
+            self._end_step(final, "finished")
+            job.steps.append(final)
+
+    @contextlib.contextmanager
+    def command(self, description: str, correlation_id: str) -> Iterator[Job]:
+        """A command of the engine as a job: failed when a fault leaves the block, finished at its end, unless
+        the block said that it goes on in the background."""
+        job = self.start_job(description, correlation_id)
+        try:
+            yield job
+        except Fault:
+            self.end_job(job, ok=False)
+            raise
+        if len(job.steps) == 1:
+            self.execute_job(job)
+        if not job.in_background and job.status == "started":
+            self.end_job(job)
+
+    def forget_jobs(self) -> None:
+        """Drops the jobs that the engine no longer shows: ended well 10 minutes ago, badly 60."""
+        for job in list(self.jobs.values()):
+            kept = _JOB_KEPT.get(job.status)
+            if kept is not None and job.ended is not None and job.ended + kept < self.now:
+                del self.jobs[job.id]
+
+    # Looking things up
+
+    def vm_named(self, name: str) -> Vm | None:
+        return next((vm for vm in self.vms.values() if vm.name == name), None)
+
+    def templates_named(self, name: str) -> list[Template]:
+        """All versions, the newest first."""
+        found = [template for template in self.templates.values() if template.name == name]
+        return sorted(found, key=lambda template: -template.version_number)
+
+    def holders(self, disk: Disk) -> list[Vm]:
+        """The VMs to which the disk is attached."""
+        return [vm for vm in self.vms.values() if any(a.disk is disk for a in vm.attachments)]
+
+    def template_of(self, disk: Disk) -> Template | None:
+        return next((t for t in self.templates.values() if any(a.disk is disk for a in t.attachments)), None)
+
+    def macs(self) -> dict[str, Vm]:
+        """The addresses in use."""
+        return {nic.mac: vm for vm in self.vms.values() for nic in vm.nics if nic.mac is not None}
+
+    def new_mac(self, pool: MacPool, action: str, taken: Iterable[str] = ()) -> str:
+        """The lowest free address of the pool, other than those in `taken`."""
+        used = {mac_number(mac) for mac in (*self.macs(), *taken)}
+        number = next((number for number in range(pool.first, pool.last + 1) if number not in used), None)
+        if number is None:
+            raise engine_fault("mac pool empty", action=action)
+        return mac_text(number)
+
+    # A world to start with, and what tests add to it
+
+    def add_data_center(self, name: str = "Default", **fields: str) -> DataCenter:
+        return self._add(self.data_centers, DataCenter(new_id(), name, **fields))
+
+    def add_mac_pool(
+        self,
+        name: str = "Default",
+        first: str = "56:6f:ab:cd:00:00",
+        last: str = "56:6f:ab:cd:ff:ff",
+        *,
+        default: bool = True,
+    ) -> MacPool:
+        return self._add(
+            self.mac_pools, MacPool(new_id(), name, mac_number(first), mac_number(last), default)
+        )
+
+    def add_cluster(
+        self, data_center: DataCenter, name: str = "Default", pool: MacPool | None = None
+    ) -> Cluster:
+        pool = pool or next(pool for pool in self.mac_pools.values() if pool.default)
+        return self._add(self.clusters, Cluster(new_id(), name, data_center, pool))
+
+    def add_host(self, cluster: Cluster, name: str = "host1") -> Host:
+        return self._add(self.hosts, Host(new_id(), name, cluster))
+
+    def add_storage_domain(self, data_center: DataCenter, name: str = "data") -> StorageDomain:
+        return self._add(self.domains, StorageDomain(new_id(), name, data_center, new_id()))
+
+    def add_network(self, cluster: Cluster, name: str) -> VnicProfile:
+        """A network of the cluster with a vNIC profile of the same name, which is returned."""
+        network = self._add(self.networks, Network(new_id(), name, cluster.data_center))
+        cluster.networks.append(network)
+        return self.add_vnic_profile(network, name)
+
+    def add_vnic_profile(self, network: Network, name: str) -> VnicProfile:
+        return self._add(self.profiles, VnicProfile(new_id(), name, network))
+
+    def add_disk(self, name: str, *, disk_id: str | None = None, size: int = 4 << 30) -> Disk:
+        """A floating disk, of `size` bytes, on the first storage domain."""
+        domain = next(iter(self.domains.values()))
+        return self._add(self.disks, Disk(disk_id or new_id(), name, size, domain))
+
+    def add_blank_template(self) -> Template:
+        """The template with the all-zero id that every engine has."""
+        created = datetime(2008, 3, 31, 21, tzinfo=UTC)
+        blank = Template(
+            ZERO_ID,
+            "Blank",
+            None,
+            defaults.blank_config(),
+            created,
+            ZERO_ID,
+            version_number=0,
+            version_name="",
+        )
+        blank.description = "Blank template"
+        return self._add(self.templates, blank)
+
+    def add_template(
+        self,
+        name: str,
+        *,
+        disk_id: str | None = None,
+        disk_size: int = 4 << 30,
+        memory: int = 1 << 30,
+        cpus: int = 1,
+        profile: VnicProfile | None = None,
+        cluster: Cluster | None = None,
+    ) -> Template:
+        """A template with one bootable disk and a NIC `nic1`; sizes are bytes.
+
+        The next version if the name exists.
+        """
+        cluster = cluster or next(iter(self.clusters.values()))
+        profile = profile or next(iter(self.profiles.values()))
+        config = defaults.vm_config(memory=memory, cpus=cpus)
+        versions = self.templates_named(name)
+        template_id = new_id()
+        template = Template(
+            template_id, name, cluster, config, self.now, versions[-1].id if versions else template_id
+        )
+        if versions:
+            template.version_number = versions[0].version_number + 1
+            template.version_name = ""
+        disk = self.add_disk(f"{name}_Disk1", disk_id=disk_id, size=disk_size)
+        template.attachments.append(Attachment(disk, bootable=True))
+        template.nics.append(Nic(new_id(), "nic1", None, profile))
+        return self._add(self.templates, template)
+
+    def add_vm(
+        self,
+        name: str,
+        *,
+        vm_id: str | None = None,
+        template: Template | None = None,
+        comment: str = "",
+        memory: int = 1 << 30,
+    ) -> Vm:
+        """A VM that is down, with one bootable disk and, unless made of a template, a NIC `nic1`."""
+        blank = self.templates[ZERO_ID]
+        cluster = next(iter(self.clusters.values()))
+        source = template or blank
+        vm = Vm(
+            vm_id or new_id(),
+            name,
+            cluster,
+            defaults.vm_config(memory=memory, cpus=1),
+            self.now,
+            source,
+            source,
+        )
+        vm.comment = comment
+        vm.stopped = self.now
+        disk = self.add_disk(f"{name}_Disk1")
+        if template is not None and template.attachments:
+            disk.source = template.attachments[0].disk.id
+            disk.size = template.attachments[0].disk.size
+        vm.attachments.append(Attachment(disk, bootable=True))
+        profile = next(iter(self.profiles.values()))
+        vm.nics.append(Nic(new_id(), "nic1", self.new_mac(cluster.mac_pool, "add VM"), profile))
+        return self._add(self.vms, vm)
+
+    def _add(self, table: dict[str, _Entity], entity: _Entity) -> _Entity:
+        table[entity.id] = entity  # type: ignore[attr-defined]
+        return entity
+
+
+def start_world(
+    clock: Clock, timing: Timing, guests: Guests, *, base_disk_id: str, base_disk_size: int
+) -> World:
+    """The world that a new simulator shows: one of everything, and the template `debian-12`."""
+    world = World(clock, timing, guests)
+    data_center = world.add_data_center("Default", description="The default Data Center")
+    world.add_mac_pool()
+    cluster = world.add_cluster(data_center)
+    cluster.description = "The default server cluster"
+    world.add_host(cluster)
+    world.add_storage_domain(data_center, "data")
+    profile = world.add_network(cluster, "ovirtmgmt")
+    profile.network.usages = ["management", "display", "migration", "vm", "default_route"]
+    world.add_network(cluster, "lab")
+    world.add_blank_template()
+    template = world.add_template(
+        "debian-12", disk_id=base_disk_id, disk_size=base_disk_size, profile=profile
+    )
+    template.description = "Debian 12 with cloud-init"
+    set_text(template.config, "os/type", "debian_9")
+    world.base_disk_id = base_disk_id
+    return world
+
+
+def element_of(config: Element, path: str) -> str:
+    """The text at `path` of a stored configuration, or an empty string."""
+    found = config.find(path)
+    return "" if found is None else (found.text or "")

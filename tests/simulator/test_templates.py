@@ -1,0 +1,96 @@
+"""Templates: their making, sealing, versions and end."""
+
+import pytest
+from ovirtsdk4 import types
+
+
+def body(name, vm_id, rest=""):
+    return f'<template><name>{name}</name><vm id="{vm_id}"/>{rest}</template>'
+
+
+def test_a_sealed_template_comes_up_and_frees_its_source(play):
+    async def scenario(lab):
+        vm_id = await lab.create("web", comment="mark")
+        templates = lab.system.templates_service()
+        template = types.Template(name="golden", vm=types.Vm(id=vm_id))
+        made = await lab.call(templates.add, template, seal=True, headers={"Correlation-Id": "make-golden"})
+        assert (made.status, made.comment) == (types.TemplateStatus.LOCKED, "mark")
+        assert lab.world.vms[vm_id].status == "image_locked"
+        started = await lab.request("POST", f"/vms/{vm_id}/start", "<action/>")
+        assert "[Cannot run VM. Template is being created from this VM.]" in started.text
+        await lab.wait(lambda: lab.world.templates[made.id].status, "ok")
+        assert lab.world.vms[vm_id].status == "down"
+        read = await lab.call(templates.template_service(made.id).get, follow="disk_attachments.disk,nics")
+        assert [one.disk.status for one in read.disk_attachments] == [types.DiskStatus.LOCKED]
+        assert [nic.name for nic in read.nics] == ["nic1"]
+        events = await lab.call(lab.system.events_service().list, search="correlation_id=make-golden")
+        assert [event.code for event in events] == [51, 48]
+
+    play(scenario)
+
+
+@pytest.mark.parametrize(("fault", "code"), [("template-fails", 1322), ("seal-fails", 1324)])
+def test_a_template_that_fails_vanishes_and_an_event_says_why(play, fault, code):
+    async def scenario(lab):
+        vm_id = await lab.create("web")
+        lab.world.injections.arm(fault)
+        disks = set(lab.world.disks)
+        reply = await lab.request(
+            "POST", "/templates?seal=true", body("golden", vm_id), Correlation_Id="fails"
+        )
+        assert reply.status == 201
+        (template,) = lab.world.templates_named("golden")
+        await lab.wait(lambda: template.id in lab.world.templates, False)
+        assert (await lab.request("GET", f"/templates/{template.id}")).status == 404
+        assert lab.world.vms[vm_id].status == "down"
+        assert set(lab.world.disks) == disks
+        events = await lab.call(lab.system.events_service().list, search="correlation_id=fails")
+        assert [(event.code, event.severity) for event in events][0] == (code, types.LogSeverity.ERROR)
+        (job,) = await lab.call(lab.system.jobs_service().list, search="correlation_id=fails")
+        assert job.status == types.JobStatus.FAILED
+
+    play(scenario)
+
+
+def test_a_name_means_the_newest_version(play):
+    async def scenario(lab):
+        vm_id = await lab.create("web")
+        base = lab.world.add_template("golden")
+        version = f'<version><base_template id="{base.id}"/><version_name>v2</version_name></version>'
+        reply = await lab.request("POST", "/templates", body("golden", vm_id, version))
+        assert "<version_number>2</version_number>" in reply.text
+        newest = lab.world.templates_named("golden")[0]
+        await lab.wait(lambda: newest.status, "ok")
+        made = await lab.request(
+            "POST",
+            "/vms",
+            "<vm><name>next</name><cluster><name>Default</name></cluster>"
+            "<template><name>golden</name></template></vm>",
+        )
+        assert f'<template href="/ovirt-engine/api/templates/{newest.id}"' in made.text
+
+    play(scenario)
+
+
+def test_a_template_with_vms_stays(play):
+    async def scenario(lab):
+        await lab.create("b")
+        await lab.create("a")
+        (template,) = lab.world.templates_named("debian-12")
+        reply = await lab.request("DELETE", f"/templates/{template.id}")
+        assert reply.status == 409
+        assert "[Cannot delete Template. Template is being used by the following VMs: a,b.]" in reply.text
+
+    play(scenario)
+
+
+def test_an_unused_template_is_locked_then_gone_with_its_disk(play):
+    async def scenario(lab):
+        template = lab.world.add_template("old")
+        disk_id = template.attachments[0].disk.id
+        assert (await lab.request("DELETE", f"/templates/{template.id}")).status == 200
+        assert "<status>locked</status>" in (await lab.request("GET", f"/templates/{template.id}")).text
+        await lab.wait(lambda: template.id in lab.world.templates, False)
+        assert disk_id not in lab.world.disks
+
+    play(scenario)
