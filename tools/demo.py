@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """The demo: packer builds a template on a simulated oVirt with real guests, and a machine is made from it.
 
-Run it by `make demo`, which builds what it needs first. It ends with a table, leaves no process and no VM
-behind, not on Ctrl-C either, and fails when anything is not as it should be.
+usage: tools/demo.py [FOLDER], or `make demo`, which builds what it needs first. It ends with a table, leaves no
+process and no VM behind, not on Ctrl-C either, and fails when anything is not as it should be.
 """
 
 import contextlib
@@ -53,8 +53,8 @@ class Steps:
         return table
 
 
-def main() -> int:
-    folder = ROOT / "build/demo"
+def main(folder: Path) -> int:
+    """Plays the demo in `folder`, which is made anew; returns the exit code."""
     shutil.rmtree(folder, ignore_errors=True)
     signal.signal(signal.SIGINT, interrupt)
     signal.signal(signal.SIGTERM, interrupt)
@@ -181,4 +181,4 @@ def look_inside(stage: Stage, address: str, key: Path) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(Path(sys.argv[1]).absolute() if len(sys.argv) > 1 else ROOT / "build/demo"))

@@ -166,6 +166,7 @@ class Stage:
             "PACKER_PLUGIN_PATH": str(self.folder / "packer/plugins"),
             "PACKER_CACHE_DIR": str(self.folder / "packer/cache"),
             "CHECKPOINT_DISABLE": "1",
+            **({} if sys.stdout.isatty() else {"PACKER_NO_COLOR": "1"}),
         }
         clearing.callback(self._expect_no_process)
         self._simulate(clearing)

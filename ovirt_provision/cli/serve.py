@@ -1,6 +1,7 @@
 """`ovirt-provision serve`."""
 
 import asyncio
+import os
 from pathlib import Path
 from typing import Annotated
 
@@ -29,6 +30,10 @@ def serve(
     Exit codes: 0 after an orderly end, 75 when another daemon is running, 78 when the configuration cannot be
     used.
     """
+    if auto_started:
+        # Packer's plugins, for one, pass on what they inherit: whoever reads from such a pipe would wait for
+        # the daemon's end.
+        os.closerange(3, os.sysconf("SC_OPEN_MAX"))
     # Imported here: clients do not need the daemon.
     from ovirt_provision import daemon
 

@@ -59,9 +59,9 @@ def simulate(
 ) -> None:
     """Run a simulated oVirt engine in the foreground, until Ctrl-C or SIGTERM.
 
-    It is there for demos and tests of any oVirt client. With `--guests qemu` real guests stand behind its VMs:
-    small Debian systems that answer SSH on port 2222 of an address of their own. They need qemu-system-x86 and
-    qemu-utils, and the first time mmdebstrap for their image; they run without root.
+    It is there for demos and tests of any oVirt client. With `--guests qemu` real guests stand behind its
+    VMs: small Debian systems that answer SSH on port 2222 of an address of their own. They need
+    qemu-system-x86 and qemu-utils, and the first time mmdebstrap for their image; they run without root.
 
     In another terminal: `set -a; . FILE; set +a; ovirt-provision template list`
     """

@@ -6,6 +6,8 @@ from pathlib import Path
 import pytest
 from stage import Stage
 
+from ovirt_provision.simulator.certificates import make_certificates
+
 CONFIGURATION = """
 engines:
   wrong-password:
@@ -36,8 +38,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
     """A stage whose VMs are state machines without guests."""
     with Stage(tmp_path_factory.mktemp("stage"), guests="none") as stage:
-        other_ca = stage.folder / "other-ca.pem"
-        make_ca(stage, other_ca)
+        other_ca, _ = make_certificates(stage.folder / "other-ca", "127.0.0.1")
         configuration = stage.folder / "config/ovirt-provision/config.yaml"
         configuration.parent.mkdir(parents=True)
         configuration.touch(0o600)
@@ -51,12 +52,6 @@ def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
         )
         stage.install_plugin()
         yield stage
-
-
-def make_ca(stage: Stage, path: Path) -> None:
-    key = path.with_suffix(".key")
-    options = ["-x509", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=another CA", "-keyout", str(key)]
-    assert stage.run("openssl", "req", *options, "-out", str(path), output=True).returncode == 0
 
 
 @pytest.fixture
