@@ -50,12 +50,14 @@ DPKG_OPTIONS = (
 )
 # Run in the new tree, as its root, after the packages.
 CUSTOMIZE = """
+set -eu
 chroot "$1" chown -R root:root /usr/lib/ovirt-guest /etc/inittab /etc/fstab /etc/ssh/sshd_config.d /etc/acpi
 chroot "$1" python3 -m compileall -q /usr/lib/ovirt-guest
 chroot "$1" passwd --lock root
 chroot "$1" dpkg-divert --quiet --local --rename --divert /sbin/shutdown.init --add /sbin/shutdown
 ln -s /usr/lib/ovirt-guest/shutdown "$1/sbin/shutdown"
 cp "$1/usr/lib/ovirt-guest/interfaces" "$1/etc/network/interfaces"
+cp "$1/usr/lib/ovirt-guest/udhcpc" "$1/etc/udhcpc/default.script"
 echo localhost > "$1/etc/hostname"
 printf '127.0.0.1\\tlocalhost\\n::1\\tlocalhost ip6-localhost ip6-loopback\\n' > "$1/etc/hosts"
 : > "$1/etc/resolv.conf"
