@@ -89,6 +89,9 @@ class Reply:
 
 Handler = Callable[..., Reply]
 
+# In the order in which the engine lists them.
+_METHODS = ("HEAD", "DELETE", "POST", "GET", "OPTIONS", "PUT")
+
 
 @dataclass(frozen=True)
 class Route:
@@ -133,15 +136,23 @@ class Router:
             if route.method == request.method:
                 return self._handle(route, request, match.groupdict())
             allowed.append(route.method)
-        if allowed:
-            allow = [name for name in ("HEAD", "DELETE", "POST", "GET", "OPTIONS", "PUT") if name in allowed]
-            if request.method == "OPTIONS":
-                return Reply(200, None, headers={"Allow": ", ".join([*allow, "OPTIONS"])})
-            raise Refusal(405, headers={"Allow": ", ".join([*allow, "OPTIONS"])})
-        parts = [part for part in path.split("/") if part and not is_uuid(part)]
-        if parts and parts[0] in self._known and parts[-1] in self._known:
+        parts = [part for part in path.split("/") if part]
+        names = [part for part in parts if not is_uuid(part)]
+        on_item = bool(parts) and is_uuid(parts[-1])
+        has = ("GET", "PUT", "DELETE") if on_item else ("GET", "POST")
+        if names and names[0] in self._known and names[-1] in self._known and request.method in has:
             raise faults.not_simulated(request.method, BASE + path)
+        if allowed:
+            handled = self._methods(allowed)
+            allow = ", ".join(name for name in _METHODS if name in handled)
+            if request.method == "OPTIONS":
+                raise Refusal(200, allow.encode(), "text/plain;charset=UTF-8", {"Allow": allow})
+            raise Refusal(405, headers={"Allow": allow})
         raise faults.no_such_resource(f"https://{request.host}{BASE}/v4{path}")
+
+    @staticmethod
+    def _methods(handled: Sequence[str]) -> set[str]:
+        return {*handled, "OPTIONS", *(("HEAD",) if "GET" in handled else ())}
 
     def _handle(self, route: Route, request: Request, ids: Mapping[str, str]) -> Reply:
         reply = route.handler(request, **{name: value.lower() for name, value in ids.items()})
@@ -174,7 +185,6 @@ class Router:
         if href is not None and (source is link or not len(source)):
             inner = self._get(request, href)
             if source is link:
-                element.remove(link)
                 element.append(inner)
             else:
                 inner.tag = source.tag
@@ -241,6 +251,24 @@ def complete(job_id: str | None = None) -> Reply:
     """What a DELETE answers."""
     job = node("job", href=f"{BASE}/jobs/{job_id}", id=job_id) if job_id is not None else None
     return Reply(200, node("action", None, job, node("status", "complete")))
+
+
+def perform(request: Request, method: str, act: Callable[[Element], Sequence[Element]]) -> Reply:
+    """An action: its own element comes back, with what `act` returns or with the fault in it."""
+    body = request.body("action", method)
+    echo = markup.without(body, ("fault", "status", "job"))
+    try:
+        shown = act(body)
+    except Fault as fault:
+        if fault.bare:
+            raise
+        echo.extend([fault.element(), node("status", "failed")])
+        return Reply(fault.status, echo)
+    for element in shown:
+        for given in echo.findall(element.tag):
+            echo.remove(given)
+    echo.extend([*shown, node("status", "complete")])
+    return Reply(200, echo)
 
 
 def link(path: str, rel: str) -> Element:

@@ -114,7 +114,10 @@ class Host:
 
 @dataclass
 class Disk:
-    """`size` and `actual_size` are bytes; `source` is the template's disk that a thin disk stands on."""
+    """`size` and `actual_size` are bytes; `source` is the template's disk that a thin disk stands on.
+
+    `made` is whether its first task has ended.
+    """
 
     id: str
     name: str
@@ -132,6 +135,7 @@ class Disk:
     backup: str = "none"
     content_type: str = "data"
     source: str | None = None
+    made: bool = True
 
 
 @dataclass

@@ -49,7 +49,6 @@ STORED = frozenset(
         "usb",
         "virtio_scsi",
         "virtio_scsi_multi_queues_enabled",
-        "use_latest_template_version",
     ]
 )
 """The elements of a VM or template that are stored as they come."""
@@ -57,6 +56,8 @@ STORED = frozenset(
 MEBIBYTE = 1 << 20
 _TYPES = ("VmType", ["desktop", "server", "high_performance"])
 _NAME = re.compile(r"[A-Za-z0-9_.\-]+")
+# What is not an operating system of the engine's list becomes `other`, without a word.
+_OS = re.compile(r"(other(_linux)?|(rhel|rhcos|sles|ubuntu|debian|windows|freebsd)_\w+)(_ppc64|_s390x)?")
 _CUSTOM_PROPERTIES = {"sap_agent": ("true", "false")}
 
 
@@ -85,6 +86,8 @@ def apply(config: Element, body: Element, action: str, *, creates: bool) -> None
         if changes.find("memory_policy/max") is None:
             set_text(config, "memory_policy/max", 4 * int(memory))
     markup.merge(config, changes)
+    if not _OS.fullmatch(find_text(config, "os/type") or ""):
+        set_text(config, "os/type", "other")
     _check_memory(config, action, creates=creates)
 
 

@@ -142,20 +142,18 @@ _LISTS = frozenset({"link", "nic_configuration", "detailed_link"})
 
 def _to_json(element: Element) -> Any:
     made: dict[str, Any] = {}
+    lists: dict[str, list[Any]] = {}
     for child in element:
         value = _to_json(child)
-        if child.tag in _LISTS or element.tag == child.tag + "s" or element.tag == _plural(child.tag):
-            made.setdefault(child.tag, []).append(value)
+        if child.tag in _LISTS or element.tag == child.tag + "s":
+            lists.setdefault(child.tag, []).append(value)
         else:
             made[child.tag] = value
+    made.update(lists)
     made.update((str(name), str(value)) for name, value in element.attrib.items())
     if made or element.text is None:
         return made
     return _milliseconds(element.text)
-
-
-def _plural(tag: str) -> str:
-    return {"mac_address": "mac_addresses"}.get(tag, tag + "s")
 
 
 def _milliseconds(text: str) -> object:

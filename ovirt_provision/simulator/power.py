@@ -128,7 +128,8 @@ def stop(world: World, vm: Vm, job: Job, reason: str) -> None:
     vm.stopping = True
     if vm.guest is not None:
         vm.guest.power_off()
-    _go_down(world, vm, job, reason, world.timing.stop, 33)
+    seconds = world.timing.kill if vm.status == "wait_for_launch" else world.timing.stop
+    _go_down(world, vm, job, reason, seconds, 33)
 
 
 def shutdown(world: World, vm: Vm, job: Job, reason: str) -> None:
@@ -146,12 +147,12 @@ def shutdown(world: World, vm: Vm, job: Job, reason: str) -> None:
 
 def _go_down(world: World, vm: Vm, job: Job, reason: str, seconds: float, code: int) -> None:
     run = vm.run
+    vm.stop_reason = reason
 
     def down(_error: str | None) -> None:
         if vm.run == run:
             host = vm.host
             world.vm_down(vm)
-            vm.stop_reason = reason
             if code == 61:
                 world.log(code, vm=vm, host=host, why=" ", job=None, user=False)
             else:

@@ -31,6 +31,12 @@ def _lock(disks: Sequence[Disk]) -> None:
         disk.status = "locked"
 
 
+def _begin(disks: Sequence[Disk]) -> None:
+    _lock(disks)
+    for disk in disks:
+        disk.made = False
+
+
 def _unlock(world: World, disks: Sequence[Disk], seconds: float) -> None:
     if world.injections.fires("disk-stays-locked") is not None:
         return
@@ -39,6 +45,7 @@ def _unlock(world: World, disks: Sequence[Disk], seconds: float) -> None:
         for disk in disks:
             if disk.status == "locked":
                 disk.status = "ok"
+                disk.made = True
 
     world.after(seconds, ok)
 
@@ -58,7 +65,7 @@ def _working(world: World, fault: str, work: Callable[[], Work]) -> Work:
 
 def create(world: World, disk: Disk, job: Job, vm: Vm | None) -> None:
     """Makes an empty disk."""
-    _lock([disk])
+    _begin([disk])
     disk.actual_size = 0
     if vm is None:
         world.log(2020, disk=disk, domain=disk.domain, job=job)
@@ -73,8 +80,7 @@ def create(world: World, disk: Disk, job: Job, vm: Vm | None) -> None:
             _drop(world, [disk])
         else:
             disk.actual_size = 1_048_576
-            if world.injections.fires("disk-stays-locked") is None:
-                disk.status = "ok"
+            _unlock(world, [disk], 0.0)
             world.log(2021 if vm is None else 97, disk=disk, domain=disk.domain, vm=vm, job=job)
         world.end_job(job, ok=error is None)
 
@@ -93,7 +99,7 @@ def build_vm(
 ) -> None:
     """Makes the disks of a new VM from those of its template (or, for a clone, of another VM)."""
     disks = [attachment.disk for attachment in vm.attachments]
-    _lock(disks)
+    _begin(disks)
     vm.status = "image_locked"
     timing = world.timing
 
@@ -107,13 +113,13 @@ def build_vm(
             template.cloning.remove(vm.name)
         world.locks.discard(("vm name", vm.name))
         if error is not None:
-            world.log(60, vm=vm, job=job)
+            world.log(60, vm=vm, template=template, job=job)
             world.vms.pop(vm.id, None)
             _drop(world, disks)
         else:
             vm.status = "down"
             vm.stopped = world.now
-            world.log(53, vm=vm, job=job)
+            world.log(53, vm=vm, template=template, job=job)
             _unlock(world, disks, timing.disk_lag)
         world.end_job(job, ok=error is None)
 
@@ -121,7 +127,7 @@ def build_vm(
         world.after(max(0.0, timing.storage_end - timing.complete_lead), complete)
         world.after(timing.storage_end, lambda _none: end(error))
 
-    seconds = timing.clone_thin if thin else timing.copy_disk
+    seconds = timing.clone_thin if thin else timing.clone_full
     work = _working(
         world,
         "vm-fails",
@@ -140,7 +146,7 @@ def build_template(
 ) -> None:
     """Copies a VM's disks into a new template, and seals them."""
     disks = [attachment.disk for attachment in template.attachments]
-    _lock(disks)
+    _begin(disks)
     _lock(sources)
     vm.status = "image_locked"
     vm.lock = "vm templated"

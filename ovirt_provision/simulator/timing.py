@@ -2,22 +2,25 @@
 
 | field | `engine` | `recorded` | `fast` | what |
 | --- | --- | --- | --- | --- |
-| storage_grid | 10 | 10 | 0 | the engine looks at storage tasks every so many seconds; 0: at once |
-| storage_end | 4 | 6 | 0.1 | from noticing the end of a storage task to the end of the command |
+| storage_grid | 10 | 0 | 0 | the engine looks at storage tasks every so many seconds; 0: at once |
+| storage_end | 4 | 12 | 0.1 | from noticing the end of a storage task to the end of the command |
 | disk_lag | 1 | 0.5 | 0.1 | a VM or template leaves its lock this much before its disks |
 | complete_lead | 2 | 2 | 0.1 | `creation_status` is complete this much before the VM leaves `image_locked` |
+| lock_tail | 5 | 5 | 0.1 | a VM of a template without disks keeps its name locked after it is made |
 | create_disk | 2 | 4 | 0.5 | the host makes an empty disk |
 | clone_thin | 2 | 4 | 0.5 | the host makes a thin disk over one of a template |
-| copy_disk | 30 | 4 | 1 | the host copies a disk as a whole (a template, or `clone=true`) |
+| copy_disk | 30 | 4 | 1 | the host copies a disk into a template |
+| clone_full | 30 | 10 | 1 | the host copies a disk for `clone=true` |
 | seal_disk | 20 | 26 | 1 | the host seals a disk |
 | edit_disk | 1.5 | 1.5 | 0.1 | a disk stays locked after every PUT |
 | extend_disk | 8 | 12 | 0.5 | a disk stays locked after it has been extended |
 | remove_disk | 10 | 11 | 0.5 | a disk is still there after its removal was accepted |
 | remove_end | 7 | 7 | 0.1 | the removing job goes on after that |
 | launch | 3 | 3 | 0.3 | `wait_for_launch` |
-| boot | 20 | 12 | 1 | `powering_up` at least; a guest that has not booted by then prolongs it |
-| shutdown | 8 | 10 | 0.5 | `powering_down` at least |
+| boot | 20 | 9 | 1 | `powering_up` at least; a guest that has not booted by then prolongs it |
+| shutdown | 8 | 9.5 | 0.5 | `powering_down` at least |
 | stop | 3 | 14 | 0.2 | from a stop to `down` |
+| kill | 0.5 | 0.5 | 0.1 | from a shutdown in `wait_for_launch` to `down` |
 | reboot | 15 | 15 | 1 | `reboot_in_progress` |
 | guest_agent | 5 | 0 | 0.2 | from `up` until the guest reports its devices |
 | command | 0.15 | 0 | 0.005 | **real** seconds for which a changing request holds its locks |
@@ -40,9 +43,11 @@ class Timing:
     storage_end: float
     disk_lag: float
     complete_lead: float
+    lock_tail: float
     create_disk: float
     clone_thin: float
     copy_disk: float
+    clone_full: float
     seal_disk: float
     edit_disk: float
     extend_disk: float
@@ -52,6 +57,7 @@ class Timing:
     boot: float
     shutdown: float
     stop: float
+    kill: float
     reboot: float
     guest_agent: float
     command: float
@@ -63,9 +69,11 @@ ENGINE = Timing(
     storage_end=4,
     disk_lag=1,
     complete_lead=2,
+    lock_tail=5,
     create_disk=2,
     clone_thin=2,
     copy_disk=30,
+    clone_full=30,
     seal_disk=20,
     edit_disk=1.5,
     extend_disk=8,
@@ -75,6 +83,7 @@ ENGINE = Timing(
     boot=20,
     shutdown=8,
     stop=3,
+    kill=0.5,
     reboot=15,
     guest_agent=5,
     command=0.15,
@@ -82,22 +91,25 @@ ENGINE = Timing(
 )
 
 RECORDED = Timing(
-    storage_grid=10,
-    storage_end=6,
+    storage_grid=0,
+    storage_end=12,
     disk_lag=0.5,
     complete_lead=2,
+    lock_tail=5,
     create_disk=4,
     clone_thin=4,
     copy_disk=4,
+    clone_full=10,
     seal_disk=26,
     edit_disk=1.5,
     extend_disk=12,
     remove_disk=11,
     remove_end=7,
     launch=3,
-    boot=12,
-    shutdown=10,
+    boot=9,
+    shutdown=9.5,
     stop=14,
+    kill=0.5,
     reboot=15,
     guest_agent=0,
     command=0,
@@ -109,9 +121,11 @@ FAST = Timing(
     storage_end=0.1,
     disk_lag=0.1,
     complete_lead=0.1,
+    lock_tail=0.1,
     create_disk=0.5,
     clone_thin=0.5,
     copy_disk=1,
+    clone_full=1,
     seal_disk=1,
     edit_disk=0.1,
     extend_disk=0.5,
@@ -121,6 +135,7 @@ FAST = Timing(
     boot=1,
     shutdown=0.5,
     stop=0.2,
+    kill=0.1,
     reboot=1,
     guest_agent=0.2,
     command=0.005,

@@ -217,7 +217,7 @@ class World:
             cluster.data_center if cluster is not None else domain.data_center if domain is not None else None
         )
         if template is None and vm is not None:
-            template = vm.original_template
+            template = vm.template
         for name, entity in (
             ("cluster", cluster),
             ("data_center", data_center),
@@ -244,9 +244,10 @@ class World:
         correlation_id: str | None,
         refs: Mapping[str, tuple[str | None, str]],
     ) -> Event:
-        event = Event(
-            next(self._event_ids), code, severity, description, self.now, correlation_id, dict(refs)
-        )
+        time = self.now
+        if self.events and time <= self.events[-1].time:
+            time = self.events[-1].time + timedelta(microseconds=1)
+        event = Event(next(self._event_ids), code, severity, description, time, correlation_id, dict(refs))
         self.events.append(event)
         return event
 
@@ -290,7 +291,7 @@ class World:
         for step in job.steps:
             if step.ended is None:
                 self._end_step(step, job.status)
-        if ok and job.in_background:
+        if ok and any(step.on_host for step in job.steps):
             final = Step(new_id(), "Finalizing", "finalizing", 2, self.now)
             self._end_step(final, "finished")
             job.steps.append(final)

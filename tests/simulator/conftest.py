@@ -32,8 +32,8 @@ class Raw:
 
 
 class Lab:
-    """A simulator on a virtual clock with an SDK connection and a raw HTTP session. Calls run in threads, while which
-    the clock stands still."""
+    """A simulator on a virtual clock with an SDK connection and a raw HTTP session. Calls run in threads,
+    while which the clock stands still."""
 
     def __init__(self, simulator: Simulator, clock: VirtualClock) -> None:
         self.simulator = simulator
@@ -54,8 +54,8 @@ class Lab:
             return await asyncio.to_thread(function, *arguments, **options)
 
     async def request(self, method: str, path: str, body: str = "", **headers: str | None) -> Raw:
-        """A raw request below the API's base, or to another path of the host if it begins with `//`. `None` leaves a
-        header out."""
+        """A raw request below the API's base, or to another path of the host if it begins with `//`. `None`
+        leaves a header out."""
         given: dict[str, str | None] = {"Accept": "application/xml", "Authorization": self.authorization}
         if method in ("POST", "PUT"):
             given["Content-Type"] = "application/xml"

@@ -45,7 +45,7 @@ def test_a_template_that_fails_vanishes_and_an_event_says_why(play, fault, code)
         assert lab.world.vms[vm_id].status == "down"
         assert set(lab.world.disks) == disks
         events = await lab.call(lab.system.events_service().list, search="correlation_id=fails")
-        assert [(event.code, event.severity) for event in events][0] == (code, types.LogSeverity.ERROR)
+        assert (events[0].code, events[0].severity) == (code, types.LogSeverity.ERROR)
         (job,) = await lab.call(lab.system.jobs_service().list, search="correlation_id=fails")
         assert job.status == types.JobStatus.FAILED
 

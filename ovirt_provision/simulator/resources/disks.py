@@ -77,7 +77,7 @@ def render_disk(disk: Disk) -> Element:
         node("image_id", disk.image_id),
         node("propagate_errors", disk.propagate_errors),
         node("provisioned_size", disk.size),
-        node("qcow_version", "qcow2_v3") if disk.format == "cow" and disk.status == "ok" else None,
+        node("qcow_version", "qcow2_v3") if disk.format == "cow" and disk.made else None,
         node("shareable", disk.shareable),
         node("sparse", disk.sparse),
         node("status", disk.status),

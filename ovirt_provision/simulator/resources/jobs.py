@@ -11,6 +11,7 @@ from ovirt_provision.simulator.api import (
     created,
     find_or_404,
     links,
+    perform,
     reference,
 )
 from ovirt_provision.simulator.entities import Job, Step
@@ -111,17 +112,24 @@ def show_step(request: Request, job: str, step: str) -> Reply:
 @routes.add("POST", "/jobs/{job}/clear")
 def clear_job(request: Request, job: str) -> Reply:
     found: Job = find_or_404(request.world.jobs, job)
-    if not found.external:
-        raise faults.engine_fault("job not external", action="Clear")
-    del request.world.jobs[job]
-    return Reply(200, node("action", None, node("status", "complete")))
+
+    def clear(_body: Element) -> list[Element]:
+        if not found.external:
+            raise faults.engine_fault("job not external", action="Clear")
+        del request.world.jobs[job]
+        return []
+
+    return perform(request, "clear", clear)
 
 
 @routes.add("POST", "/jobs/{job}/end")
 def end_job(request: Request, job: str) -> Reply:
     found: Job = find_or_404(request.world.jobs, job)
-    if not found.external:
-        raise faults.engine_fault("job not external", action="End")
-    body = request.body("action", "end")
-    request.world.end_job(found, ok=find_bool(body, "succeeded", True))
-    return Reply(200, node("action", None, node("status", "complete")))
+
+    def end(body: Element) -> list[Element]:
+        if not found.external:
+            raise faults.engine_fault("job not external", action="End")
+        request.world.end_job(found, ok=find_bool(body, "succeeded", True))
+        return []
+
+    return perform(request, "end", end)

@@ -129,6 +129,8 @@ def add_template(request: Request) -> Reply:
         if wrong_source:
             template.attachments.clear()
             template.status = "locked"
+            markup.set_text(template.config, "bios/type", "q35_sea_bios")
+            markup.set_text(template.config, "soundcard_enabled", False)
             job.in_background = True
             return created(render_template(template, all_content=True))
         sources = _copy_disks(world, template, vm, body)
@@ -240,11 +242,11 @@ def update_template(request: Request, template: str) -> Reply:
     action = "edit Template"
     name = find_text(body, "name") or found.name
     with world.command(f"Editing Template {found.name} properties", request.correlation_id) as job:
-        if found.status == "locked":
-            raise faults.engine_fault("template locked")
         machine_config.check_name(name, action)
         if name != found.name and world.templates_named(name):
             raise faults.engine_fault("name in use", action=action, type="Template")
+        if found.status == "locked":
+            raise faults.engine_fault("template locked")
         machine_config.apply(found.config, body, action, creates=False)
         for version in [one for one in world.templates.values() if one.base_id == found.base_id]:
             version.name = name

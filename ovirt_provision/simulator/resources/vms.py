@@ -13,8 +13,8 @@ from ovirt_provision.simulator.api import (
     complete,
     created,
     find_or_404,
-    link,
     links,
+    perform,
     reference,
     require_id,
 )
@@ -23,6 +23,7 @@ from ovirt_provision.simulator.faults import Fault
 from ovirt_provision.simulator.markup import Element, find_bool, find_text, node
 from ovirt_provision.simulator.resources.disks import locked_names
 from ovirt_provision.simulator.resources.lookups import find_cluster, find_domain, find_template
+from ovirt_provision.simulator.resources.nics import reported
 from ovirt_provision.simulator.resources.tags import with_descendants
 from ovirt_provision.simulator.search import Field, Fields, Kind
 from ovirt_provision.simulator.world import World
@@ -153,7 +154,7 @@ def render_vm(
     shown = machine_config.shown(
         config, all_content=all_content, running=vm.running, certificate=request.world.ca_certificate
     )
-    if all_content:
+    if all_content and vm.status != "image_locked":
         initialization = next((element for element in shown if element.tag == "initialization"), None)
         if initialization is None:
             initialization = node("initialization")
@@ -166,22 +167,43 @@ def render_vm(
         node("name", vm.name),
         node("description", vm.description),
         node("comment", vm.comment),
-        *_creation(path, creation_id),
         *links(path, LINKS),
+        *_creation(path, creation_id),
         node("creation_time", vm.created),
         *shown,
         *machine_config.of_cluster(vm.cluster),
-        node("fqdn", vm.name) if vm.status == "up" else None,
+        *(_guest(vm) if reported(request.world, vm) else ()),
         node("next_run_configuration_exists", vm.next_run is not None),
         *_run(vm),
         node("status", vm.status),
-        node("stop_reason", vm.stop_reason) if vm.stop_reason is not None and not vm.running else None,
+        node("stop_reason", vm.stop_reason) if vm.stop_reason is not None else None,
         node("stop_time", vm.stopped) if vm.stopped is not None else None,
         reference("original_template", "/templates", vm.original_template.id),
         reference("template", "/templates", vm.template.id),
         href=BASE + path,
         id=vm.id,
     )
+
+
+_GUEST = b"""
+<guest>
+  <guest_operating_system>
+    <architecture>x86_64</architecture>
+    <codename>bookworm</codename>
+    <distribution>Debian GNU/Linux</distribution>
+    <family>Linux</family>
+    <kernel><version><full_version>6.1</full_version><major>6</major><minor>1</minor></version></kernel>
+    <version><full_version>12</full_version><major>12</major></version>
+  </guest_operating_system>
+  <guest_time_zone><name>UTC</name><utc_offset>+00:00</utc_offset></guest_time_zone>
+</guest>
+"""
+
+
+def _guest(vm: Vm) -> list[Element]:
+    """What a guest agent tells about the system; every simulated guest is the same."""
+    host_name = find_text(vm.config, "initialization/host_name") or vm.name
+    return [node("fqdn", host_name), *markup.parse(_GUEST.strip())]
 
 
 def _creation(path: str, creation_id: str | None) -> list[Element]:
@@ -240,6 +262,8 @@ def add_vm(request: Request) -> Reply:
     _require(body, "template")
     cluster = find_cluster(world, _element(body, "cluster"))
     template = find_template(world, _element(body, "template"))
+    if find_bool(body, "use_latest_template_version", False):
+        template = world.templates_named(template.name)[0]
     clone = request.flag("clone")
     action = "add VM"
     chosen = body.get("id")
@@ -249,7 +273,7 @@ def add_vm(request: Request) -> Reply:
     request.number(body, "memory", "add")
     machine_config.apply(config, body, action, creates=True)
     description = f"Creating VM {name} in Cluster {cluster.name}"
-    if template.id != ZERO_ID:
+    if clone:
         description = f"Creating VM {name} from Template {template.name} in Cluster {cluster.name}"
     with world.command(description, request.correlation_id) as job:
         if vm_id in world.vms and world.vms[vm_id].name != name:
@@ -290,6 +314,9 @@ def _build(
         world.log(34, vm=vm, template=template, job=job)
         if template.id == ZERO_ID:
             world.log(53, vm=vm, template=template, job=job)
+        else:
+            request.keep("vm name", vm.name)
+            world.after(world.timing.lock_tail, lambda _error: world.locks.discard(("vm name", vm.name)))
         return created(render_vm(request, vm, all_content=True))
     world.log(37, vm=vm, template=template, job=job)
     request.keep("vm name", vm.name)
@@ -456,11 +483,10 @@ def _remove(world: World, vm: Vm, job: Job, *, detach: bool) -> None:
 
 
 def _act(request: Request, vm: str, method: str, run: Callable[[Vm, Element], Job]) -> Reply:
-    """An action: its own element comes back, with the VM or the fault in it."""
-    body = request.body("action", method)
-    found = request.world.vms.get(vm)
-    echo = markup.without(body, ("fault", "status", "job"))
-    try:
+    """An action on a VM, which comes back with the job and the VM."""
+
+    def act(body: Element) -> list[Element]:
+        found = request.world.vms.get(vm)
         if found is None:
             raise Fault(
                 500,
@@ -469,19 +495,11 @@ def _act(request: Request, vm: str, method: str, run: Callable[[Vm, Element], Jo
                 '"org.ovirt.engine.core.bll.RunVmCommand.getVm()" is null',
             )
         job = run(found, body)
-    except Fault as fault:
-        if fault.bare:
-            raise
-        echo.append(fault.element())
-        echo.append(node("status", "failed"))
-        return Reply(fault.status, echo)
-    for given in echo.findall("vm"):
-        echo.remove(given)
-    echo.append(node("job", href=f"{BASE}/jobs/{job.id}", id=job.id))
-    echo.append(node("status", "complete"))
-    path = f"/vms/{found.id}"
-    echo.append(node("vm", None, actions(path, ACTIONS), *links(path, LINKS), href=BASE + path, id=found.id))
-    return Reply(200, echo)
+        path = f"/vms/{found.id}"
+        shown = node("vm", None, actions(path, ACTIONS), *links(path, LINKS), href=BASE + path, id=found.id)
+        return [node("job", href=f"{BASE}/jobs/{job.id}", id=job.id), shown]
+
+    return perform(request, method, act)
 
 
 @routes.add("POST", "/vms/{vm}/start")
@@ -525,7 +543,7 @@ def _check_start(world: World, vm: Vm) -> None:
     if locked:
         raise faults.engine_fault("disks locked", action=action, disks=", ".join(locked))
     devices = [device.text for device in vm.config.iterfind("os/boot/devices/device")]
-    bootable = any(attachment.bootable and attachment.active for attachment in vm.attachments)
+    bootable = any(attachment.active for attachment in vm.attachments)
     if not bootable and not {"cdrom", "network"} & set(devices):
         raise faults.engine_fault("no boot disk")
     if any(attachment.disk.domain.backup for attachment in vm.attachments):
@@ -633,8 +651,9 @@ def list_snapshots(request: Request, vm: str) -> Reply:
     snapshot = node(
         "snapshot",
         None,
+        actions(path, ["restore"]),
         node("description", "Active VM"),
-        link(path, "disks"),
+        *links(path, ["cdroms", "nics", "disks"]),
         node("date", found.created),
         node("persist_memorystate", "false"),
         node("snapshot_status", "ok"),
