@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """The demo: packer builds a template on a simulated oVirt with real guests, and a machine is made from it.
 
-usage: tools/demo.py [FOLDER], or `make demo`, which builds what it needs first. It ends with a table, leaves no
-process and no VM behind, not on Ctrl-C either, and fails when anything is not as it should be.
+usage: tools/demo.py [FOLDER], or `make demo`, which builds what it needs first. It ends with a table, leaves
+no process and no VM behind, not on Ctrl-C either, and fails when anything is not as it should be.
 """
 
 import contextlib
