@@ -1,0 +1,101 @@
+"""The recipe of the guest image, and what its command says when it cannot work."""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from ovirt_provision.simulator.guests import image
+
+
+def test_the_hash_follows_the_recipe(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = image.recipe_hash()
+    assert before == image.recipe_hash()
+    monkeypatch.setattr(image, "PACKAGES", (*image.PACKAGES, "nginx-light"))
+    assert image.recipe_hash() != before
+
+
+def test_the_cache_is_the_users_own(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    assert image.cache_folder() == tmp_path / "ovirt-provision/guests" / image.recipe_hash()
+
+
+def test_no_image_says_how_to_make_one(tmp_path: Path) -> None:
+    with pytest.raises(
+        image.ImageError, match=r"python -m ovirt_provision\.simulator\.guests\.image --output"
+    ):
+        image.GuestImage.open(tmp_path)
+
+
+def test_missing_packages_are_all_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(image.ImageError, match="apt-get install mmdebstrap e2fsprogs qemu-utils"):
+        image.build(tmp_path / "image")
+
+
+def test_a_full_disk_is_seen_before_the_work(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(image, "TOOLS", {})
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(1 << 40, 1 << 40, 100 << 20))  # type: ignore[attr-defined]
+    with pytest.raises(image.ImageError, match=r"1024 MiB in .*, 100 MiB are free"):
+        image.build(tmp_path / "image", lambda _: None)
+
+
+def test_somebody_elses_folder_is_not_overwritten(tmp_path: Path) -> None:
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos/one").touch()
+    with pytest.raises(image.ImageError, match="photos is not empty"):
+        image.build(tmp_path / "photos")
+
+
+def test_only_debians_own_sources_of_this_machine_are_used(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    apt = tmp_path / "apt-get"
+    apt.write_text(
+        "#!/bin/sh\n"
+        "echo 'Packages|Debian|bookworm|http://mirror.test/debian/|bookworm|main'\n"
+        "echo 'Packages|Debian|bookworm-security|http://mirror.test/security/|bookworm-security|main'\n"
+        "echo 'Packages|Somebody|bookworm|http://mirror.test/other/|bookworm|main'\n"
+        "echo 'Translation|Debian|bookworm|http://mirror.test/debian/|bookworm|main'\n"
+    )
+    apt.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    assert image._sources() == [
+        "deb http://mirror.test/debian/ bookworm main",
+        "deb http://mirror.test/security/ bookworm-security main",
+    ]
+
+
+@pytest.mark.guests
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_build_leaves_nothing(tmp_path: Path, number: signal.Signals) -> None:
+    temporary, output = tmp_path / "tmp", tmp_path / "out"
+    temporary.mkdir()
+    build = subprocess.Popen(
+        [sys.executable, "-m", "ovirt_provision.simulator.guests.image", "--output", str(output / "image")],
+        env=os.environ | {"TMPDIR": str(temporary)},
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    deadline = time.monotonic() + 60
+    while not list(temporary.glob("*/mmdebstrap.*/etc/apt")):
+        assert time.monotonic() < deadline, "mmdebstrap did not begin"
+        assert build.poll() is None
+    build.send_signal(number)
+    assert "nothing is left behind" in build.communicate(timeout=60)[1]
+    assert build.returncode == 130
+    assert list(temporary.iterdir()) == []
+    assert [path.name for path in output.iterdir()] == ["image.lock"]
+    assert not [p for p in Path("/proc").glob("[0-9]*/cmdline") if str(temporary) in _text(p)]
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(errors="replace")
+    except OSError:
+        return ""
