@@ -1,6 +1,5 @@
 """What the simulated engine knows about: plain records, changed by the resources and by transitions only."""
 
-import itertools
 import re
 import uuid
 from dataclasses import dataclass, field
@@ -258,7 +257,9 @@ class Job:
 
 @dataclass
 class Event:
-    """`refs` maps the element name (`vm`, `template`...) to id and name; without an id the name alone is
+    """`visible_at` is in the world's monotonic seconds.
+
+    `refs` maps the element name (`vm`, `template`...) to id and name; without an id the name alone is
     written.
     """
 
@@ -273,6 +274,7 @@ class Event:
     custom_id: int = -1
     flood_rate: int = 0
     deleted: bool = False
+    visible_at: float = 0.0
 
 
 _MAC_GROUPS = range(40, -8, -8)
@@ -284,7 +286,3 @@ def mac_text(number: int) -> str:
 
 def mac_number(text: str) -> int:
     return int(text.replace(":", ""), 16)
-
-
-def counter(start: int = 1) -> "itertools.count[int]":
-    return itertools.count(start)

@@ -289,6 +289,13 @@ def bad_value(value: str, enumeration: str, values: Sequence[str]) -> Fault:
     )
 
 
+def forbidden(path: str) -> Fault:
+    """What an account without the permission is told; jobs have an answer of their own."""
+    if path == "/jobs":
+        return Fault(400, "query execution failed due to insufficient permissions.")
+    return engine_fault("not authorized")
+
+
 def html(status: int, text: str, headers: Mapping[str, str] | None = None) -> Refusal:
     body = f"<html><head><title>Error</title></head><body>{text}</body></html>"
     return Refusal(status, body.encode(), "text/html;charset=UTF-8", headers)

@@ -9,6 +9,9 @@ FAULTS: Mapping[str, str] = {
     "delay": "the reply comes `seconds` (of real time) late",
     "unauthorized": "HTTP 401 in HTML, and the session is dead",
     "unavailable": "HTTP 503 in HTML, without effect",
+    "forbidden": "HTTP 403 as for an account without the permission, without effect",
+    "late-event": "the next event becomes visible `seconds` later than those after it",
+    "job-hangs": "a job never ends, whatever becomes of what it did",
     "template-fails": "the copy of a template's disk fails: it vanishes, with event 1322",
     "seal-fails": "the sealing of a template fails: it vanishes, with event 1324",
     "vm-fails": "the making of a VM's disks fails: it vanishes, with event 60",
@@ -17,7 +20,7 @@ FAULTS: Mapping[str, str] = {
     "vm-crashes": "a VM that boots goes `down` instead of `up`, with event 119",
     "start-fails": "the host refuses to start a VM: it goes `down`, with event 119",
 }
-"""Names and meanings. The first four are about requests, the others about what the engine does."""
+"""Names and meanings. The first five are about requests, the others about what the engine does."""
 
 
 @dataclass

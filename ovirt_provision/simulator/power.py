@@ -20,8 +20,6 @@ STATUS_NAMES: Mapping[str, str] = {
 }
 """How a status is written in faults."""
 
-MIGRATABLE = ("up", "powering_up")
-
 
 class _Booted:
     """Waits until a guest has booted, or died."""

@@ -33,7 +33,10 @@ _READING = ("GET", "HEAD", "OPTIONS")
 
 @dataclass(frozen=True)
 class Exchange:
-    """One request that was answered; `path` is below the API's base for its calls. `seconds` are real."""
+    """One request that was answered.
+
+    `path` is below the API's base for calls of the API (`in_api`); `seconds` are real.
+    """
 
     method: str
     path: str
@@ -41,11 +44,12 @@ class Exchange:
     seconds: float
     correlation_id: str
     user_agent: str
+    in_api: bool
 
     @property
     def mutates(self) -> bool:
         """Whether it is a call of the API that may change something."""
-        return self.method not in _READING and self.path.startswith("/") and not self.path.startswith(_ENGINE)
+        return self.in_api and self.method not in _READING
 
     @property
     def operation(self) -> str:
@@ -75,7 +79,10 @@ class Server:
     async def _serve(self, http: web.Request) -> web.StreamResponse:
         begin = time.monotonic()
         raw = http.raw_path
-        shown = _below_base(raw) if _is_api(raw.partition("?")[0]) else raw.partition("?")[0]
+        if raw.partition("?")[0] == "/simulator/requests":
+            return self._control(http)
+        in_api = _is_api(raw.partition("?")[0])
+        shown = _below_base(raw) if in_api else raw.partition("?")[0]
         content = await http.read()
         injections = self._world.injections
         plain = shown.partition("?")[0]
@@ -95,6 +102,7 @@ class Server:
             seconds,
             response.headers.get("Correlation-Id", ""),
             http.headers.get("User-Agent", ""),
+            in_api,
         )
         self.requests.append(exchange)
         log.info(
@@ -121,8 +129,6 @@ class Server:
     def _answer(self, http: web.Request, content: bytes, held: list[tuple[str, str]]) -> web.Response:
         path = http.raw_path.partition("?")[0]
         self._world.settle()
-        if path == "/simulator/requests":
-            return self._control(http)
         if path == f"{_ENGINE}/services/health":
             return _response(200, b"DB Up!Welcome to Health Status!", "text/html;charset=UTF-8")
         if path == f"{_ENGINE}/services/pki-resource":
@@ -183,6 +189,8 @@ class Server:
         try:
             as_json = _wants_json(http)
             _check_formats(http)
+            if injections.fires("forbidden", http.method, plain) is not None:
+                raise faults.forbidden(plain)
             reply = self._router.dispatch(request)
         except Refusal as refusal:
             return _refusal(refusal, headers)
@@ -258,7 +266,7 @@ class Server:
         """Counts of what was asked of the engine so far; for this machine only."""
         if http.remote is None or not ipaddress.ip_address(http.remote).is_loopback:
             return _response(403, b"", None)
-        api = [one for one in self.requests if not one.path.startswith(_ENGINE)]
+        api = [one for one in self.requests if one.in_api]
         mutating = sum(1 for one in api if one.mutates)
         counts = {
             "total": len(self.requests),
@@ -306,14 +314,14 @@ def _correlation_id(sent: str) -> str:
 
 
 def _wants_json(http: web.Request) -> bool:
-    accept = http.headers.get("Accept", "*/*")
-    if "xml" in accept or "*/*" in accept or not accept:
-        return "json" in accept and accept.index("json") < (accept.find("xml") % len(accept + " "))
-    if "json" in accept:
-        return True
-    if "text/plain" in accept or "text/html" in accept:
-        raise Refusal(406)
-    return False
+    """Whether the reply is to be JSON; XML unless the client names JSON first."""
+    for part in http.headers.get("Accept", "*/*").split(","):
+        kind = part.partition(";")[0].strip()
+        if kind in ("application/xml", "text/xml", "*/*", "application/*", ""):
+            return False
+        if kind == "application/json":
+            return True
+    raise Refusal(406)
 
 
 def _check_formats(http: web.Request) -> None:

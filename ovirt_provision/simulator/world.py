@@ -37,7 +37,7 @@ from ovirt_provision.simulator.entities import (
 from ovirt_provision.simulator.faults import Fault, engine_fault
 from ovirt_provision.simulator.guests import Guests, GuestState, Work
 from ovirt_provision.simulator.injection import Injections
-from ovirt_provision.simulator.markup import Element, set_text
+from ovirt_provision.simulator.markup import set_text
 from ovirt_provision.simulator.timing import Timing
 
 log = logging.getLogger(__name__)
@@ -229,6 +229,8 @@ class World:
             if entity is not None:
                 refs[name] = (entity.id, entity.name)
                 fields.setdefault(name, entity.name)
+        # A template whose making fails without a VM is written as its own source.
+        fields.setdefault("vm", fields.get("template", ""))
         if disk is not None:
             fields.setdefault("disk", disk.name)
         if user:
@@ -248,6 +250,9 @@ class World:
         if self.events and time <= self.events[-1].time:
             time = self.events[-1].time + timedelta(microseconds=1)
         event = Event(next(self._event_ids), code, severity, description, time, correlation_id, dict(refs))
+        late = self.injections.fires("late-event")
+        if late is not None:
+            event.visible_at = self._instant + late
         self.events.append(event)
         return event
 
@@ -286,6 +291,8 @@ class World:
         step.ended = self.now
 
     def end_job(self, job: Job, ok: bool = True) -> None:
+        if self.injections.fires("job-hangs") is not None:
+            return
         job.status = "finished" if ok else "failed"
         job.ended = job.updated = self.now
         for step in job.steps:
@@ -497,9 +504,3 @@ def start_world(
     set_text(template.config, "os/type", "debian_9")
     world.base_disk_id = base_disk_id
     return world
-
-
-def element_of(config: Element, path: str) -> str:
-    """The text at `path` of a stored configuration, or an empty string."""
-    found = config.find(path)
-    return "" if found is None else (found.text or "")

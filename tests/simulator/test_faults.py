@@ -26,6 +26,45 @@ def test_a_dropped_reply_leaves_the_effect(play):
     play(scenario)
 
 
+def test_what_an_account_may_not_do_is_403_but_jobs_are_400(play):
+    async def scenario(lab):
+        lab.world.injections.arm("forbidden", times=2)
+        refused = await lab.request("POST", "/vms", CREATE)
+        assert (refused.status, "[User is not authorized to perform this action.]" in refused.text) == (
+            403,
+            True,
+        )
+        jobs = await lab.request("GET", "/jobs")
+        assert (jobs.status, "insufficient permissions" in jobs.text) == (400, True)
+
+    play(scenario)
+
+
+def test_an_event_can_become_visible_after_a_later_one(play):
+    async def scenario(lab):
+        lab.world.injections.arm("late-event", seconds=5)
+        late, soon = (lab.world.log(34, vm=lab.world.add_vm(name), job=None) for name in ("a", "b"))
+        read = lab.system.events_service().list
+        seen = [event.index for event in await lab.call(read, search="type=34")]
+        assert seen == [soon.id]
+        await lab.clock.sleep(5)
+        assert [event.index for event in await lab.call(read, search="type=34")] == [soon.id, late.id]
+
+    play(scenario)
+
+
+def test_a_job_can_hang_though_its_vm_is_down(play):
+    async def scenario(lab):
+        lab.world.injections.arm("job-hangs")
+        await lab.request("POST", "/vms", CREATE)
+        await lab.wait(lambda: lab.world.vm_named("web").status, "down")
+        await lab.clock.sleep(24 * 3600)
+        (job,) = await lab.call(lab.system.jobs_service().list)
+        assert job.status == types.JobStatus.STARTED
+
+    play(scenario)
+
+
 @pytest.mark.parametrize(("fault", "status"), [("unavailable", 503), ("unauthorized", 401)])
 def test_a_refused_request_has_no_effect_and_html(play, fault, status):
     async def scenario(lab):

@@ -94,3 +94,30 @@ def test_an_unused_template_is_locked_then_gone_with_its_disk(play):
         assert disk_id not in lab.world.disks
 
     play(scenario)
+
+
+def test_an_id_of_ones_own_makes_a_template_that_never_ends(play):
+    async def scenario(lab):
+        vm_id = await lab.create("web")
+        chosen = "4ab34bed-bc2c-4f17-95eb-69dc4a6834b4"
+        reply = await lab.request(
+            "POST", "/templates", body("golden", vm_id).replace(">", f' id="{chosen}">', 1)
+        )
+        assert reply.status == 201
+        (template,) = lab.world.templates_named("golden")
+        assert template.id != chosen
+        await lab.clock.sleep(3600)
+        read = await lab.request("GET", f"/templates/{template.id}?follow=disk_attachments")
+        assert ("<status>locked</status>" in read.text, "<disk_attachments/>" in read.text) == (True, True)
+        other = await lab.request(
+            "POST", "/templates", body("silver", vm_id).replace(">", f' id="{template.id}">', 1)
+        )
+        assert other.status == 201
+        await lab.clock.sleep(30)
+        events = await lab.call(lab.system.events_service().list, search="type=1322")
+        assert [event.description for event in events] == [
+            "Failed to create Template silver or its disks from VM silver."
+        ] * len(events)
+        assert len(events) == 3
+
+    play(scenario)

@@ -101,7 +101,8 @@ def _render_ref(name: str, entity_id: str | None, entity_name: str) -> Element:
 
 @routes.add("GET", "/events")
 def list_events(request: Request) -> Reply:
-    rows = [event for event in reversed(request.world.events) if not event.deleted]
+    now = request.world.monotonic
+    rows = [one for one in reversed(request.world.events) if not one.deleted and one.visible_at <= now]
     start = request.query.get("from", "")
     if start.isdigit():
         rows = [event for event in rows if event.id > int(start)]

@@ -15,7 +15,17 @@ from ovirt_provision.simulator.api import (
     reference,
     require_id,
 )
-from ovirt_provision.simulator.entities import ZERO_ID, Attachment, Cluster, Disk, Nic, Template, Vm, new_id
+from ovirt_provision.simulator.entities import (
+    ZERO_ID,
+    Attachment,
+    Cluster,
+    Disk,
+    Job,
+    Nic,
+    Template,
+    Vm,
+    new_id,
+)
 from ovirt_provision.simulator.markup import Element, find_text, node
 from ovirt_provision.simulator.resources.lookups import find_cluster
 from ovirt_provision.simulator.search import Field, Fields, Kind
@@ -132,6 +142,8 @@ def add_template(request: Request) -> Reply:
             markup.set_text(template.config, "bios/type", "q35_sea_bios")
             markup.set_text(template.config, "soundcard_enabled", False)
             job.in_background = True
+            if require_id(chosen or "") in world.templates:
+                _fail_for_ever(world, template, job)
             return created(render_template(template, all_content=True))
         sources = _copy_disks(world, template, vm, body)
         world.log(48, vm=vm, template=template, job=job)
@@ -143,6 +155,17 @@ def add_template(request: Request) -> Reply:
             template.status = "ok"
             world.log(51, vm=vm, template=template, job=job)
     return reply
+
+
+def _fail_for_ever(world: World, template: Template, job: Job) -> None:
+    """The engine tries again and again to finish a template that was given the id of another."""
+
+    def fail(_error: str | None) -> None:
+        if template.id in world.templates:
+            world.log(1322, template=template, job=job)
+            world.after(10.0, fail)
+
+    world.after(10.0, fail)
 
 
 def _source(world: World, element: Element) -> Vm:
@@ -268,7 +291,8 @@ def remove_template(request: Request, template: str) -> Reply:
     ) as job:
         if found.cluster is None:
             raise faults.engine_fault("cluster missing", action=action)
-        if found.status == "locked" and not _stuck(world, found):
+        # One that was made with an id of its own has no disks and stays locked, but can be removed.
+        if found.status == "locked" and found.attachments:
             raise faults.engine_fault("template being created", action=action)
         if found.cloning:
             raise faults.engine_fault("template in use", action=action, vm=found.cloning[0])
@@ -288,11 +312,6 @@ def remove_template(request: Request, template: str) -> Reply:
     if request.flag("async") and "async" in request.query:
         return Reply(202)
     return complete(job.id)
-
-
-def _stuck(world: World, template: Template) -> bool:
-    """A template that was made with an id of its own stays locked for ever, but can be removed."""
-    return not template.attachments and template.id in world.templates
 
 
 def _check_disks(world: World, template: Template, action: str) -> None:
