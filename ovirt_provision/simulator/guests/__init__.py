@@ -48,8 +48,8 @@ class GuestInterface:
 class GuestSpec:
     """A VM as it is started. `memory` is in bytes, `disks` are disk ids with the boot disk first.
 
-    `config_drive` holds the files of the cloud-init drive by path, such as `openstack/latest/user_data`; empty means that
-    the VM has no such drive at this start.
+    `config_drive` holds the files of the cloud-init drive by path, such as `openstack/latest/user_data`; empty
+    means that the VM has no such drive at this start.
     """
 
     vm_id: str
@@ -85,7 +85,7 @@ class Guests(Protocol):
         """Makes an empty disk of `size` bytes."""
 
     def clone_disk(self, disk_id: str, source_id: str, *, thin: bool) -> Work:
-        """Makes a disk from another one: an overlay that needs the source for ever when `thin`, else a full copy."""
+        """Makes a disk from another one: an overlay that needs it for ever when `thin`, else a full copy."""
 
     def seal_disk(self, disk_id: str) -> Work:
         """Removes from a disk that no VM uses what clones must not share; see `seal` in the oVirt API."""
