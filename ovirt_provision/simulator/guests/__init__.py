@@ -48,8 +48,8 @@ class GuestInterface:
 class GuestSpec:
     """A VM as it is started. `memory` is in bytes, `disks` are disk ids with the boot disk first.
 
-    `config_drive` holds the files of the cloud-init drive by path, such as `openstack/latest/user_data`; empty
-    means that the VM has no such drive at this start.
+    `config_drive` holds the files of the cloud-init drive by path, such as `openstack/latest/user_data`;
+    empty means that the VM has no such drive at this start.
     """
 
     vm_id: str
