@@ -1,21 +1,23 @@
 #!/usr/bin/env python3
 """The demo: packer builds a template on a simulated oVirt with real guests, and a machine is made from it.
 
-usage: tools/demo.py [FOLDER], or `make demo`, which builds what it needs first. It ends with a table, leaves
-no process and no VM behind, not on Ctrl-C either, and fails when anything is not as it should be.
+Run it by `make demo`, which builds what it needs first. It ends with a table, leaves no process and no VM
+behind, not on Ctrl-C either, and fails when anything is not as it should be.
 """
 
+import argparse
 import contextlib
 import shutil
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 from stage import PACKER, ROOT, SSH_PORT, Stage, StageError
 
@@ -23,7 +25,7 @@ KEY = "demo"
 TEMPLATE = "debian-12-demo"
 HOSTNAME = "demo-machine"
 USER = "demo"
-console = Console(highlight=False)
+console = Console(highlight=False, soft_wrap=True)
 
 
 @dataclass
@@ -40,39 +42,45 @@ class Steps:
         yield
         self.rows.append((name, time.monotonic() - started, self.stage.requests() - before))
 
-    def table(self) -> Table:
-        table = Table("step", title="make demo", title_justify="left")
-        table.add_column("seconds", justify="right")
-        table.add_column("requests to the engine", justify="right")
-        for name, seconds, requests in self.rows:
-            table.add_row(name, f"{seconds:.1f}", str(requests))
-        table.add_section()
-        table.add_row(
-            "in all", f"{sum(row[1] for row in self.rows):.1f}", str(sum(row[2] for row in self.rows))
-        )
-        return table
 
-
-def main(folder: Path) -> int:
-    """Plays the demo in `folder`, which is made anew; returns the exit code."""
+def main() -> int:
+    parser = argparse.ArgumentParser(description="Plays the demo; see `make demo`.")
+    parser.add_argument(
+        "folder", nargs="?", type=Path, default=ROOT / "build/demo", help="made anew, for state and logs"
+    )
+    parser.add_argument(
+        "--since", type=float, metavar="SECONDS", help="when the set-up began, since the epoch"
+    )
+    options = parser.parse_args()
+    folder = options.folder.absolute()
+    rows = [("set up (kept for the next time)", time.time() - options.since, 0)] if options.since else []
     shutil.rmtree(folder, ignore_errors=True)
     signal.signal(signal.SIGINT, interrupt)
     signal.signal(signal.SIGTERM, interrupt)
     started = time.monotonic()
     try:
         with Stage(folder, guests="qemu") as stage:
-            steps = Steps(
-                stage, [("start the simulated engine", time.monotonic() - started, stage.requests())]
-            )
-            play(stage, steps)
+            rows.append(("start the simulated engine", time.monotonic() - started, stage.requests()))
+            play(stage, Steps(stage, rows))
     except StageError as error:
-        console.print(f"[bold red]The demo failed:[/] {error}\nLogs are in {folder}.", markup=True)
+        console.print(f"[bold red]The demo failed:[/] {escape(str(error))}\nLogs are in {folder}.")
         return 1
     except KeyboardInterrupt:
         console.print("Interrupted; everything is cleaned up.")
         return 130
-    console.print(steps.table())
+    console.print(table(rows))
     return 0
+
+
+def table(rows: Sequence[tuple[str, float, int]]) -> Table:
+    shown = Table("step", title="make demo", title_justify="left")
+    shown.add_column("seconds", justify="right")
+    shown.add_column("requests to the engine", justify="right")
+    for name, seconds, requests in rows:
+        shown.add_row(name, f"{seconds:.1f}", str(requests))
+    shown.add_section()
+    shown.add_row("in all", f"{sum(row[1] for row in rows):.1f}", str(sum(row[2] for row in rows)))
+    return shown
 
 
 def interrupt(_number: int, _frame: object) -> None:
@@ -119,7 +127,6 @@ def play(stage: Stage, steps: Steps) -> None:
             stage.provision("machine", "destroy", KEY)
 
     with steps.step("census"):
-        stage.run(*stage.cli("census"))
         left = [
             (entry["kind"], entry["name"], entry["finding"]) for entry in stage.provision("census")["entries"]
         ]
@@ -127,7 +134,7 @@ def play(stage: Stage, steps: Steps) -> None:
             raise StageError(f"the engine should hold the template alone, but there is {left}")
         if vms := stage.virtual_machines():
             raise StageError(f"there should be no virtual machine, but there is {vms}")
-        console.print(f"Nothing is left but the template {TEMPLATE}.")
+        console.print(f"Ours in the engine: {left}. Nothing is left but the template.")
 
 
 def new_key(path: Path) -> Path:
@@ -181,4 +188,4 @@ def look_inside(stage: Stage, address: str, key: Path) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main(Path(sys.argv[1]).absolute() if len(sys.argv) > 1 else ROOT / "build/demo"))
+    sys.exit(main())
