@@ -170,6 +170,13 @@ def _check(output: Path) -> None:
                 f"without root, the guest image needs subordinate ids, and /etc/subuid has none for {user}; "
                 f"as root: usermod --add-subuids 100000-165535 --add-subgids 100000-165535 {user}"
             )
+        temporary = Path(tempfile.gettempdir()).resolve()
+        for folder in (temporary, *temporary.parents):
+            if not folder.stat().st_mode & 0o001:
+                raise ImageError(
+                    f"subordinate ids cannot enter {folder}, where the guest image is to be built; "
+                    "set TMPDIR to a folder that everybody may enter, such as /var/tmp"
+                )
     if missing:
         raise ImageError(
             f"building the guest image needs packages that are missing: apt-get install {' '.join(missing)}"
@@ -212,9 +219,11 @@ def _bootstrap(root: Path, temporary: Path, report: Callable[[str], None]) -> No
         "-",
         *_sources(),
     ]
+    # Without the device nodes, which only real root can make; the kernel has its own.
     unpack = _as_root(
-        "tar", "--extract", "--xattrs", "--xattrs-include=*", "--numeric-owner", f"--directory={root}"
-    )
+        "tar", "--extract", "--xattrs", "--xattrs-include=*", "--numeric-owner", "--exclude=./dev/*",
+        f"--directory={root}",
+    )  # fmt: skip
     log = temporary / "mmdebstrap.log"
     environment = os.environ | {"TMPDIR": str(temporary)}
     started = time.monotonic()
@@ -231,9 +240,10 @@ def _bootstrap(root: Path, temporary: Path, report: Callable[[str], None]) -> No
                 except subprocess.TimeoutExpired:
                     report(f"guest image: 1/3 … {time.monotonic() - started:.0f} s")
         packages.wait()
-    if packages.returncode or unpacking.returncode:
-        tail = "\n".join(log.read_text(errors="replace").splitlines()[-15:])
-        raise ImageError(f"mmdebstrap ended with status {packages.returncode}:\n{tail}")
+    for name, status in (("mmdebstrap", packages.returncode), ("tar", unpacking.returncode)):
+        if status:
+            tail = "\n".join(log.read_text(errors="replace").splitlines()[-15:])
+            raise ImageError(f"{name} ended with status {status}:\n{tail}")
 
 
 def _assemble(root: Path, image: Path, report: Callable[[str], None]) -> None:
