@@ -35,12 +35,12 @@ check: lint ## Lint, types and all tests without guests and packer (at most 5 mi
 	cd plugins && PACKER=$(wildcard $(abspath $(packer))) go test -race ./...
 
 .PHONY: lint
-lint: setup generate ## ruff, mypy, gofmt, go vet, and that what is generated into git is fresh
+lint: setup $(generated) ## ruff, mypy, gofmt, go vet, staticcheck, and that what is generated into git is fresh
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
 	.venv/bin/mypy
 	@unformatted=$$(gofmt -l plugins); [ -z "$$unformatted" ] || { echo "not formatted by gofmt: $$unformatted"; exit 1; }
-	cd plugins && go vet ./...
+	cd plugins && go vet ./... && go tool staticcheck ./...
 	$(python) tools/document --check
 	tools/fresh-hcl2
 
@@ -49,18 +49,19 @@ setup: ## Install what is missing: Debian packages (root or sudo), .venv
 	@tools/setup
 
 .PHONY: generate
-generate: setup $(generated) ## Generate Python and Go from proto/, and the generated parts of docs/
+generate: setup $(generated) ## Generate Python and Go from proto/, HCL2 and docs from the code (what of it is in git, too)
+	cd plugins && go generate ./...
+	$(python) tools/document
 
-$(generated) &: proto/ovirt_provision/v1/*.proto tools/generate tools/versions.mk tools/protoc/go.sum
+$(generated) &: proto/ovirt_provision/v1/*.proto tools/generate tools/versions.mk tools/protoc/go.sum | setup
 	tools/generate $(PROTOVALIDATE_VERSION)
 	@touch $(generated)
-	$(python) tools/document
 
 .PHONY: tools
 tools: plugin packer image
 
 .PHONY: plugin
-plugin: generate ## Build the packer plugin (build/bin/packer-plugin-ovirt)
+plugin: setup $(generated) ## Build the packer plugin (build/bin/packer-plugin-ovirt)
 	cd plugins && go build -trimpath -ldflags '-s -w' -o ../$(plugin) $(plugin_source)
 
 .PHONY: packer
@@ -69,7 +70,7 @@ packer: ## Find a packer on PATH, or build one (build/bin/packer)
 	@path=$$(tools/packer/build) && ln -sfn "$$path" $(packer)
 
 .PHONY: image
-image: generate ## Build the guest image of the simulator
+image: setup $(generated) ## Build the guest image of the simulator
 	@$(python) -m ovirt_provision.simulator.guests.image
 
 .PHONY: lock
