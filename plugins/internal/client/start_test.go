@@ -54,6 +54,12 @@ func beDaemon() int {
 	case "die":
 		fmt.Fprintln(os.Stderr, "no engine is configured: set OVIRT_URL")
 		return 78
+	case "yield":
+		// Blocks until the test opens the other end.
+		if err := os.WriteFile(filepath.Join(home, "yields"), nil, 0o600); err != nil {
+			return 1
+		}
+		return 0
 	case "hang":
 		fmt.Println("importing")
 		select {}
@@ -207,6 +213,33 @@ func TestADaemonThatDiesShowsItsLog(t *testing.T) {
 	if strings.Contains(err.Error(), "an older story") {
 		t.Errorf("the error tells of an earlier daemon:\n%v", err)
 	}
+}
+
+// A daemon that ends with success has found another that is about to serve.
+func TestADaemonThatYieldsToAnother(t *testing.T) {
+	h := newHome(t, "yield")
+	yields := filepath.Join(h.folder, "yields")
+	if err := syscall.Mkfifo(yields, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	other := fakedaemon.New()
+	served := make(chan error, 1)
+	go func() {
+		_, err := os.ReadFile(yields)
+		if err == nil {
+			err = other.Serve(filepath.Join(h.folder, "run", "ovirt-provision", "daemon.sock"))
+		}
+		served <- err
+	}()
+	c, err := Connect(t.Context(), Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = c.Close()
+	if err := <-served; err != nil {
+		t.Fatal(err)
+	}
+	other.Stop()
 }
 
 func TestADaemonThatHangsRunsIntoTheTimeout(t *testing.T) {

@@ -67,7 +67,9 @@ func (b *Builder) Run(ctx context.Context, ui packersdk.Ui, hook packersdk.Hook)
 
 	steps, created := b.steps(ui, fail)
 	commonsteps.NewRunner(steps, b.config.PackerConfig, ui).Run(ctx, state)
-	ui.Say("Where the time went:" + measured.String())
+	if table := measured.String(); table != "" {
+		ui.Say("Where the time went:" + table)
+	}
 	if err := verdict(ctx, state); err != nil {
 		created.leftBehind(state)
 		return nil, err
