@@ -1,4 +1,4 @@
-"""The files of the config drive that the engine gives a VM at a start with cloud-init; its label is `config-2`.
+"""The files of the config drive that the engine gives a VM at a start with cloud-init; label `config-2`.
 
 Source: the engine's `CloudInitHandler` and `VmInitToOpenStackMetadataAdapter`. What surprises: keys are in
 `meta_data.json` alone, as a list; the uuid is new at every start; `user_data` is a YAML mapping to which the

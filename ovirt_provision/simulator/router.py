@@ -17,6 +17,7 @@ from ovirt_provision.simulator.resources import (
     storagedomains,
     tags,
     templates,
+    vm_actions,
     vms,
     vnicprofiles,
 )
@@ -24,6 +25,7 @@ from ovirt_provision.simulator.resources import (
 _RESOURCES = (
     root,
     vms,
+    vm_actions,
     nics,
     permissions,
     diskattachments,

@@ -1,8 +1,6 @@
 """`/vms`: making, changing, running and removing VMs."""
 
-from collections.abc import Callable
-
-from ovirt_provision.simulator import config_drive, defaults, faults, machine_config, markup, power, storage
+from ovirt_provision.simulator import defaults, faults, machine_config, markup, storage
 from ovirt_provision.simulator.api import (
     BASE,
     Reply,
@@ -14,12 +12,10 @@ from ovirt_provision.simulator.api import (
     created,
     find_or_404,
     links,
-    perform,
     reference,
     require_id,
 )
-from ovirt_provision.simulator.entities import ZERO_ID, Attachment, Disk, Host, Job, Nic, Template, Vm, new_id
-from ovirt_provision.simulator.faults import Fault
+from ovirt_provision.simulator.entities import ZERO_ID, Attachment, Disk, Job, Nic, Template, Vm, new_id
 from ovirt_provision.simulator.markup import Element, find_bool, find_text, node
 from ovirt_provision.simulator.resources.disks import locked_names
 from ovirt_provision.simulator.resources.lookups import find_cluster, find_domain, find_template
@@ -477,170 +473,6 @@ def _remove(world: World, vm: Vm, job: Job, *, detach: bool) -> None:
             world.end_job(job)
         return
     storage.remove(world, own, job)
-
-
-# Running a VM
-
-
-def _act(request: Request, vm: str, method: str, run: Callable[[Vm, Element], Job]) -> Reply:
-    """An action on a VM, which comes back with the job and the VM."""
-
-    def act(body: Element) -> list[Element]:
-        found = request.world.vms.get(vm)
-        if found is None:
-            raise Fault(
-                500,
-                "java.lang.NullPointerException: Cannot invoke "
-                '"org.ovirt.engine.core.common.businessentities.VM.getStatus()" because the return value of '
-                '"org.ovirt.engine.core.bll.RunVmCommand.getVm()" is null',
-            )
-        job = run(found, body)
-        path = f"/vms/{found.id}"
-        shown = node("vm", None, actions(path, ACTIONS), *links(path, LINKS), href=BASE + path, id=found.id)
-        return [node("job", href=f"{BASE}/jobs/{job.id}", id=job.id), shown]
-
-    return perform(request, method, act)
-
-
-@routes.add("POST", "/vms/{vm}/start")
-def start_vm(request: Request, vm: str) -> Reply:
-    return _act(request, vm, "start", lambda found, body: _start(request, found, body))
-
-
-def _start(request: Request, vm: Vm, body: Element) -> Job:
-    world = request.world
-    tags = ("use_cloud_init", "use_sysprep", "use_ignition")
-    if sum(find_bool(body, tag, False) for tag in tags) > 1:
-        raise Fault(
-            409, None, "Cannot use multiple initialization tags simultaneously when running VM.", bare=True
-        )
-    once = body.find("vm")
-    run_once = (once is not None and len(once) > 0) or find_bool(body, "pause", False)
-    description = f"Launching VM {vm.name}{' in run-once mode' if run_once else ''}"
-    with world.command(description, request.correlation_id) as job:
-        try:
-            request.hold("vm", vm.id, "run VM")
-            _check_start(world, vm)
-            host = _choose_host(world, vm, once)
-        except Fault as fault:
-            world.log(54, vm=vm, job=job, fault=fault.detail or "")
-            raise
-        world.execute_job(job)
-        drive = _config_drive(vm, body, once)
-        power.start(world, vm, host, job, run_once=run_once, config_drive=drive)
-    return job
-
-
-def _check_start(world: World, vm: Vm) -> None:
-    action = "run VM"
-    if vm.lock is not None:
-        raise faults.engine_fault(vm.lock, action=action)
-    if vm.status == "image_locked":
-        raise faults.engine_fault("vm locked", action=action)
-    if vm.status != "down":
-        raise faults.engine_fault("vm status", action=action, status=power.STATUS_NAMES[vm.status])
-    locked = locked_names(vm)
-    if locked:
-        raise faults.engine_fault("disks locked", action=action, disks=", ".join(locked))
-    devices = [device.text for device in vm.config.iterfind("os/boot/devices/device")]
-    bootable = any(attachment.active for attachment in vm.attachments)
-    if not bootable and not {"cdrom", "network"} & set(devices):
-        raise faults.engine_fault("no boot disk")
-    if any(attachment.disk.domain.backup for attachment in vm.attachments):
-        raise faults.engine_fault("backup domain", action=action)
-    properties = {
-        find_text(one, "name"): find_text(one, "value")
-        for one in vm.config.iterfind("custom_properties/custom_property")
-    }
-    for host in world.hosts.values():
-        if properties.get("sap_agent") == "true":
-            why = "the host does not contain required VDS hook 50_vhostmd."
-            filtered = {"host": host.name, "filter": "Host-hooks", "why": why}
-            raise faults.engine_fault(("no host", {"action": action}), ("host filtered", filtered))
-
-
-def _choose_host(world: World, vm: Vm, once: Element | None) -> Host:
-    wanted = once.find("placement_policy/hosts/host") if once is not None else None
-    up = [host for host in world.hosts.values() if host.cluster is vm.cluster and host.status == "up"]
-    if wanted is not None:
-        given, name = wanted.get("id"), find_text(wanted, "name")
-        up = [host for host in up if host.id == given or host.name == name]
-    if not up:
-        raise faults.engine_fault("no host", action="run VM")
-    return up[0]
-
-
-def _config_drive(vm: Vm, body: Element, once: Element | None) -> dict[str, bytes]:
-    """The drive of a start with cloud-init: asked for by the request, or the first start of a VM with a
-    stored initialization."""
-    given = once.find("initialization") if once is not None else None
-    stored = vm.config.find("initialization")
-    wanted = find_bool(body, "use_cloud_init", False) or find_bool(body, "use_initialization", False)
-    if find_bool(body, "use_sysprep", False) or find_bool(body, "use_ignition", False):
-        return {}
-    element = given if given is not None else stored
-    if not wanted and (given is not None or stored is None or vm.initialized):
-        return {}
-    return dict(
-        config_drive.config_drive(config_drive.read_initialization(element) if element is not None else None)
-    )
-
-
-@routes.add("POST", "/vms/{vm}/stop")
-def stop_vm(request: Request, vm: str) -> Reply:
-    return _act(request, vm, "stop", lambda found, body: _end(request, found, body, hard=True))
-
-
-@routes.add("POST", "/vms/{vm}/shutdown")
-def shutdown_vm(request: Request, vm: str) -> Reply:
-    return _act(request, vm, "shutdown", lambda found, body: _end(request, found, body, hard=False))
-
-
-def _end(request: Request, vm: Vm, body: Element, *, hard: bool) -> Job:
-    world = request.world
-    action = "stop VM" if hard else "shutdown VM"
-    title = "Stopping VM" if hard else "Shutting down VM"
-    with world.command(f"{title} {vm.name}", request.correlation_id) as job:
-        request.hold("vm", vm.id, action)
-        if vm.status == "down":
-            name = "Stop VM" if hard else "Shutdown VM"
-            world.log(254, vm=vm, job=job, status="Down", action=name)
-            return job
-        if vm.status == "image_locked":
-            raise faults.engine_fault("vm not running", action=action)
-        world.execute_job(job)
-        reason = find_text(body, "reason") or ""
-        if vm.stopping:
-            return job
-        if hard:
-            power.stop(world, vm, job, reason)
-        else:
-            power.shutdown(world, vm, job, reason)
-    return job
-
-
-@routes.add("POST", "/vms/{vm}/reboot")
-def reboot_vm(request: Request, vm: str) -> Reply:
-    return _act(request, vm, "reboot", lambda found, _body: _reboot(request, found, hard=False))
-
-
-@routes.add("POST", "/vms/{vm}/reset")
-def reset_vm(request: Request, vm: str) -> Reply:
-    return _act(request, vm, "reset", lambda found, _body: _reboot(request, found, hard=True))
-
-
-def _reboot(request: Request, vm: Vm, *, hard: bool) -> Job:
-    world = request.world
-    action = "reset VM" if hard else "reboot VM"
-    allowed = ("up", "powering_up", "reboot_in_progress") if hard else ("up", "powering_up")
-    title = "Resetting VM" if hard else "Rebooting VM"
-    with world.command(f"{title} {vm.name}", request.correlation_id) as job:
-        request.hold("vm", vm.id, action)
-        if vm.status not in allowed:
-            raise faults.engine_fault("vm status", action=action, status=power.STATUS_NAMES[vm.status])
-        world.execute_job(job)
-        power.reboot(world, vm, job, hard=hard)
-    return job
 
 
 @routes.add("GET", "/vms/{vm}/snapshots")
