@@ -82,7 +82,7 @@ func (p *progress) say() {
 	if text := operation.GetProgress(); text != "" && operation.GetEndTime() == nil {
 		line += ": " + text
 	}
-	p.ui.Say(fmt.Sprintf("    %s (%s)", line, time.Since(p.started).Round(time.Second)))
+	p.ui.Sayf("    %s (%s)", line, time.Since(p.started).Round(time.Second))
 	p.said, p.percent = time.Now(), operation.GetPercent()
 }
 

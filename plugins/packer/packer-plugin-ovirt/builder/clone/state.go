@@ -47,7 +47,7 @@ func machineOf(state multistep.StateBag) *pb.Machine {
 // halt ends the build with an error, which it shows before the clean-up starts.
 func halt(ctx context.Context, state multistep.StateBag, doing string, err error) multistep.StepAction {
 	if errors.Is(err, context.Canceled) && ctx.Err() != nil {
-		uiOf(state).Say(fmt.Sprintf("Cancelled while %s.", doing))
+		uiOf(state).Sayf("Cancelled while %s.", doing)
 		return multistep.ActionHalt
 	}
 	err = fmt.Errorf("error %s: %w", doing, err)

@@ -2,7 +2,6 @@ package clone
 
 import (
 	"context"
-	"fmt"
 
 	"github.com/hashicorp/packer-plugin-sdk/multistep"
 
@@ -27,7 +26,7 @@ func (s *stepConnect) Run(ctx context.Context, state multistep.StateBag) multist
 		return halt(ctx, state, "logging in to the engine", inOptions(err, machineOptions))
 	}
 	engine := reply.GetEngine()
-	uiOf(state).Say(fmt.Sprintf("Using engine %s as %s (oVirt %s)", engine.GetUrl(), engine.GetUsername(), engine.GetVersion()))
+	uiOf(state).Sayf("Using engine %s as %s (oVirt %s)", engine.GetUrl(), engine.GetUsername(), engine.GetVersion())
 	return multistep.ActionContinue
 }
 

@@ -31,7 +31,7 @@ type stepCreateMachine struct {
 func (s *stepCreateMachine) Run(ctx context.Context, state multistep.StateBag) multistep.StepAction {
 	const doing = "creating the virtual machine"
 	ui, daemon := uiOf(state), clientOf(state)
-	ui.Say(fmt.Sprintf("Creating virtual machine from template %s...", s.source()))
+	ui.Sayf("Creating virtual machine from template %s...", s.source())
 	publicKey := ""
 	if s.config.usesKey() {
 		publicKey = authorizedKey(s.config)
@@ -110,8 +110,8 @@ func (s *stepCreateMachine) destroy(state multistep.StateBag) {
 	})
 	s.owed = false
 	if err != nil {
-		ui.Error(fmt.Sprintf("The virtual machine could not be destroyed yet: %s\nThe daemon destroys it when the grace of "+
-			"its lease is over; `ovirt-provision machine list` shows it until then (key %s).", err, s.key))
+		ui.Errorf("The virtual machine could not be destroyed yet: %s\nThe daemon destroys it when the grace of "+
+			"its lease is over; `ovirt-provision machine list` shows it until then (key %s).", err, s.key)
 	}
 }
 
@@ -124,8 +124,8 @@ func (s *stepCreateMachine) leftBehind(state multistep.StateBag) {
 	if !s.owed || machine == nil {
 		return
 	}
-	uiOf(state).Say(fmt.Sprintf("Virtual machine %s %s is left as -on-error asks, but not for long: its lease ends with this "+
-		"build, and the daemon destroys it a few minutes later (key %s).", machine.GetName(), hostAddress(machine), s.key))
+	uiOf(state).Sayf("Virtual machine %s %s is left as -on-error asks, but not for long: its lease ends with this "+
+		"build, and the daemon destroys it a few minutes later (key %s).", machine.GetName(), hostAddress(machine), s.key)
 }
 
 // mayExist says whether something of a create that failed may be left. A create is all or nothing, so nothing is left

@@ -3,7 +3,6 @@ package clone
 import (
 	"context"
 	"errors"
-	"fmt"
 
 	"github.com/hashicorp/packer-plugin-sdk/multistep"
 	"github.com/hashicorp/packer-plugin-sdk/packerbuilderdata"
@@ -28,7 +27,7 @@ func (s *stepCreateTemplate) Run(ctx context.Context, state multistep.StateBag) 
 	if s.config.TemplateSeal.True() {
 		sealed = "sealed "
 	}
-	ui.Say(fmt.Sprintf("Creating %stemplate %s...", sealed, s.config.TemplateName))
+	ui.Sayf("Creating %stemplate %s...", sealed, s.config.TemplateName)
 	s.cancelled = ctx.Err
 	request := s.config.createTemplate(daemon.Engine, s.newID(), s.key)
 	operation, err := run(ctx, state, "CreateTemplate", func(ctx context.Context) (*pb.Operation, error) {
@@ -61,7 +60,7 @@ func (s *stepCreateTemplate) Cleanup(state multistep.StateBag) {
 	}
 	state.Remove(stateFinished)
 	ui, daemon := uiOf(state), clientOf(state)
-	ui.Say(fmt.Sprintf("Destroying template %s, because the build has failed...", s.made.GetName()))
+	ui.Sayf("Destroying template %s, because the build has failed...", s.made.GetName())
 	ctx, cancel := context.WithTimeout(context.Background(), s.config.CleanupTimeout)
 	defer cancel()
 	_, err := run(ctx, state, "DestroyTemplate", func(ctx context.Context) (*pb.Operation, error) {
@@ -71,6 +70,6 @@ func (s *stepCreateTemplate) Cleanup(state multistep.StateBag) {
 		return reply.GetOperation(), err
 	})
 	if err != nil {
-		ui.Error(fmt.Sprintf("Template %s (id %s) could not be destroyed and still stands: %s", s.made.GetName(), s.made.GetId(), err))
+		ui.Errorf("Template %s (id %s) could not be destroyed and still stands: %s", s.made.GetName(), s.made.GetId(), err)
 	}
 }
