@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import FrameType
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol, Self, TypeVar
 
 import grpc
 from google.protobuf.message import Message
@@ -149,9 +149,10 @@ class Daemon:
         On Ctrl-C or SIGTERM it calls `on_interrupt`, cancels the operation, waits for its undo and raises the
         interrupt again. Raises ProvisionError when the call or the operation fails.
         """
-        with _sigterm_interrupts(), self._errors():
+        with _Interrupts() as interrupts, self._errors():
             begun = verb.future(request, timeout=CALL_TIMEOUT)
             try:
+                interrupts.arm()
                 return _succeeded(self._follow(_operation(begun.result()), show))
             except KeyboardInterrupt:
                 on_interrupt()
@@ -242,13 +243,33 @@ def _fingerprint() -> str:
     return fingerprint(os.environ["OVIRT_URL"], os.environ.get("OVIRT_USERNAME", ""), ca)
 
 
-@contextlib.contextmanager
-def _sigterm_interrupts() -> Iterator[None]:
-    def interrupt(_signal: int, _frame: FrameType | None) -> None:
-        raise Interrupted
+class _Interrupts:
+    """SIGINT and SIGTERM as KeyboardInterrupt and Interrupted; one that comes before `arm` is raised by that.
 
-    before = signal.signal(signal.SIGTERM, interrupt)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
+    The daemon may be at work from the moment at which a call goes out, so no interrupt may come between the
+    call and the `try` that cancels it.
+    """
+
+    def __init__(self) -> None:
+        self._armed = False
+        self._arrived: type[KeyboardInterrupt] | None = None
+        self._before: dict[int, Any] = {}
+
+    def __enter__(self) -> Self:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            self._before[number] = signal.signal(number, self._arrive)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def arm(self) -> None:
+        self._armed = True
+        if self._arrived:
+            raise self._arrived
+
+    def _arrive(self, number: int, _frame: FrameType | None) -> None:
+        self._arrived = Interrupted if number == signal.SIGTERM else KeyboardInterrupt
+        if self._armed:
+            raise self._arrived
