@@ -126,8 +126,8 @@ func (g *guest) serve(connection net.Conn, config *ssh.ServerConfig) {
 func (g *guest) session(channel ssh.Channel, requests <-chan *ssh.Request) {
 	defer channel.Close()
 	for request := range requests {
-		_ = request.Reply(request.Type == "exec", nil)
 		if request.Type != "exec" {
+			_ = request.Reply(false, nil)
 			continue
 		}
 		var command struct{ Line string }
@@ -135,6 +135,7 @@ func (g *guest) session(channel ssh.Channel, requests <-chan *ssh.Request) {
 		g.mu.Lock()
 		g.commands = append(g.commands, command.Line)
 		g.mu.Unlock()
+		_ = request.Reply(true, nil)
 		_, _ = channel.SendRequest("exit-status", false, ssh.Marshal(struct{ Status uint32 }{0}))
 		return
 	}
