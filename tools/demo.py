@@ -12,6 +12,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -25,7 +26,11 @@ KEY = "demo"
 TEMPLATE = "debian-12-demo"
 HOSTNAME = "demo-machine"
 USER = "demo"
+CAPTION = "requests: to the engine; polls: looks at its events"
 console = Console(highlight=False, soft_wrap=True)
+
+
+Row = tuple[str, float, Counter[str]]
 
 
 @dataclass
@@ -33,7 +38,7 @@ class Steps:
     """The steps of the demo, with what each has cost."""
 
     stage: Stage
-    rows: list[tuple[str, float, int]] = field(default_factory=list)
+    rows: list[Row] = field(default_factory=list)
 
     @contextlib.contextmanager
     def step(self, name: str) -> Iterator[None]:
@@ -53,7 +58,9 @@ def main() -> int:
     )
     options = parser.parse_args()
     folder = options.folder.absolute()
-    rows = [("set up (kept for the next time)", time.time() - options.since, 0)] if options.since else []
+    rows: list[Row] = []
+    if options.since:
+        rows.append(("set up (kept for the next time)", time.time() - options.since, Counter()))
     shutil.rmtree(folder, ignore_errors=True)
     signal.signal(signal.SIGINT, interrupt)
     signal.signal(signal.SIGTERM, interrupt)
@@ -72,14 +79,16 @@ def main() -> int:
     return 0
 
 
-def table(rows: Sequence[tuple[str, float, int]]) -> Table:
-    shown = Table("step", title="make demo", title_justify="left")
+def table(rows: Sequence[Row]) -> Table:
+    shown = Table("step", title="make demo", title_justify="left", caption=CAPTION, caption_justify="left")
     shown.add_column("seconds", justify="right")
-    shown.add_column("requests to the engine", justify="right")
-    for name, seconds, requests in rows:
-        shown.add_row(name, f"{seconds:.1f}", str(requests))
-    shown.add_section()
-    shown.add_row("in all", f"{sum(row[1] for row in rows):.1f}", str(sum(row[2] for row in rows)))
+    shown.add_column("requests", justify="right")
+    shown.add_column("of them polls", justify="right")
+    in_all = ("in all", sum(row[1] for row in rows), sum((row[2] for row in rows), Counter()))
+    for name, seconds, requests in [*rows, in_all]:
+        if name == in_all[0]:
+            shown.add_section()
+        shown.add_row(name, f"{seconds:.1f}", str(requests.total()), str(requests["GET /events"]))
     return shown
 
 
@@ -110,7 +119,7 @@ def play(stage: Stage, steps: Steps) -> None:
             address = operation["machine"]["addresses"][0]["ip"]
             console.print(f"Machine '{KEY}' is up at {address}")
 
-        with steps.step("log in with a new key, find the file and an identity of its own"):
+        with steps.step("log in with a new key and look inside"):
             look_inside(stage, address, key)
 
         with steps.step("try Packer's temporary key"):

@@ -16,6 +16,7 @@ import tempfile
 import time
 import urllib.parse
 import urllib.request
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Self
@@ -99,13 +100,14 @@ class Stage:
             raise StageError(f"ovirt-provision {' '.join(arguments)}: exit code {ended.returncode}")
         return json.loads(ended.stdout)
 
-    def requests(self) -> int:
-        """How many requests the engine has been sent so far, log-ins included."""
+    def requests(self) -> Counter[str]:
+        """How often the engine was asked for what so far, such as `POST /vms/{id}/start`."""
         url = urllib.parse.urljoin(self.environment["OVIRT_URL"], REQUESTS_PATH)
         trust = ssl.create_default_context(cafile=self.environment["OVIRT_CAFILE"])
         with urllib.request.urlopen(url, context=trust) as reply:
-            counts = json.load(reply)
-        return int(counts["total"]) - int(counts["operations"].get(f"GET {REQUESTS_PATH}", 0))
+            counts = Counter(json.load(reply)["operations"])
+        del counts[f"GET {REQUESTS_PATH}"]
+        return counts
 
     def world(self) -> list[tuple[str, str, str]]:
         """Kind, name and id of every VM, template and disk in the engine, by the engine's own SDK."""
