@@ -108,7 +108,8 @@ class Watcher:
         self, disk_id: str, satisfied: Callable[[Disk | None], bool], *, correlation_id: str = ""
     ) -> Disk | None:
         """As `vm`, for a disk."""
-        return await self._wait(self._disk_waiters, disk_id, satisfied, correlation_id)
+        # The end of a removal is announced by no event (behaviour.md 41).
+        return await self._wait(self._disk_waiters, disk_id, satisfied, correlation_id, every_tick=True)
 
     async def close(self) -> None:
         """Ends the watcher; whoever still waits is cancelled."""

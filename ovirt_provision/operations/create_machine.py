@@ -202,7 +202,7 @@ async def wait_until_ready(run: Provisioning) -> None:
     row = run.object
     assert row.engine_id is not None
     disks = run.plan["template_disks"]
-    vm = await vm_ready(run, row.engine_id, f"VM {row.name}", disks=disks)
+    vm = await vm_ready(run, row.engine_id, f"VM {row.name}", disks=disks, look_first=run.reentered)
     if not row.details.get("disks_known"):
         learn_disks(run, row, vm.disks)
 

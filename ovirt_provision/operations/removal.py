@@ -7,7 +7,7 @@ from ovirt_provision.errors import DeadlineExceeded
 from ovirt_provision.ledger.identity import Mark
 from ovirt_provision.ledger.store import GONE, LATE, PRESENT, REMOVING, Object
 from ovirt_provision.operations.provisioning import Provisioning
-from ovirt_provision.operations.waits import vm_down
+from ovirt_provision.operations.waits import template_gone, vm_down, vm_gone
 
 
 async def remove_machine(run: Provisioning, row: Object) -> None:
@@ -40,10 +40,7 @@ async def remove_machine(run: Provisioning, row: Object) -> None:
             lambda: run.engine.machines.remove(vm_id, row.name, correlation_id=run.correlation_id),
             patience=run.timeouts.destroy,
         )
-        run.note(f"waiting until VM {row.name} is gone")
-        await run.wait(
-            run.engine.watcher.vm(vm_id, lambda state: state is None, correlation_id=run.correlation_id)
-        )
+        await vm_gone(run, vm_id, row.name)
     for disk_id, child in owned.items():
         assert disk_id is not None
         await _disk_gone(run, disk_id, child, left_behind=vm is None)
@@ -63,12 +60,7 @@ async def remove_template(run: Provisioning, row: Object) -> None:
             lambda: run.engine.templates.remove(template_id, row.name, correlation_id=run.correlation_id),
             patience=run.timeouts.destroy,
         )
-        run.note(f"waiting until template {row.name} is gone")
-        await run.wait(
-            run.engine.watcher.template(
-                template_id, lambda state: state is None, correlation_id=run.correlation_id
-            )
-        )
+        await template_gone(run, template_id, row.name)
     _bury_if_unanswered(run, row)
     run.ledger.update_object(row.id, state=GONE)
 

@@ -37,13 +37,14 @@ async def power_off(run: Provisioning) -> None:
     row = run.object
     assert row.engine_id is not None
     vm_id = row.engine_id
-    vm = await run.insist(lambda: run.engine.machines.get(vm_id))
+    vm = await run.insist(lambda: run.engine.machines.get(vm_id, follow="disk_attachments.disk"))
     if vm is not None and vm.status != "down":
         await run.insist(
             lambda: run.engine.machines.power_off(vm_id, row.name, correlation_id=run.correlation_id)
         )
     # The engine may keep the disks for a moment after the VM is down.
-    await vm_ready(run, vm_id, f"the stop of VM {row.name}")
+    if vm is None or not vm.ready:
+        await vm_ready(run, vm_id, f"the stop of VM {row.name}", look_first=False)
     run.ledger.update_object(row.id, details={**run.object.details, "addresses": []})
 
 

@@ -12,8 +12,13 @@ _UNDER_WAY = {"wait_for_launch", "powering_up", "reboot_in_progress", "up", "res
 _STUCK = {"paused": "paused", "not_responding": "not responding", "suspended": "suspended"}
 
 
-async def vm_ready(run: Provisioning, vm_id: str, doing: str, *, disks: int = 0) -> Vm:
+async def vm_ready(
+    run: Provisioning, vm_id: str, doing: str, *, disks: int = 0, look_first: bool = True
+) -> Vm:
     """Waits until a VM is down, with at least so many disks and all of them ok, and its jobs have ended.
+
+    `look_first` reads the VM at once, because it may well be ready; without it the watcher's next look is the
+    first.
 
     The jobs are waited for only as far as the account may see them, and at most for the time-out `job`: jobs
     can hang.
@@ -28,9 +33,13 @@ async def vm_ready(run: Provisioning, vm_id: str, doing: str, *, disks: int = 0)
         run.note(f"VM {vm.name} is {vm.status}" + (f", disk {', '.join(locked)} is not ok" if locked else ""))
         return vm.ready and len(vm.disks) >= disks
 
-    vm = await run.wait(
-        run.engine.watcher.vm(vm_id, satisfied, correlation_id=run.correlation_id, with_disks=True)
-    )
+    vm = None
+    if look_first:
+        vm = await run.insist(lambda: run.engine.machines.get(vm_id, follow="disk_attachments.disk"))
+    if not (look_first and satisfied(vm)):
+        vm = await run.wait(
+            run.engine.watcher.vm(vm_id, satisfied, correlation_id=run.correlation_id, with_disks=True)
+        )
     assert vm is not None
     patience = run.clock.monotonic() + run.timeouts.job
     while run.clock.monotonic() < patience:
@@ -88,6 +97,26 @@ async def vm_reports(run: Provisioning, vm_id: str, enough: Callable[[Vm], bool]
     )
     assert vm is not None
     return vm
+
+
+async def vm_gone(run: Provisioning, vm_id: str, name: str) -> None:
+    """Waits until the engine answers 404 for a VM that was removed: most often at once (behaviour.md 22)."""
+    if await run.insist(lambda: run.engine.machines.get(vm_id)) is not None:
+        run.note(f"waiting until VM {name} is gone")
+        await run.wait(
+            run.engine.watcher.vm(vm_id, lambda state: state is None, correlation_id=run.correlation_id)
+        )
+
+
+async def template_gone(run: Provisioning, template_id: str, name: str) -> None:
+    """Waits until the engine answers 404 for a template that was removed."""
+    if await run.insist(lambda: run.engine.templates.get(template_id)) is not None:
+        run.note(f"waiting until template {name} is gone")
+        await run.wait(
+            run.engine.watcher.template(
+                template_id, lambda state: state is None, correlation_id=run.correlation_id
+            )
+        )
 
 
 async def vm_down(run: Provisioning, vm_id: str, *, within: tuple[str, float] | None = None) -> Vm | None:
