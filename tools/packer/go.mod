@@ -2,6 +2,8 @@ module github.com/ovirt-provision/ovirt-provision/tools/packer
 
 go 1.26.3
 
+toolchain go1.26.8
+
 tool github.com/hashicorp/packer
 
 require (
