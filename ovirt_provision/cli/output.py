@@ -92,8 +92,12 @@ def print_fields(fields: Iterable[tuple[str, str | Text]]) -> None:
 
 def print_error(error: ErrorReport, output_format: Format) -> None:
     """An error for people on stderr, and for programs as `{"error": {...}}` on stdout."""
-    text = Text.assemble(("error: ", "bold red"), error.message)
-    listed = [v for v in error.violations if v.description not in error.message]
+    listed = list(error.violations)
+    message = error.message
+    if listed and all(violation.description in message for violation in listed):
+        # The message is all of them in one line, which one can read when there is one.
+        message, listed = (message, []) if len(listed) == 1 else (f"{len(listed)} things are wrong:", listed)
+    text = Text.assemble(("error: ", "bold red"), message)
     for violation in listed:
         text.append(
             f"\n  {violation.field}: {violation.description}"
@@ -188,10 +192,10 @@ def word(enum_name: str) -> str:
 
 
 def moment(timestamp: Timestamp) -> str:
-    """Date and time of day on this machine; empty when it is not set."""
+    """Date and time of day where this machine is; empty when it is not set."""
     if not timestamp.seconds:
         return ""
-    return datetime.fromtimestamp(timestamp.seconds, UTC).astimezone().isoformat(sep=" ", timespec="seconds")
+    return datetime.fromtimestamp(timestamp.seconds, UTC).astimezone().strftime("%Y-%m-%d %H:%M:%S")
 
 
 def lease(lease: Lease) -> str:

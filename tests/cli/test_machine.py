@@ -106,7 +106,8 @@ def test_all_violations_are_listed(cli: Cli, daemon: FakeDaemon) -> None:
     daemon.refusal = Error(
         code=code_pb2.NOT_FOUND,
         reason="REFERENCES_NOT_FOUND",
-        message="the request names what does not exist",
+        message="spec.cluster: no cluster 'Defualt'; did you mean 'Default'?; "
+        "spec.nics[0].vnic_profile: no vNIC profile 'x'",
         violations=[
             FieldViolation(field="spec.cluster", description="no cluster 'Defualt'; did you mean 'Default'?"),
             FieldViolation(field="spec.nics[0].vnic_profile", description="no vNIC profile 'x'"),
@@ -114,8 +115,11 @@ def test_all_violations_are_listed(cli: Cli, daemon: FakeDaemon) -> None:
     )
     result = cli.run(*CREATE, "--output", "json")
     assert result.code == 4
-    assert "spec.cluster: no cluster 'Defualt'; did you mean 'Default'?" in result.err
-    assert "spec.nics[0].vnic_profile: no vNIC profile 'x'" in result.err
+    assert result.err.splitlines()[:3] == [
+        "error: 2 things are wrong:",
+        "  spec.cluster: no cluster 'Defualt'; did you mean 'Default'?",
+        "  spec.nics[0].vnic_profile: no vNIC profile 'x'",
+    ]
     assert result.json["error"]["reason"] == "REFERENCES_NOT_FOUND"
     assert len(result.json["error"]["violations"]) == 2
 
