@@ -203,6 +203,13 @@ class MachineNotDown(ProvisionError):
     advice = "Stop the Machine first."
 
 
+class MachineUnfinished(ProvisionError):
+    code = Code.FAILED_PRECONDITION
+    reason = "MACHINE_UNFINISHED"
+    message = "Machine '{key}' is still being made by operation {operation}"
+    advice = "Wait until that operation has succeeded."
+
+
 class MachineFailed(ProvisionError):
     code = Code.ABORTED
     reason = "MACHINE_FAILED"

@@ -58,7 +58,7 @@ class Catalog:
         return Placement(template, cluster.id, cluster.name, profiles)
 
     async def _template(self, wanted: Wanted, violations: list[Violation]) -> Template | None:
-        follow = "disk_attachments"
+        follow = "disk_attachments.disk"
         if wanted.template_id:
             template = await self._templates.get(wanted.template_id, follow=follow)
             if template is None:

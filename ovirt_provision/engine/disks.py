@@ -38,7 +38,7 @@ class Disks:
                 system.vms_service().vm_service(vm_id).disk_attachments_service().list(follow="disk")
             ),
         )
-        return [Disk.of(attachment.disk) for attachment in attachments]
+        return Disk.attached(attachments)
 
     async def remove(self, disk: Disk, *, correlation_id: str) -> None:
         """Removes a disk; gone already is fine."""

@@ -31,15 +31,55 @@ class VmRequest:
 
 
 @dataclass(frozen=True)
+class GuestInterface:
+    """How an interface of the guest gets its address: `protocol` is dhcp, static or none.
+
+    `address`, `netmask` and `gateway` are IPv4 and only for static; `gateway` may be empty.
+    """
+
+    name: str
+    protocol: str
+    address: str = ""
+    netmask: str = ""
+    gateway: str = ""
+
+
+@dataclass(frozen=True)
 class FirstBoot:
     """Cloud-init for one start; the engine keeps nothing of it in the VM (behaviour.md 26)."""
 
     user_name: str = ""
     authorized_ssh_keys: Sequence[str] = ()
     host_name: str = ""
-    dhcp_interfaces: Sequence[str] = ()
-    unconfigured_interfaces: Sequence[str] = ()
+    interfaces: Sequence[GuestInterface] = ()
+    dns_servers: Sequence[str] = ()
+    dns_search_domains: Sequence[str] = ()
     custom_script: str = ""
+
+    def initialization(self) -> types.Initialization:
+        return types.Initialization(
+            user_name=self.user_name or None,
+            authorized_ssh_keys="\n".join(self.authorized_ssh_keys) or None,
+            host_name=self.host_name or None,
+            nic_configurations=[_nic_configuration(interface) for interface in self.interfaces] or None,
+            dns_servers=" ".join(self.dns_servers) or None,
+            dns_search=" ".join(self.dns_search_domains) or None,
+            custom_script=self.custom_script or None,
+        )
+
+
+def _nic_configuration(interface: GuestInterface) -> types.NicConfiguration:
+    ip = None
+    if interface.protocol == "static":
+        ip = types.Ip(
+            address=interface.address,
+            netmask=interface.netmask,
+            gateway=interface.gateway or None,
+            version=types.IpVersion.V4,
+        )
+    return types.NicConfiguration(
+        name=interface.name, boot_protocol=types.BootProtocol(interface.protocol), ip=ip, on_boot=True
+    )
 
 
 class Machines:
@@ -87,7 +127,9 @@ class Machines:
         if wanted.sockets or wanted.cores or wanted.threads:
             vm.cpu = types.Cpu(
                 topology=types.CpuTopology(
-                    sockets=wanted.sockets or 1, cores=wanted.cores or 1, threads=wanted.threads or 1
+                    sockets=wanted.sockets or None,
+                    cores=wanted.cores or None,
+                    threads=wanted.threads or None,
                 )
             )
         created = await self._session.call(
@@ -102,25 +144,7 @@ class Machines:
         self, vm_id: str, name: str, first_boot: FirstBoot | None, *, correlation_id: str
     ) -> None:
         """Starts a VM that is down, with cloud-init for this one run if `first_boot` is given."""
-        vm = None
-        if first_boot is not None:
-            nics = [
-                types.NicConfiguration(name=interface, boot_protocol=protocol, on_boot=True)
-                for protocol, interfaces in (
-                    (types.BootProtocol.DHCP, first_boot.dhcp_interfaces),
-                    (types.BootProtocol.NONE, first_boot.unconfigured_interfaces),
-                )
-                for interface in interfaces
-            ]
-            vm = types.Vm(
-                initialization=types.Initialization(
-                    user_name=first_boot.user_name or None,
-                    authorized_ssh_keys="\n".join(first_boot.authorized_ssh_keys) or None,
-                    host_name=first_boot.host_name or None,
-                    nic_configurations=nics or None,
-                    custom_script=first_boot.custom_script or None,
-                )
-            )
+        vm = types.Vm(initialization=first_boot.initialization()) if first_boot is not None else None
         await self._session.call(
             f"start VM {name}",
             lambda system: (
@@ -174,6 +198,21 @@ class Machines:
             )
         except EngineNotFound:
             return
+
+    async def grow_disk(self, vm_id: str, disk: Disk, size: int, *, correlation_id: str) -> None:
+        """Extends a disk of the VM to `size` bytes; it is locked for a while afterwards (behaviour.md 54)."""
+        change = types.DiskAttachment(disk=types.Disk(provisioned_size=size))
+        await self._session.call(
+            f"grow disk {disk.name}",
+            lambda system: (
+                system.vms_service()
+                .vm_service(vm_id)
+                .disk_attachments_service()
+                .attachment_service(disk.id)
+                .update(change)
+            ),
+            correlation_id=correlation_id,
+        )
 
     async def add_nic(self, vm_id: str, name: str, vnic_profile_id: str, *, correlation_id: str) -> None:
         """Adds a NIC with the next free MAC of the pool."""

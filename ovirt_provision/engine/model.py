@@ -9,22 +9,36 @@ from ovirtsdk4 import types
 
 @dataclass(frozen=True)
 class Disk:
-    """A disk; `status` is ok, locked or illegal, `size` its provisioned size in bytes."""
+    """A disk; `status` is ok, locked or illegal, `size` its provisioned size in bytes.
+
+    `bootable` only where it was read through its attachment.
+    """
 
     id: str
     name: str
     status: str
     description: str
     size: int
+    bootable: bool = False
 
     @classmethod
-    def of(cls, disk: types.Disk) -> "Disk":
+    def of(cls, disk: types.Disk, *, bootable: bool = False) -> "Disk":
         return cls(
             id=disk.id,
             name=disk.alias or disk.name or "",
             status=_status(disk.status),
             description=disk.description or "",
             size=disk.provisioned_size or 0,
+            bootable=bootable,
+        )
+
+    @classmethod
+    def attached(cls, attachments: Any) -> "tuple[Disk, ...]":
+        """The disks of attachments that were read with `follow`."""
+        return tuple(
+            cls.of(attachment.disk, bootable=bool(attachment.bootable))
+            for attachment in _followed(attachments)
+            if attachment.disk
         )
 
 
@@ -80,7 +94,6 @@ class Vm:
 
     @classmethod
     def of(cls, vm: types.Vm) -> "Vm":
-        attachments: list[Any] = _followed(vm.disk_attachments)
         return cls(
             id=vm.id,
             name=vm.name,
@@ -88,7 +101,7 @@ class Vm:
             comment=vm.comment or "",
             template_id=vm.template.id if vm.template else "",
             cluster_id=vm.cluster.id if vm.cluster else "",
-            disks=tuple(Disk.of(attachment.disk) for attachment in attachments if attachment.disk),
+            disks=Disk.attached(vm.disk_attachments),
             nics=tuple(Nic.of(nic) for nic in _followed(vm.nics)),
             interfaces=tuple(
                 ReportedInterface.of(device)
@@ -105,8 +118,7 @@ class Vm:
 
 @dataclass(frozen=True)
 class Template:
-    """A template version; `status` is ok, locked or illegal. `disk_count` only where the reading followed the
-    disks."""
+    """A template version; `status` is ok, locked or illegal. `disks` only where they were followed."""
 
     id: str
     name: str
@@ -116,7 +128,7 @@ class Template:
     description: str
     cluster_id: str
     created_at: float
-    disk_count: int = 0
+    disks: Sequence[Disk] = ()
 
     @classmethod
     def of(cls, template: types.Template) -> "Template":
@@ -129,7 +141,7 @@ class Template:
             description=template.description or "",
             cluster_id=template.cluster.id if template.cluster else "",
             created_at=template.creation_time.timestamp() if template.creation_time else 0.0,
-            disk_count=len(_followed(template.disk_attachments)),
+            disks=Disk.attached(template.disk_attachments),
         )
 
 

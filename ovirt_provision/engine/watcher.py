@@ -77,6 +77,7 @@ class Watcher:
         self._vms: list[_Waiter[Vm]] = []
         self._template_waiters: list[_Waiter[Template]] = []
         self._disk_waiters: list[_Waiter[Disk]] = []
+        self._jobs: list[_Waiter[Sequence[str]]] = []
         self._loop: asyncio.Task[None] | None = None
 
     async def vm(
@@ -111,6 +112,10 @@ class Watcher:
         # The end of a removal is announced by no event (behaviour.md 41).
         return await self._wait(self._disk_waiters, disk_id, satisfied, correlation_id, every_tick=True)
 
+    async def jobs(self, correlation_id: str, ended: Callable[[Sequence[str] | None], bool]) -> None:
+        """Waits until `ended` is true of the descriptions of the unfinished jobs under a correlation id."""
+        await self._wait(self._jobs, correlation_id, ended, correlation_id, every_tick=True)
+
     async def close(self) -> None:
         """Ends the watcher; whoever still waits is cancelled."""
         if self._loop is not None:
@@ -121,7 +126,7 @@ class Watcher:
             waiter.outcome.cancel()
 
     def _all(self) -> list[_Waiter[Any]]:
-        return [*self._vms, *self._template_waiters, *self._disk_waiters]
+        return [*self._vms, *self._template_waiters, *self._disk_waiters, *self._jobs]
 
     async def _wait(
         self,
@@ -181,6 +186,11 @@ class Watcher:
             ids = sorted({w.object_id for w in disks})
             rows = await self._disks.search(_by_id(ids), max_rows=len(ids))
             await self._show(disks, {disk.id: disk for disk in rows}, self._disks.get)
+        for correlation_id in sorted({w.object_id for w in self._jobs}):
+            unfinished = await self._events.unfinished_jobs(correlation_id)
+            for waiter in self._jobs:
+                if waiter.object_id == correlation_id:
+                    waiter.show(unfinished)
         # The engine has no search by id for templates, so each is read by itself.
         async for templates in self._batches([w for w in self._template_waiters if w.due <= now], now):
             await self._show(templates, {}, self._templates.get)

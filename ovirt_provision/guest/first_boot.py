@@ -1,8 +1,10 @@
 """From the schema's Initialization to what the engine is told at a run-once start."""
 
+import ipaddress
+
 import yaml
 
-from ovirt_provision.engine.machines import FirstBoot
+from ovirt_provision.engine.machines import FirstBoot, GuestInterface
 from ovirt_provision.errors import Violation
 from ovirt_provision.v1 import resources_pb2
 
@@ -11,20 +13,30 @@ _ENGINE_KEYS = frozenset(
     {"ssh_pwauth", "disable_root", "output", "user", "chpasswd", "ssh_authorized_keys", "runcmd", "timezone"}
 )
 
+_PROTOCOLS = {
+    resources_pb2.NicConfiguration.BOOT_PROTOCOL_DHCP: "dhcp",
+    resources_pb2.NicConfiguration.BOOT_PROTOCOL_NONE: "none",
+}
+
 
 def first_boot(initialization: resources_pb2.Initialization) -> FirstBoot:
     """The engine's form of an Initialization."""
-    by_protocol: dict[int, list[str]] = {}
-    for nic in initialization.nic_configurations:
-        by_protocol.setdefault(nic.boot_protocol, []).append(nic.name)
     return FirstBoot(
         user_name=initialization.user_name,
         authorized_ssh_keys=tuple(initialization.authorized_ssh_keys),
         host_name=initialization.host_name,
-        dhcp_interfaces=tuple(by_protocol.get(resources_pb2.NicConfiguration.BOOT_PROTOCOL_DHCP, ())),
-        unconfigured_interfaces=tuple(by_protocol.get(resources_pb2.NicConfiguration.BOOT_PROTOCOL_NONE, ())),
+        interfaces=tuple(_interface(nic) for nic in initialization.nic_configurations),
+        dns_servers=tuple(initialization.dns_servers),
+        dns_search_domains=tuple(initialization.dns_search_domains),
         custom_script=initialization.custom_script,
     )
+
+
+def _interface(nic: resources_pb2.NicConfiguration) -> GuestInterface:
+    if nic.boot_protocol != resources_pb2.NicConfiguration.BOOT_PROTOCOL_STATIC:
+        return GuestInterface(nic.name, _PROTOCOLS[nic.boot_protocol])
+    static = ipaddress.IPv4Interface(nic.static_address)
+    return GuestInterface(nic.name, "static", str(static.ip), str(static.netmask), nic.gateway)
 
 
 def violations_of_script(script: str, field: str) -> list[Violation]:

@@ -37,6 +37,7 @@ CLEANUP_DONE = "done"
 CLEANUP_PENDING = "pending"
 
 SESSION = "session"
+KEPT = "kept"
 HANDED_OVER = "handed-over"
 
 

@@ -9,6 +9,7 @@ from google.protobuf.json_format import MessageToDict
 
 from ovirt_provision.engine.catalog import Wanted
 from ovirt_provision.engine.machines import VmRequest
+from ovirt_provision.engine.model import Disk, Template
 from ovirt_provision.errors import (
     EngineRefused,
     InvalidRequest,
@@ -28,7 +29,7 @@ from ovirt_provision.operations.removal import learn_disks, remove_machine
 from ovirt_provision.operations.start_machine import BOOTING, WAITING_FOR_ADDRESS
 from ovirt_provision.operations.verb import Call, Intent, Verb
 from ovirt_provision.operations.waits import vm_ready
-from ovirt_provision.v1 import machines_pb2
+from ovirt_provision.v1 import machines_pb2, resources_pb2
 
 # What the engine takes as the name of a VM; everything else in a key becomes `-`.
 _NOT_IN_NAMES = re.compile(r"[^A-Za-z0-9._-]+")
@@ -50,15 +51,34 @@ async def resolve(call: Call) -> dict[str, Any]:
         )
     except ReferencesNotFound as error:
         raise (InvalidRequest([*wrong, *error.violations]) if wrong else error) from None
+    wrong += _violations_of_boot_disk(spec.boot_disk, placement.template)
     if wrong:
         raise InvalidRequest(wrong)
     return {
         "template_id": placement.template.id,
-        "template_disks": placement.template.disk_count,
+        "template_disks": len(placement.template.disks),
         "cluster_id": placement.cluster_id,
         "cluster": placement.cluster_name,
         "vnic_profile_ids": list(placement.vnic_profile_ids),
     }
+
+
+def _violations_of_boot_disk(wanted: resources_pb2.BootDisk, template: Template) -> list[Violation]:
+    if not wanted.size_bytes:
+        return []
+    field = "spec.boot_disk.size_bytes"
+    boot = boot_disk_of(template.disks)
+    if boot is None:
+        return [Violation(field, f"template '{template.name}' has no bootable disk to grow")]
+    if wanted.size_bytes < boot.size:
+        return [
+            Violation(
+                field,
+                f"{wanted.size_bytes} is less than the {boot.size} bytes of the template's disk, and a disk "
+                "never shrinks",
+            )
+        ]
+    return []
 
 
 def intend(call: Call, plan: dict[str, Any], connection: sa.Connection) -> Intent:
@@ -207,6 +227,29 @@ async def wait_until_ready(run: Provisioning) -> None:
         learn_disks(run, row, vm.disks)
 
 
+def boot_disk_of(disks: Sequence[Disk]) -> Disk | None:
+    """The disk that a VM or template boots from."""
+    return next((disk for disk in disks if disk.bootable), None)
+
+
+async def grow_boot_disk(run: Provisioning) -> None:
+    """Extends the boot disk to the size of the request, unless it has it already."""
+    vm_id = run.machine_id
+    vm = await run.insist(lambda: run.engine.machines.get(vm_id, follow="disk_attachments.disk"))
+    boot = boot_disk_of(vm.disks) if vm is not None else None
+    size = run.request.spec.boot_disk.size_bytes
+    if boot is None or boot.size >= size:
+        return
+    run.note(f"growing disk {boot.name} from {boot.size} to {size} bytes")
+    await run.insist(
+        lambda: run.engine.machines.grow_disk(vm_id, boot, size, correlation_id=run.correlation_id)
+    )
+
+
+async def wait_until_grown(run: Provisioning) -> None:
+    await vm_ready(run, run.machine_id, f"the growth of the disk of VM {run.object.name}")
+
+
 async def connect_nics(run: Provisioning) -> None:
     """Makes the VM's NICs those of the request, matched by name; without any in the request the template's
     stay."""
@@ -245,6 +288,19 @@ def phases(request: machines_pb2.CreateMachineRequest) -> Sequence[Phase[Provisi
     return (
         Phase("creating", timeout="create_machine", done=10, act=create, undo=undo_create),
         Phase("cloning", timeout="machine_ready", done=50 if start else 90, observe=wait_until_ready),
+        *(
+            (
+                Phase(
+                    "growing-disk",
+                    timeout="disk_ready",
+                    done=55 if start else 95,
+                    act=grow_boot_disk,
+                    observe=wait_until_grown,
+                ),
+            )
+            if request.spec.boot_disk.size_bytes
+            else ()
+        ),
         Phase("connecting-nics", timeout="create_machine", done=60 if start else 100, act=connect_nics),
         *((BOOTING, WAITING_FOR_ADDRESS) if start else ()),
     )

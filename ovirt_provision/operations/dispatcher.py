@@ -28,6 +28,7 @@ from ovirt_provision.operations.create_template import CREATE_TEMPLATE
 from ovirt_provision.operations.destroy_machine import DESTROY_MACHINE
 from ovirt_provision.operations.destroy_template import DESTROY_TEMPLATE
 from ovirt_provision.operations.provisioning import Provisioning
+from ovirt_provision.operations.restart_machine import RESTART_MACHINE
 from ovirt_provision.operations.start_machine import START_MACHINE
 from ovirt_provision.operations.stop_machine import STOP_MACHINE
 from ovirt_provision.operations.verb import Call, Verb
@@ -38,6 +39,7 @@ VERBS = {
         CREATE_MACHINE,
         START_MACHINE,
         STOP_MACHINE,
+        RESTART_MACHINE,
         DESTROY_MACHINE,
         CREATE_TEMPLATE,
         DESTROY_TEMPLATE,

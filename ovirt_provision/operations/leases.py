@@ -10,8 +10,9 @@ import structlog
 
 from ovirt_provision.clock import Clock
 from ovirt_provision.config import Timeouts
-from ovirt_provision.errors import LeaseExpired, ProvisionError
-from ovirt_provision.ledger.store import REMOVING, SESSION, Ledger, Object
+from ovirt_provision.errors import LeaseExpired, MachineUnfinished, ProvisionError
+from ovirt_provision.ledger.store import KEPT, REMOVING, SESSION, Ledger, Object
+from ovirt_provision.operations.create_machine import CREATE_MACHINE
 from ovirt_provision.operations.destroy_machine import DESTROY_MACHINE
 from ovirt_provision.operations.dispatcher import Dispatcher
 from ovirt_provision.v1 import machines_pb2
@@ -45,6 +46,18 @@ class Leases:
         if lease is not None and lease.expired_at is not None:
             raise LeaseExpired(key=row.key, expired_at=timestamp(lease.expired_at))
         self._heard[row.id] = self._clock.monotonic()
+
+    def confirm(self, row: Object) -> None:
+        """Lets a Machine live without any client from now on.
+
+        Raises LeaseExpired if it comes too late and MachineUnfinished while the Machine is being made.
+        """
+        self.heard(row)
+        for operation in self._ledger.unended_operations(row.id):
+            if operation.verb == CREATE_MACHINE.name:
+                raise MachineUnfinished(key=row.key, operation=operation.id)
+        with self._ledger.transaction() as connection:
+            self._ledger.set_lease(connection, row.id, KEPT)
 
     def expires_at(self, row: Object) -> float | None:
         """When the Machine will be destroyed unless its client is heard of, in seconds since the epoch."""

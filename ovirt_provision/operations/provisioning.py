@@ -71,6 +71,11 @@ class Provisioning(Run):
             raise LookupError(f"operation {self.operation.id} has no object")
         return self.ledger.object(self.operation.object_id)
 
+    @property
+    def machine_id(self) -> str:
+        """Id in the engine of the VM that the operation is about; fixed before the first request."""
+        return self.object.engine_id or ""
+
     def mark(self, kind: str, row: Object) -> Mark:
         """The mark of an object of ours."""
         return Mark(kind, self.installation, row.owner, row.key, row.generation, row.request_id)

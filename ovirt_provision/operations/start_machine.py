@@ -16,6 +16,9 @@ from ovirt_provision.operations.verb import Call, Intent, Verb
 from ovirt_provision.operations.waits import vm_reports, vm_up
 from ovirt_provision.v1 import machines_pb2, resources_pb2
 
+# Where the verbs that start a Machine have its first-boot configuration; a restart has none.
+_INITIALIZATION_FIELDS = {"CreateMachine": "start_with", "StartMachine": "initialization"}
+
 
 async def start(run: Provisioning) -> None:
     """Starts the VM unless it is on its way already."""
@@ -49,8 +52,8 @@ async def start(run: Provisioning) -> None:
 
 def _initialization(run: Provisioning) -> resources_pb2.Initialization | None:
     """The first-boot configuration of the request; reads its secrets only where it has any."""
-    field = "start_with" if run.operation.verb == "CreateMachine" else "initialization"
-    if not run.request.HasField(field):
+    field = _INITIALIZATION_FIELDS.get(run.operation.verb)
+    if field is None or not run.request.HasField(field):
         return None
     found: resources_pb2.Initialization = getattr(run.secret_request(), field)
     return found

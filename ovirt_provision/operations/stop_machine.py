@@ -57,12 +57,13 @@ def intend(call: Call, plan: dict[str, Any], _connection: sa.Connection) -> Inte
     return intend_on_machine(call, plan)
 
 
+# Its deadline leaves room for the shutdown's own time-out to pass first.
+SHUTTING_DOWN: Phase[Provisioning] = Phase("shutting-down", timeout="destroy", done=80, act=shut_down)
+POWERING_OFF: Phase[Provisioning] = Phase("powering-off", timeout="power_off", done=100, act=power_off)
+
+
 def phases(_request: machines_pb2.StopMachineRequest) -> Sequence[Phase[Provisioning]]:
-    return (
-        # Its deadline leaves room for the shutdown's own time-out to pass first.
-        Phase("shutting-down", timeout="destroy", done=80, act=shut_down),
-        Phase("powering-off", timeout="power_off", done=100, act=power_off),
-    )
+    return (SHUTTING_DOWN, POWERING_OFF)
 
 
 STOP_MACHINE = Verb("StopMachine", machines_pb2.StopMachineRequest, resolve, intend, phases)

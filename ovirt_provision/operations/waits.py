@@ -1,9 +1,10 @@
 """What the verbs wait for, and what ends a wait early."""
 
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Sequence
 
 from ovirt_provision.engine.model import Template, Vm
-from ovirt_provision.errors import EngineOperationFailed, MachineFailed
+from ovirt_provision.errors import DeadlineExceeded, EngineOperationFailed, MachineFailed
 from ovirt_provision.operations.provisioning import Provisioning
 
 # How long the engine's status may lag behind a start that it has accepted, in seconds.
@@ -41,14 +42,21 @@ async def vm_ready(
             run.engine.watcher.vm(vm_id, satisfied, correlation_id=run.correlation_id, with_disks=True)
         )
     assert vm is not None
-    patience = run.clock.monotonic() + run.timeouts.job
-    while run.clock.monotonic() < patience:
-        jobs = await run.insist(lambda: run.engine.events.unfinished_jobs(run.correlation_id))
-        if not jobs:
-            break
-        run.note(f"job: {jobs[0]}")
-        await run.sleep(run.timeouts.watch_interval)
+    await _jobs_ended(run)
     return vm
+
+
+async def _jobs_ended(run: Provisioning) -> None:
+    def ended(unfinished: Sequence[str] | None) -> bool:
+        if unfinished:
+            run.note(f"job: {unfinished[0]}")
+        return not unfinished
+
+    if ended(await run.insist(lambda: run.engine.events.unfinished_jobs(run.correlation_id))):
+        return
+    with contextlib.suppress(DeadlineExceeded):
+        await run.wait(run.engine.watcher.jobs(run.correlation_id, ended), within=("job", run.timeouts.job))
+    run.check()
 
 
 async def vm_up(run: Provisioning, vm_id: str) -> Vm:

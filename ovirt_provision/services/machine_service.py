@@ -4,10 +4,12 @@ from collections.abc import Callable
 
 from google.protobuf.duration_pb2 import Duration
 
+from ovirt_provision.ledger.store import Object
 from ovirt_provision.operations.bridge import Bridge
 from ovirt_provision.operations.create_machine import CREATE_MACHINE
 from ovirt_provision.operations.destroy_machine import DESTROY_MACHINE
 from ovirt_provision.operations.machines import find_machine
+from ovirt_provision.operations.restart_machine import RESTART_MACHINE
 from ovirt_provision.operations.start_machine import START_MACHINE
 from ovirt_provision.operations.stop_machine import STOP_MACHINE
 from ovirt_provision.operations.verb import Verb
@@ -28,6 +30,16 @@ class MachineServicer(machines_pb2_grpc.MachineServiceServicer):
         operation = await bridge.dispatcher.call(verb, owner_of(context), engine.name, request)
         return operation_message(bridge, operation)
 
+    def _heard(self, reference: resources_pb2.EngineRef, key: str, context: Context) -> Object:
+        """The Machine whose client calls about its lease. Raises LeaseExpired and MachineNotFound."""
+        bridge = self._bridge()
+        engine = engine_of(bridge, reference)
+        # The newest, living or gone: who comes too late is told so, not that there is no such Machine.
+        newest = bridge.ledger.last_machine(owner_of(context), key)
+        if newest is not None and newest.engine == engine.name:
+            bridge.leases.heard(newest)
+        return find_machine(bridge.ledger, owner_of(context), engine.name, key)
+
     async def CreateMachine(
         self, request: machines_pb2.CreateMachineRequest, context: Context
     ) -> machines_pb2.CreateMachineResponse:
@@ -42,6 +54,21 @@ class MachineServicer(machines_pb2_grpc.MachineServiceServicer):
         self, request: machines_pb2.StopMachineRequest, context: Context
     ) -> machines_pb2.StopMachineResponse:
         return machines_pb2.StopMachineResponse(operation=await self._run(STOP_MACHINE, request, context))
+
+    async def RestartMachine(
+        self, request: machines_pb2.RestartMachineRequest, context: Context
+    ) -> machines_pb2.RestartMachineResponse:
+        return machines_pb2.RestartMachineResponse(
+            operation=await self._run(RESTART_MACHINE, request, context)
+        )
+
+    async def ConfirmMachine(
+        self, request: machines_pb2.ConfirmMachineRequest, context: Context
+    ) -> machines_pb2.ConfirmMachineResponse:
+        bridge = self._bridge()
+        row = self._heard(request.engine, request.key, context)
+        bridge.leases.confirm(row)
+        return machines_pb2.ConfirmMachineResponse(machine=machine_message(bridge, row))
 
     async def DestroyMachine(
         self, request: machines_pb2.DestroyMachineRequest, context: Context
@@ -82,14 +109,7 @@ class MachineServicer(machines_pb2_grpc.MachineServiceServicer):
         self, request: machines_pb2.RenewLeaseRequest, context: Context
     ) -> machines_pb2.RenewLeaseResponse:
         bridge = self._bridge()
-        engine = engine_of(bridge, request.engine)
-        # The newest, living or gone: a client that comes too late is told so, not that there is no such
-        # Machine.
-        row = bridge.ledger.last_machine(owner_of(context), request.key)
-        if row is None or row.engine != engine.name:
-            row = find_machine(bridge.ledger, owner_of(context), engine.name, request.key)
-        bridge.leases.heard(row)
-        row = find_machine(bridge.ledger, owner_of(context), engine.name, request.key)
+        row = self._heard(request.engine, request.key, context)
         interval = Duration()
         interval.FromNanoseconds(int(bridge.config.timeouts.renew_interval * 1_000_000_000))
         return machines_pb2.RenewLeaseResponse(lease=lease_message(bridge, row), renew_interval=interval)

@@ -37,6 +37,7 @@ _TEMPLATE_STATUSES = {
 }
 _LEASES = {
     store.SESSION: resources_pb2.Lease.KIND_SESSION,
+    store.KEPT: resources_pb2.Lease.KIND_KEPT,
     store.HANDED_OVER: resources_pb2.Lease.KIND_HANDED_OVER,
 }
 
@@ -143,7 +144,7 @@ def _add_result(bridge: Bridge, operation: store.Operation, message: resources_p
     if row.kind == "vm":
         machine = machine_message(bridge, row)
         if operation.state == store.SUCCEEDED and row.state == store.PRESENT:
-            up = operation.verb == "StartMachine" or "start_with" in operation.request
+            up = operation.verb in ("StartMachine", "RestartMachine") or "start_with" in operation.request
             machine.status = resources_pb2.Machine.STATUS_UP if up else resources_pb2.Machine.STATUS_DOWN
         message.machine.CopyFrom(machine)
     elif operation.verb == "CreateTemplate":

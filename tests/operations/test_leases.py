@@ -2,7 +2,7 @@
 
 import pytest
 
-from ovirt_provision.errors import LeaseExpired
+from ovirt_provision.errors import LeaseExpired, MachineUnfinished
 from ovirt_provision.ledger.store import CANCELLED
 from tests.harness import OWNER, spec, started
 
@@ -113,5 +113,36 @@ def test_without_the_reaper_the_machine_stays_for_ever(site, run_virtually, monk
             monkeypatch.setattr(s.bridge.leases, "_reap", asleep)
             await s.clock.sleep(10 * GRACE)
             assert s.vms() == ["web"]
+
+    run_virtually(scenario())
+
+
+def test_a_confirmed_machine_lives_without_any_client(site, run_virtually):
+    async def scenario() -> None:
+        async with site() as s:
+            await s.run("CreateMachine", key="web", spec=spec())
+            row = s.bridge.ledger.living_machine(OWNER, "web")
+
+            s.bridge.leases.confirm(row)
+            s.bridge.leases.confirm(row)
+            await s.clock.sleep(10 * GRACE)
+
+            assert s.vms() == ["web"]
+            assert s.bridge.leases.expires_at(row) is None
+
+    run_virtually(scenario())
+
+
+def test_a_machine_cannot_be_confirmed_before_it_stands_nor_after_its_lease(site, run_virtually):
+    async def scenario() -> None:
+        async with site() as s:
+            creating = await s.call("CreateMachine", key="web", spec=spec())
+            row = s.bridge.ledger.living_machine(OWNER, "web")
+            with pytest.raises(MachineUnfinished, match=creating.id):
+                s.bridge.leases.confirm(row)
+            await s.ended(creating)
+            await s.clock.sleep(GRACE + 60)
+            with pytest.raises(LeaseExpired):
+                s.bridge.leases.confirm(row)
 
     run_virtually(scenario())

@@ -327,3 +327,56 @@ def test_a_lock_that_the_engine_holds_too_long_ends_as_pending_cleanup_until_the
             assert (s.vms(), s.disks()) == ([], 1)
 
     run_virtually(scenario())
+
+
+def test_a_restart_brings_it_down_and_up_with_its_address(site, run_virtually):
+    async def scenario() -> None:
+        async with site() as s:
+            await s.run("CreateMachine", key="web", spec=spec(), start_with=started())
+
+            restarted = await s.run("RestartMachine", key="web")
+
+            assert restarted.state == SUCCEEDED, restarted.error
+            done = [phase["name"] for phase in restarted.phases]
+            assert done == ["shutting-down", "powering-off", "booting", "waiting-for-address"]
+            assert s.bridge.ledger.living_machine(OWNER, "web").details["addresses"]
+
+    run_virtually(scenario())
+
+
+def test_the_boot_disk_is_grown_and_never_shrunk(site, run_virtually):
+    async def scenario() -> None:
+        async with site() as s:
+            with pytest.raises(InvalidRequest, match="never shrinks"):
+                await s.call(
+                    "CreateMachine",
+                    key="web",
+                    spec=spec(boot_disk=resources_pb2.BootDisk(size_bytes=1 << 30)),
+                )
+
+            created = await s.run(
+                "CreateMachine",
+                key="web",
+                spec=spec(boot_disk=resources_pb2.BootDisk(size_bytes=20 << 30)),
+                start_with=started(),
+            )
+
+            assert created.state == SUCCEEDED, created.error
+            vm_id = s.bridge.ledger.living_machine(OWNER, "web").engine_id
+            disks = await s.bridge.engine(ENGINE).disks.of_vm(vm_id)
+            assert [disk.size for disk in disks] == [20 << 30]
+
+    run_virtually(scenario())
+
+
+def test_a_job_that_hangs_does_not_hang_the_operation(site, run_virtually, virtual_clock):
+    async def scenario() -> None:
+        async with site(job=60) as s:
+            s.simulator.world.injections.arm("job-hangs")
+
+            created = await s.run("CreateMachine", key="web", spec=spec())
+
+            assert created.state == SUCCEEDED, created.error
+            assert 60 < virtual_clock.monotonic() < 180
+
+    run_virtually(scenario())

@@ -1,0 +1,181 @@
+"""A daemon that dies at any boundary: the next one ends what was begun, once, and nothing is left over.
+
+By default it dies after each commit of the ledger, and around each request that changes the engine: once with
+the effect done and the reply lost, once with the request done only when the next daemon is at work. All other
+moments leave one of the same states behind; `OVIRT_PROVISION_CRASHES=all` explores them, too.
+"""
+
+import os
+import uuid
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+import pytest
+
+from ovirt_provision.ledger.store import CANCELLED, LATE, REMOVING, SUCCEEDED, Operation
+from tests.crashes import AFTER_COMMIT, BEFORE_CHANGE, BEFORE_READING, LATE_CHANGE, LOST_REPLY, MOMENTS, Crashes
+from tests.harness import Site, spec, started
+
+# What is destroyed is looked up for so long, in seconds.
+_TOMBSTONE = {"late_create_grace": 30, "cleanup_interval": 10}
+_SWEPT = 60 + 30 + 20
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """What a client does, how it has to end, and how many boundaries of each sort it passes at most."""
+
+    client: Callable[[Site], Awaitable[Operation]]
+    prepare: Callable[[Site], Awaitable[object]] | None = None
+    state: str = SUCCEEDED
+    vms: tuple[str, ...] = ()
+    templates: tuple[str, ...] = ()
+    disks: int = 0
+    commits: int = 0
+    changes: int = 0
+    readings: int = 0
+
+
+def request_id(verb: str) -> str:
+    return str(uuid.uuid5(uuid.NAMESPACE_OID, verb))
+
+
+async def call(site: Site, verb: str, **fields: object) -> Operation:
+    return await site.call(verb, request_id=request_id(verb), **fields)
+
+
+async def create_and_start(site: Site) -> Operation:
+    creating = await call(
+        site, "CreateMachine", key="web", spec=spec(), start_with=started(custom_script="runcmd: [id]")
+    )
+    return await site.ended(creating)
+
+
+async def create_full_clone(site: Site) -> Operation:
+    return await site.ended(await call(site, "CreateMachine", key="web", spec=spec(clone=True)))
+
+
+async def create_and_cancel(site: Site) -> Operation:
+    creating = await call(site, "CreateMachine", key="web", spec=spec(), start_with=started())
+    async for seen in site.bridge.dispatcher.runner.watch(creating.id):
+        if seen.phase == "booting":
+            site.bridge.dispatcher.cancel(seen, "by its client")
+    return seen
+
+
+async def seal(site: Site) -> Operation:
+    return await site.ended(
+        await call(site, "CreateTemplate", machine_key="build", name="golden", seal=True)
+    )
+
+
+async def seal_and_cancel(site: Site) -> Operation:
+    making = await call(site, "CreateTemplate", machine_key="build", name="golden", seal=True)
+    async for seen in site.bridge.dispatcher.runner.watch(making.id):
+        if seen.phase == "sealing":
+            site.bridge.dispatcher.cancel(seen, "by its client")
+    return seen
+
+
+async def destroy(site: Site) -> Operation:
+    return await site.ended(await call(site, "DestroyMachine", key="web"))
+
+
+SCENARIOS = {
+    "create": Scenario(create_and_start, vms=("web",), disks=1, commits=20, changes=3, readings=60),
+    "clone": Scenario(create_full_clone, vms=("web",), disks=1, commits=16, changes=2, readings=40),
+    "cancel": Scenario(create_and_cancel, state=CANCELLED, commits=20, changes=5, readings=40),
+    "template": Scenario(
+        seal,
+        prepare=lambda site: site.run("CreateMachine", key="build", spec=spec()),
+        vms=("build",),
+        templates=("golden",),
+        disks=2,
+        commits=16,
+        changes=2,
+        readings=40,
+    ),
+    "template-cancel": Scenario(
+        seal_and_cancel,
+        prepare=lambda site: site.run("CreateMachine", key="build", spec=spec()),
+        state=CANCELLED,
+        vms=("build",),
+        disks=1,
+        commits=16,
+        changes=2,
+        readings=40,
+    ),
+    "destroy": Scenario(
+        destroy,
+        prepare=lambda site: site.run("CreateMachine", key="web", spec=spec(), start_with=started()),
+        commits=12,
+        changes=3,
+        readings=40,
+    ),
+}
+
+
+def boundaries() -> list[tuple[str, str, int]]:
+    """(scenario, moment, number) of every crash to try."""
+    all_moments = os.environ.get("OVIRT_PROVISION_CRASHES") == "all"
+    moments = MOMENTS if all_moments else (AFTER_COMMIT, LOST_REPLY, LATE_CHANGE)
+    return [
+        (name, moment, number)
+        for name, scenario in SCENARIOS.items()
+        for moment in moments
+        for number in range(1, most(scenario, moment) + 1)
+    ]
+
+
+def most(scenario: Scenario, moment: str) -> int:
+    if moment.endswith("commit"):
+        return scenario.commits
+    return scenario.readings if moment.endswith("reading") else scenario.changes
+
+
+async def play(site: Site, crashes: Crashes, scenario: Scenario, moment: str, number: int) -> None:
+    if scenario.prepare:
+        await scenario.prepare(site)
+    crashes.arm(moment, number)
+
+    ended = await crashes.play(lambda: scenario.client(site))
+
+    assert ended.state == scenario.state, ended.error
+    assert ended.cleanup == "done"
+    left = (tuple(site.vms()), tuple(site.templates()), site.disks() - 1)
+    assert left == (scenario.vms, scenario.templates, scenario.disks)
+    await site.clock.sleep(_SWEPT)
+    left = (tuple(site.vms()), tuple(site.templates()), site.disks() - 1)
+    assert left == (scenario.vms, scenario.templates, scenario.disks), "what came late was swept"
+    assert {finding for finding, _, _ in await site.census()} <= {"ours"}
+    ledger = site.bridge.ledger
+    assert not ledger.unended_operations()
+    assert not ledger.list_objects(REMOVING, LATE)
+    assert not ledger.buried()
+    assert not site.bridge.dispatcher._secrets.operations()
+
+
+@pytest.mark.parametrize(
+    ("name", "moment", "number"), boundaries(), ids=lambda part: str(part) if part != "" else None
+)
+def test_a_crash_leaves_one_effect_and_nothing_else(site, run_virtually, monkeypatch, name, moment, number):
+    async def scenario() -> None:
+        async with site(**_TOMBSTONE) as s:
+            await play(s, Crashes(s, monkeypatch), SCENARIOS[name], moment, number)
+
+    run_virtually(scenario())
+
+
+@pytest.mark.parametrize("name", SCENARIOS)
+def test_every_boundary_is_in_the_list(site, run_virtually, monkeypatch, name):
+    async def scenario() -> dict[str, int]:
+        async with site(**_TOMBSTONE) as s:
+            crashes = Crashes(s, monkeypatch)
+            await play(s, crashes, SCENARIOS[name], "", 0)
+            return crashes.counts
+
+    counts = run_virtually(scenario())
+
+    print(f"{name}: {counts}")
+    for moment in (AFTER_COMMIT, BEFORE_CHANGE, BEFORE_READING):
+        assert counts[moment] <= most(SCENARIOS[name], moment), f"raise the number for {name}"
