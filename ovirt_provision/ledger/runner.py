@@ -245,7 +245,10 @@ class Runner(Generic[R]):
                     return
                 await changed.wait()
         finally:
-            self._watchers[operation_id].discard(changed)
+            watchers = self._watchers[operation_id]
+            watchers.discard(changed)
+            if not watchers:
+                del self._watchers[operation_id]
 
     async def close(self) -> None:
         """Stops driving; the operations stay as the ledger has them and are taken up by the next daemon."""

@@ -328,12 +328,12 @@ class Ledger:
             )
 
     def session_machines(self) -> Sequence[Object]:
-        """Living Machines with a session lease that has not expired."""
+        """Machines with a session lease, expired or not, whose removal has not begun."""
         return self._all(
             Object,
             sa.select(objects)
             .join(leases, leases.c.object_id == objects.c.id)
-            .where(leases.c.kind == SESSION, leases.c.expired_at.is_(None), objects.c.state.not_in(_DEAD)),
+            .where(leases.c.kind == SESSION, objects.c.state.in_((INTENDED, PRESENT))),
         )
 
     # Tombstones.

@@ -50,6 +50,9 @@ class Janitor:
                     self._dispatcher.clean_up(row)
             except ProvisionError as error:
                 log.warning("cleaning is put off", error=str(error))
+            except Exception:
+                # Whatever it is, what waits to be cleaned has to be looked at again.
+                log.exception("cleaning failed unexpectedly")
             await self._clock.sleep(self._timeouts.cleanup_interval)
 
     def _waiting(self) -> list[Object]:

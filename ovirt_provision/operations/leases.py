@@ -4,6 +4,7 @@ When a client was last heard of lives in memory on the monotonic clock, counted 
 serves: neither an outage of the daemon nor a jump of the wall clock ends a lease.
 """
 
+import datetime
 import uuid
 
 import structlog
@@ -11,7 +12,7 @@ import structlog
 from ovirt_provision.clock import Clock
 from ovirt_provision.config import Timeouts
 from ovirt_provision.errors import LeaseExpired, MachineUnfinished, ProvisionError
-from ovirt_provision.ledger.store import KEPT, REMOVING, SESSION, Ledger, Object
+from ovirt_provision.ledger.store import KEPT, SESSION, Lease, Ledger, Object
 from ovirt_provision.operations.create_machine import CREATE_MACHINE
 from ovirt_provision.operations.destroy_machine import DESTROY_MACHINE
 from ovirt_provision.operations.dispatcher import Dispatcher
@@ -24,8 +25,6 @@ _NAMESPACE = uuid.UUID("6f0a1c52-58e0-4f7c-9e6b-2d1f6f1f8a11")
 
 def timestamp(seconds: float) -> str:
     """An ISO 8601 time in UTC for people."""
-    import datetime
-
     return datetime.datetime.fromtimestamp(seconds, datetime.UTC).isoformat(timespec="seconds")
 
 
@@ -37,7 +36,6 @@ class Leases:
         self._clock = clock
         self._timeouts = timeouts
         self._dispatcher = dispatcher
-        self._serving_since = clock.monotonic()
         self._heard: dict[int, float] = {}
 
     def heard(self, row: Object) -> None:
@@ -76,20 +74,26 @@ class Leases:
     async def run(self) -> None:
         """Reaps for ever."""
         while True:
+            try:
+                for row in self._ledger.session_machines():
+                    lease = self._ledger.lease(row.id)
+                    if lease is not None and (lease.expired_at is not None or self._remaining(row) <= 0):
+                        await self._reap(row, lease)
+            except Exception:
+                # Whatever it is, the other leases have to be watched on.
+                log.exception("reaping failed unexpectedly")
             await self._clock.sleep(self._timeouts.renew_interval / 3)
-            for row in self._ledger.session_machines():
-                if self._remaining(row) <= 0:
-                    await self._reap(row)
 
     def _remaining(self, row: Object) -> float:
-        heard = self._heard.get(row.id, max(self._serving_since, 0.0))
+        # A Machine that this daemon has not heard of counts as heard of now: it is new, or the daemon is.
+        heard = self._heard.setdefault(row.id, self._clock.monotonic())
         return heard + self._timeouts.lease_grace - self._clock.monotonic()
 
-    async def _reap(self, row: Object) -> None:
-        log.warning("lease expired", key=row.key, owner=row.owner, vm=row.engine_id)
-        self._ledger.expire_lease(row.id)
-        if row.state == REMOVING:
-            return
+    async def _reap(self, row: Object, lease: Lease) -> None:
+        """Destroys a Machine. A daemon that dies in between does it again: the request_id is always the same."""
+        if lease.expired_at is None:
+            log.warning("lease expired", key=row.key, owner=row.owner, vm=row.engine_id)
+            self._ledger.expire_lease(row.id)
         request = machines_pb2.DestroyMachineRequest(
             request_id=str(uuid.uuid5(_NAMESPACE, f"lease {row.engine_id}")), key=row.key
         )

@@ -27,6 +27,19 @@ def test_a_machine_without_a_client_is_destroyed_after_the_grace(site, run_virtu
     run_virtually(scenario())
 
 
+def test_a_machine_of_a_daemon_that_has_long_run_has_its_whole_grace(site, run_virtually):
+    async def scenario() -> None:
+        async with site() as s:
+            await s.clock.sleep(10 * GRACE)
+            await s.run("CreateMachine", key="web", spec=spec(), start_with=started())
+
+            await s.clock.sleep(GRACE - 120)
+
+            assert s.vms() == ["web"]
+
+    run_virtually(scenario())
+
+
 def test_a_renewed_machine_lives(site, run_virtually):
     async def scenario() -> None:
         async with site() as s:
@@ -52,6 +65,21 @@ def test_the_grace_counts_from_the_moment_the_daemon_serves_again(site, run_virt
             await s.clock.sleep(GRACE - 15)
             assert s.vms() == ["web"]
             await s.clock.sleep(75)
+            assert s.vms() == []
+
+    run_virtually(scenario())
+
+
+def test_a_daemon_that_dies_right_after_a_lease_expired_leaves_the_machine_to_the_next(site, run_virtually):
+    async def scenario() -> None:
+        async with site() as s:
+            await s.run("CreateMachine", key="web", spec=spec())
+            row = s.bridge.ledger.living_machine(OWNER, "web")
+            s.bridge.ledger.expire_lease(row.id)
+            await s.restart()
+
+            await s.clock.sleep(120)
+
             assert s.vms() == []
 
     run_virtually(scenario())
@@ -107,7 +135,7 @@ def test_without_the_reaper_the_machine_stays_for_ever(site, run_virtually, monk
         async with site() as s:
             await s.run("CreateMachine", key="web", spec=spec())
 
-            async def asleep(_row: object) -> None:
+            async def asleep(_row: object, _lease: object) -> None:
                 return
 
             monkeypatch.setattr(s.bridge.leases, "_reap", asleep)
