@@ -90,7 +90,7 @@ class Leases:
         return heard + self._timeouts.lease_grace - self._clock.monotonic()
 
     async def _reap(self, row: Object, lease: Lease) -> None:
-        """Destroys a Machine. A daemon that dies in between does it again: the request_id is always the same."""
+        """Destroys a Machine; the request_id is always the same, so doing it again after a crash is safe."""
         if lease.expired_at is None:
             log.warning("lease expired", key=row.key, owner=row.owner, vm=row.engine_id)
             self._ledger.expire_lease(row.id)
@@ -98,6 +98,8 @@ class Leases:
             request_id=str(uuid.uuid5(_NAMESPACE, f"lease {row.engine_id}")), key=row.key
         )
         try:
-            await self._dispatcher.call(DESTROY_MACHINE, row.owner, row.engine, request)
+            destroying = await self._dispatcher.call(DESTROY_MACHINE, row.owner, row.engine, request)
+            if destroying.ended and not self._ledger.unended_operations(row.id):
+                self._dispatcher.clean_up(row)  # it came to nothing, and its request_id is used up
         except ProvisionError as error:
             log.error("cannot destroy a Machine without a lease", key=row.key, error=str(error))
