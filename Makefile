@@ -12,6 +12,7 @@ export CHECKPOINT_DISABLE := 1
 
 python := .venv/bin/python
 generated := ovirt_provision/v1/resources_pb2.py build/schema.binpb
+ruby_code := plugins/kitchen/lib/ovirt_provision/v1/resources_pb.rb
 plugin := build/bin/packer-plugin-ovirt
 packer := build/bin/packer
 plugin_source := ./packer/packer-plugin-ovirt
@@ -49,13 +50,16 @@ setup: ## Install what is missing: Debian packages (root or sudo), .venv
 	@tools/setup
 
 .PHONY: generate
-generate: setup $(generated) ## Generate Python and Go from proto/, HCL2 and docs from the code (what of it is in git, too)
+generate: setup $(generated) $(ruby_code) ## Generate Python, Go and Ruby from proto/, HCL2 and docs from the code (what of it is in git, too)
 	cd plugins && go generate ./...
 	$(python) tools/document
 
 $(generated) &: proto/ovirt_provision/v1/*.proto tools/generate tools/versions.mk tools/protoc/go.sum | setup
 	tools/generate $(PROTOVALIDATE_VERSION)
 	@touch $(generated)
+
+$(ruby_code): build/schema.binpb tools/generate-ruby tools/versions.mk
+	tools/generate-ruby $(RUBY_PROTOC_VERSION)
 
 .PHONY: tools
 tools: plugin packer image
@@ -81,4 +85,4 @@ lock: setup ## Write requirements.lock anew from pyproject.toml
 
 .PHONY: clean
 clean: ## Remove what was made here (the cache of packer and guest image stays)
-	rm -rf build .venv buf ovirt_provision/v1 plugins/internal/ovirtprovisionv1
+	rm -rf build .venv buf ovirt_provision/v1 plugins/internal/ovirtprovisionv1 plugins/kitchen/lib/ovirt_provision/v1

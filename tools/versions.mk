@@ -4,5 +4,8 @@
 # Brings buf/validate/validate.proto, which our schema imports.
 PROTOVALIDATE_VERSION := v1.2.2
 
+# Writes the Ruby code of the schema; Debian's own protoc writes what google-protobuf 4 cannot load.
+RUBY_PROTOC_VERSION := 3.25.8
+
 # Writes requirements.lock (`make lock`).
 UV_VERSION := 0.13.9

@@ -1,0 +1,77 @@
+# frozen_string_literal: true
+
+require "socket"
+require_relative "error"
+
+module OvirtProvision
+  # Where the daemon listens: `target` is for gRPC, `socket` the path of a unix socket or nil. `explicit` is true when
+  # the user named the address: that daemon is the user's, clients never start it.
+  Address = Struct.new(:target, :socket, :explicit, keyword_init: true) do
+    # Finds the address: OVIRT_PROVISION_ADDRESS, else the socket in XDG_RUNTIME_DIR, else the one in the state folder.
+    # Raises Error when there is none that can be used.
+    def self.resolve(environment)
+      given = environment[self::VARIABLE].to_s
+      return unix(given.delete_prefix("unix:").sub(%r{\A///}, "/"), explicit: true) if given.start_with?("unix:")
+      return tcp(given) unless given.empty?
+
+      runtime = environment["XDG_RUNTIME_DIR"].to_s
+      folder = runtime.start_with?("/") ? File.join(runtime, "ovirt-provision") : File.join(state_folder(environment), "run")
+      unix(File.join(folder, "daemon.sock"), explicit: false)
+    end
+
+    # Where the daemon keeps its ledger and its log.
+    def self.state_folder(environment)
+      state = environment["XDG_STATE_HOME"].to_s
+      return File.join(state, "ovirt-provision") if state.start_with?("/")
+
+      home = environment["HOME"].to_s
+      return File.join(home, ".local/state/ovirt-provision") if home.start_with?("/")
+
+      raise Error, "the state folder of ovirt-provision cannot be found: neither HOME nor XDG_STATE_HOME is set; " \
+                   "set #{self::VARIABLE} to the address of a running daemon"
+    end
+
+    def self.unix(path, explicit:)
+      unless path.start_with?("/")
+        raise Error, "#{self::VARIABLE} is 'unix:#{path}', but a socket path must be absolute, as in " \
+                     "unix:/run/ovirt-provision/daemon.sock"
+      end
+      if path.bytesize > self::LONGEST_SOCKET_PATH
+        raise Error, "the socket path #{path} is #{path.bytesize} bytes long, at most #{self::LONGEST_SOCKET_PATH} are " \
+                     "possible; set XDG_RUNTIME_DIR or #{self::VARIABLE} to something shorter"
+      end
+      new(target: "unix:#{path}", socket: path, explicit: explicit)
+    end
+
+    # Accepts loopback alone: without TLS, user data would travel in clear.
+    def self.tcp(given)
+      host = given[/\A\[?(.+?)\]?:\d+\z/, 1]
+      raise Error, "#{self::VARIABLE} is '#{given}', but must be unix:/path or host:port" unless host
+      unless host == "localhost" || host == "::1" || host.match?(/\A127(\.\d{1,3}){3}\z/)
+        raise Error, "#{self::VARIABLE} is '#{given}', but only a unix socket or a loopback address can be used without " \
+                     "TLS; forward the daemon's socket instead, as in `ssh -L /path/daemon.sock:/path/daemon.sock host`"
+      end
+      new(target: given, explicit: true)
+    end
+
+    private_class_method :unix, :tcp
+
+    # Whether a daemon is there right now, be it too busy to accept a connection.
+    def listening?
+      (socket ? UNIXSocket.new(socket) : TCPSocket.new(*target.match(/\A\[?(.+?)\]?:(\d+)\z/).captures)).close
+      true
+    rescue Errno::ENOENT, Errno::ECONNREFUSED
+      false
+    rescue SystemCallError
+      true
+    end
+
+    def to_s
+      target
+    end
+  end
+
+  Address::VARIABLE = "OVIRT_PROVISION_ADDRESS"
+  # What fits sockaddr_un with its final zero byte, see unix(7).
+  Address::LONGEST_SOCKET_PATH = 107
+end
