@@ -79,6 +79,7 @@ _MODULE = "ovirt_provision.simulator.guests.image"
 _HERE = Path(__file__).parent
 _TREE = _HERE / "root"
 _READER = _HERE / "first_boot.py"
+_INTERRUPTS = (signal.SIGINT, signal.SIGTERM)
 
 
 class ImageError(Exception):
@@ -306,11 +307,24 @@ def _run(command: Sequence[str]) -> None:
         )
 
 
+def _unblock_interrupts() -> None:
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, _INTERRUPTS)
+
+
 @contextmanager
 def _child(command: Sequence[str], **options: object) -> Iterator["subprocess.Popen[bytes]"]:
     """A process in a session of its own that is ended, and waited for, when the block is left early."""
-    process = subprocess.Popen(command, start_new_session=True, **options)  # type: ignore[call-overload]
+    # An interrupt between fork and `try` would leave the process behind.
+    signal.pthread_sigmask(signal.SIG_BLOCK, _INTERRUPTS)
     try:
+        process = subprocess.Popen(  # type: ignore[call-overload]
+            command, start_new_session=True, preexec_fn=_unblock_interrupts, **options
+        )
+    except BaseException:
+        _unblock_interrupts()
+        raise
+    try:
+        _unblock_interrupts()
         yield process
     finally:
         if process.poll() is None:
