@@ -66,6 +66,8 @@ type Daemon struct {
 
 	// Address is what OVIRT_PROVISION_ADDRESS has to be.
 	Address string
+	// EngineURL is the URL of the engine. Set before it is asked for.
+	EngineURL string
 	// Addresses are what a started Machine reports. Set before it is created.
 	Addresses []*pb.Address
 	// TemplateStatus is what GetTemplate reports.
@@ -119,6 +121,7 @@ func Start(t testing.TB) *Daemon {
 // New makes a fake daemon that does not listen yet.
 func New() *Daemon {
 	return &Daemon{
+		EngineURL:      "https://engine.example.com/ovirt-engine/api",
 		Addresses:      []*pb.Address{{Ip: "127.0.0.9", Mac: "56:6f:00:00:00:01", Nic: "nic1", Interface: "eth0"}},
 		TemplateStatus: pb.Template_STATUS_OK,
 		counts:         map[string]int{},

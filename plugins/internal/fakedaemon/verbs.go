@@ -13,10 +13,18 @@ import (
 
 // GetEngine implements the schema.
 func (d *Daemon) GetEngine(context.Context, *pb.GetEngineRequest) (*pb.GetEngineResponse, error) {
-	return &pb.GetEngineResponse{Engine: &pb.Engine{
-		Profile: "default", Url: "https://engine.example.com/ovirt-engine/api", Username: "admin@internal",
-		IsDefault: true, Version: "4.5.8",
-	}}, nil
+	engine := d.engine()
+	engine.Version = "4.5.8"
+	return &pb.GetEngineResponse{Engine: engine}, nil
+}
+
+// ListEngines implements the schema.
+func (d *Daemon) ListEngines(context.Context, *pb.ListEnginesRequest) (*pb.ListEnginesResponse, error) {
+	return &pb.ListEnginesResponse{Engines: []*pb.Engine{d.engine()}}, nil
+}
+
+func (d *Daemon) engine() *pb.Engine {
+	return &pb.Engine{Profile: "default", Url: d.EngineURL, Username: "admin@internal", IsDefault: true}
 }
 
 // CreateMachine implements the schema.
@@ -40,17 +48,69 @@ func (d *Daemon) CreateMachine(
 		})}, nil
 }
 
+// StartMachine implements the schema.
+func (d *Daemon) StartMachine(
+	_ context.Context, request *pb.StartMachineRequest,
+) (*pb.StartMachineResponse, error) {
+	operation, err := d.power("StartMachine", request.GetRequestId(), request.GetKey(), pb.Machine_STATUS_UP)
+	return &pb.StartMachineResponse{Operation: operation}, err
+}
+
 // StopMachine implements the schema.
 func (d *Daemon) StopMachine(
 	_ context.Context, request *pb.StopMachineRequest,
 ) (*pb.StopMachineResponse, error) {
-	return &pb.StopMachineResponse{Operation: d.begin(
-		"StopMachine", request.GetRequestId(), request.GetKey(), func(operation *pb.Operation) {
-			stopped := proto.CloneOf(d.machines[request.GetKey()])
-			stopped.Status, stopped.Addresses = pb.Machine_STATUS_DOWN, nil
-			d.machines[request.GetKey()] = stopped
-			operation.Result = &pb.Operation_Machine{Machine: stopped}
-		})}, nil
+	operation, err := d.power("StopMachine", request.GetRequestId(), request.GetKey(), pb.Machine_STATUS_DOWN)
+	return &pb.StopMachineResponse{Operation: operation}, err
+}
+
+// RestartMachine implements the schema.
+func (d *Daemon) RestartMachine(
+	_ context.Context, request *pb.RestartMachineRequest,
+) (*pb.RestartMachineResponse, error) {
+	operation, err := d.power("RestartMachine", request.GetRequestId(), request.GetKey(), pb.Machine_STATUS_UP)
+	return &pb.RestartMachineResponse{Operation: operation}, err
+}
+
+// power begins a verb that ends with a Machine up or down.
+func (d *Daemon) power(verb, requestID, key string, then pb.Machine_Status) (*pb.Operation, error) {
+	if _, err := d.machine(key); err != nil {
+		return nil, err
+	}
+	return d.begin(verb, requestID, key, func(operation *pb.Operation) {
+		changed := proto.CloneOf(d.machines[key])
+		changed.Status, changed.Addresses = then, nil
+		if then == pb.Machine_STATUS_UP {
+			changed.Addresses = d.Addresses
+		}
+		d.machines[key] = changed
+		operation.Result = &pb.Operation_Machine{Machine: changed}
+	}), nil
+}
+
+// machine finds a Machine.
+func (d *Daemon) machine(key string) (*pb.Machine, error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	machine, known := d.machines[key]
+	if !known {
+		return nil, status.Error(codes.NotFound, "there is no Machine "+key)
+	}
+	return machine, nil
+}
+
+// ConfirmMachine implements the schema.
+func (d *Daemon) ConfirmMachine(
+	_ context.Context, request *pb.ConfirmMachineRequest,
+) (*pb.ConfirmMachineResponse, error) {
+	machine, err := d.machine(request.GetKey())
+	if err != nil {
+		return nil, err
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	machine.Lease = &pb.Lease{Kind: pb.Lease_KIND_KEPT}
+	return &pb.ConfirmMachineResponse{Machine: proto.CloneOf(machine)}, nil
 }
 
 // DestroyMachine implements the schema.
@@ -65,13 +125,13 @@ func (d *Daemon) DestroyMachine(
 
 // GetMachine implements the schema.
 func (d *Daemon) GetMachine(_ context.Context, request *pb.GetMachineRequest) (*pb.GetMachineResponse, error) {
+	machine, err := d.machine(request.GetKey())
+	if err != nil {
+		return nil, err
+	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	machine, known := d.machines[request.GetKey()]
-	if !known {
-		return nil, status.Error(codes.NotFound, "there is no Machine "+request.GetKey())
-	}
-	return &pb.GetMachineResponse{Machine: machine}, nil
+	return &pb.GetMachineResponse{Machine: proto.CloneOf(machine)}, nil
 }
 
 // RenewLease implements the schema.

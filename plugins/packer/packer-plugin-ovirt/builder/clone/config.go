@@ -15,6 +15,7 @@ import (
 	"github.com/hashicorp/packer-plugin-sdk/template/config"
 	"github.com/hashicorp/packer-plugin-sdk/template/interpolate"
 
+	"github.com/ovirt-provision/ovirt-provision/plugins/internal/options"
 	pb "github.com/ovirt-provision/ovirt-provision/plugins/internal/ovirtprovisionv1"
 )
 
@@ -179,7 +180,7 @@ func (c *Config) setDefaults() {
 func (c *Config) problems() []error {
 	var problems []error
 	report := func(option, format string, values ...any) {
-		problems = append(problems, &problem{option, fmt.Sprintf(format, values...)})
+		problems = append(problems, &options.Problem{Option: option, Text: fmt.Sprintf(format, values...)})
 	}
 	switch {
 	case c.SourceTemplateName == "" && c.SourceTemplateID == "":

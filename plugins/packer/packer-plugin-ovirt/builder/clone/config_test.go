@@ -161,8 +161,8 @@ func TestDocumentationNamesEachOption(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, option := range append(machineOptions, templateOptions...) {
-		if option.option != "ssh_username" && !strings.Contains(documented.String(), "- `"+option.option+"`") {
-			t.Errorf("%s is not documented", option.option)
+		if option.Option != "ssh_username" && !strings.Contains(documented.String(), "- `"+option.Option+"`") {
+			t.Errorf("%s is not documented", option.Option)
 		}
 	}
 	for _, partial := range partials {

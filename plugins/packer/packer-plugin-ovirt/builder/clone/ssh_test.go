@@ -266,19 +266,6 @@ func TestBuildOverSSH(t *testing.T) {
 }
 
 func TestAddressOfTheGuest(t *testing.T) {
-	for _, test := range []struct {
-		name      string
-		addresses []*pb.Address
-		want      string
-	}{
-		{"none", nil, ""},
-		{"IPv4 before IPv6", []*pb.Address{{Ip: "fd00::1"}, {Ip: "192.0.2.1"}, {Ip: "192.0.2.2"}}, "192.0.2.1"},
-		{"IPv6 alone", []*pb.Address{{Ip: "fd00::1"}, {Ip: "fd00::2"}}, "fd00::1"},
-	} {
-		if got := hostAddress(&pb.Machine{Addresses: test.addresses}); got != test.want {
-			t.Errorf("%s: %q, want %q", test.name, got, test.want)
-		}
-	}
 	t.Run("no address ends the build", func(t *testing.T) {
 		build := newTestBuild(t, sshOptions())
 		build.daemon.Addresses = nil

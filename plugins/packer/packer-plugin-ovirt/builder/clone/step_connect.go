@@ -23,7 +23,7 @@ func (s *stepConnect) Run(ctx context.Context, state multistep.StateBag) multist
 	state.Put(stateClient, daemon)
 	reply, err := daemon.Engines.GetEngine(ctx, &pb.GetEngineRequest{Engine: daemon.Engine})
 	if err != nil {
-		return halt(ctx, state, "logging in to the engine", inOptions(err, machineOptions))
+		return halt(ctx, state, "logging in to the engine", machineOptions.Rename(err))
 	}
 	engine := reply.GetEngine()
 	uiOf(state).Sayf("Using engine %s as %s (oVirt %s)", engine.GetUrl(), engine.GetUsername(), engine.GetVersion())

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net/netip"
 	"strings"
 
 	"github.com/hashicorp/packer-plugin-sdk/multistep"
@@ -43,8 +42,8 @@ func (s *stepCreateMachine) Run(ctx context.Context, state multistep.StateBag) m
 		return reply.GetOperation(), err
 	})
 	if err != nil {
-		s.owed = mayExist(operation, err)
-		return halt(ctx, state, doing, inOptions(err, machineOptions))
+		s.owed = client.MayHaveEffect(operation, err)
+		return halt(ctx, state, doing, machineOptions.Rename(err))
 	}
 	machine := operation.GetMachine()
 	if machine == nil {
@@ -57,7 +56,7 @@ func (s *stepCreateMachine) Run(ctx context.Context, state multistep.StateBag) m
 	data.Put("VMID", machine.GetId())
 	data.Put("VMName", machine.GetName())
 	data.Put("SourceTemplateID", machine.GetTemplateId())
-	address := hostAddress(machine)
+	address := client.HostAddress(machine)
 	data.Put("VMAddress", address)
 	if s.config.Comm.Type != "none" && address == "" && s.config.Comm.Host() == "" {
 		return halt(ctx, state, doing, fmt.Errorf("virtual machine %s reports no address; set ssh_host", machine.GetName()))
@@ -125,18 +124,7 @@ func (s *stepCreateMachine) leftBehind(state multistep.StateBag) {
 		return
 	}
 	uiOf(state).Sayf("Virtual machine %s %s is left as -on-error asks, but not for long: its lease ends with this "+
-		"build, and the daemon destroys it a few minutes later (key %s).", machine.GetName(), hostAddress(machine), s.key)
-}
-
-// mayExist says whether something of a create that failed may be left. A create is all or nothing, so nothing is left
-// where the daemon said how it ended, or refused it.
-func mayExist(operation *pb.Operation, err error) bool {
-	switch operation.GetState() {
-	case pb.Operation_STATE_FAILED, pb.Operation_STATE_CANCELLED:
-		return false
-	}
-	var refused *client.Error
-	return operation != nil || !errors.As(err, &refused) || !refused.Typed
+		"build, and the daemon destroys it a few minutes later (key %s).", machine.GetName(), client.HostAddress(machine), s.key)
 }
 
 // authorizedKey is the public key as a line of authorized_keys. Its comment is what the SDK looks for when it removes
@@ -147,19 +135,4 @@ func authorizedKey(config *Config) string {
 		line += " " + config.Comm.SSHTemporaryKeyPairName
 	}
 	return line
-}
-
-// hostAddress is the first IPv4 address that the guest reports, else the first address; empty where there is none.
-func hostAddress(machine *pb.Machine) string {
-	first := ""
-	for _, address := range machine.GetAddresses() {
-		ip, err := netip.ParseAddr(address.GetIp())
-		if err == nil && ip.Is4() {
-			return address.GetIp()
-		}
-		if first == "" {
-			first = address.GetIp()
-		}
-	}
-	return first
 }

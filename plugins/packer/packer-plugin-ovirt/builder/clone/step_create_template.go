@@ -38,7 +38,7 @@ func (s *stepCreateTemplate) Run(ctx context.Context, state multistep.StateBag) 
 		s.made = operation.GetTemplate()
 	}
 	if err != nil {
-		return halt(ctx, state, doing, inOptions(err, templateOptions))
+		return halt(ctx, state, doing, templateOptions.Rename(err))
 	}
 	if s.made.GetId() == "" {
 		return halt(ctx, state, doing, errors.New("the daemon reports success without a template"))

@@ -1,0 +1,132 @@
+package driver
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/agext/levenshtein"
+
+	"github.com/ovirt-provision/ovirt-provision/plugins/internal/client"
+	"github.com/ovirt-provision/ovirt-provision/plugins/internal/options"
+	pb "github.com/ovirt-provision/ovirt-provision/plugins/internal/ovirtprovisionv1"
+)
+
+// similar is how much alike two names must be, from 0 to 1, for one to be taken for a misspelling of the other.
+const similar = 0.6
+
+// PreCreateCheck reports all that is wrong with the options at once, and notes the engine. Nothing is made.
+func (d *Driver) PreCreateCheck() error {
+	ctx := context.Background()
+	problems := d.problems()
+	daemon, err := d.connect(ctx)
+	if err == nil {
+		defer daemon.Close()
+		var inEngine []error
+		inEngine, err = d.checkEngine(ctx, daemon)
+		problems = append(problems, inEngine...)
+	}
+	if err != nil {
+		problems = append(problems, origins.Rename(err))
+	}
+	if len(problems) == 0 {
+		return nil
+	}
+	text := "the host cannot be created:"
+	for _, problem := range problems {
+		text += "\n  * " + strings.ReplaceAll(problem.Error(), "\n", "\n    ")
+	}
+	return errors.New(text)
+}
+
+// problems are what is wrong without asking anybody: the little that the request cannot express, and what the schema
+// says about the request.
+func (d *Driver) problems() []error {
+	var problems []error
+	report := func(flag, format string, values ...any) {
+		problems = append(problems, &options.Problem{Option: "--" + flag, Text: fmt.Sprintf(format, values...)})
+	}
+	chosen := &d.Options
+	switch {
+	case chosen.Template == "" && chosen.TemplateID == "":
+		report(flagTemplate, "either it or --%s is required", flagTemplateID)
+	case chosen.Template != "" && chosen.TemplateID != "":
+		report(flagTemplateID, "'%s' is given next to --%s '%s'; give one of them", chosen.TemplateID, flagTemplate, chosen.Template)
+	}
+	for _, port := range []struct {
+		flag  string
+		value int
+	}{{flagSSHPort, d.SSHPort}, {flagDockerPort, d.DockerPort}} {
+		if port.value < 1 || port.value > 65535 {
+			report(port.flag, "%d is no port; ports are 1 to 65535", port.value)
+		}
+	}
+	if chosen.SSHTimeout < 0 {
+		report(flagSSHTimeout, "%d is negative; give seconds, or 0 not to wait", chosen.SSHTimeout)
+	}
+	if d.SSHUser == "" {
+		report(flagSSHUser, "is required")
+	}
+	if chosen.Gateway != "" && chosen.StaticAddress == "" {
+		report(flagGateway, "'%s' goes with --%s, which is not given", chosen.Gateway, flagStaticAddress)
+		report(flagStaticAddress, "is required with --%s", flagGateway)
+	}
+	const anyUUID = "00000000-0000-4000-8000-000000000000"
+	request, err := d.createMachine(&pb.EngineRef{Profile: chosen.Engine}, anyUUID, "")
+	if err != nil {
+		problems = append(problems, err)
+	}
+	return append(problems, origins.Check(request, problems)...)
+}
+
+// checkEngine logs in to the engine and looks for what the options name there. err is that it could not be asked.
+func (d *Driver) checkEngine(ctx context.Context, daemon *client.Client) (problems []error, err error) {
+	reply, err := daemon.Engines.GetEngine(ctx, &pb.GetEngineRequest{Engine: daemon.Engine})
+	if err != nil {
+		return nil, err
+	}
+	d.EngineURL = reply.GetEngine().GetUrl()
+	if d.Options.Template == "" {
+		return nil, nil
+	}
+	problem, err := d.checkTemplate(ctx, daemon)
+	if problem != "" {
+		problems = append(problems, &options.Problem{Option: "--" + flagTemplate, Text: problem})
+	}
+	return problems, err
+}
+
+// checkTemplate says what is wrong with the template by name and version; empty where it is there.
+func (d *Driver) checkTemplate(ctx context.Context, daemon *client.Client) (problem string, err error) {
+	reply, err := daemon.Templates.ListTemplates(ctx, &pb.ListTemplatesRequest{Engine: daemon.Engine, PageSize: 1000})
+	if err != nil {
+		return "", err
+	}
+	var versions []int
+	best, nearest := similar, ""
+	for _, template := range reply.GetTemplates() {
+		if template.GetName() == d.Options.Template {
+			versions = append(versions, int(template.GetVersion()))
+		}
+		if alike := levenshtein.Similarity(template.GetName(), d.Options.Template, nil); alike >= best {
+			best, nearest = alike, template.GetName()
+		}
+	}
+	wanted := d.Options.TemplateVersion
+	switch {
+	case len(versions) > 0 && (wanted == 0 || slices.Contains(versions, wanted)):
+		return "", nil
+	case len(versions) > 0:
+		slices.Sort(versions)
+		return fmt.Sprintf("'%s' has no version %d, only %v", d.Options.Template, wanted, versions), nil
+	case reply.GetNextPageToken() != "":
+		// There are more than a page; the create itself will tell.
+		return "", nil
+	case nearest != "":
+		return fmt.Sprintf("the engine has no template '%s'; did you mean '%s'?", d.Options.Template, nearest), nil
+	default:
+		return fmt.Sprintf("the engine has no template '%s'", d.Options.Template), nil
+	}
+}

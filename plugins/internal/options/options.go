@@ -1,0 +1,104 @@
+// Package options says what is wrong with a request in the words of the user who wrote it as options of a shim.
+package options
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"buf.build/go/protovalidate"
+	"google.golang.org/protobuf/proto"
+
+	"github.com/ovirt-provision/ovirt-provision/plugins/internal/client"
+)
+
+// Problem is one thing that is wrong with what the user gave.
+type Problem struct {
+	Option string
+	Text   string
+}
+
+func (p *Problem) Error() string {
+	return p.Option + ": " + p.Text
+}
+
+// Origin says which option of the user a field of a request comes from.
+type Origin struct {
+	Field  string
+	Option string
+}
+
+// Origins are those of one request. A field that is a prefix comes after the fields below it.
+type Origins []Origin
+
+// of names the option that a field comes from; a field that no option sets keeps its name.
+func (o Origins) of(field string) string {
+	for _, known := range o {
+		rest, below := strings.CutPrefix(field, known.Field)
+		switch {
+		case below && (rest == "" || rest[0] == '['):
+			return known.Option + rest
+		case below && rest[0] == '.':
+			return known.Option
+		}
+	}
+	return field
+}
+
+// Check holds a request against the rules of the schema. Options that are among the known problems are left out.
+func (o Origins) Check(request proto.Message, known []error) []error {
+	err := protovalidate.Validate(request)
+	if err == nil {
+		return nil
+	}
+	var invalid *protovalidate.ValidationError
+	if !errors.As(err, &invalid) {
+		return []error{fmt.Errorf("the schema's rules cannot be checked: %w", err)}
+	}
+	var problems []error
+	for _, violation := range invalid.Violations {
+		found := o.problem(violation)
+		if !slices.ContainsFunc(known, func(err error) bool {
+			var other *Problem
+			return errors.As(err, &other) && other.Option == found.Option
+		}) {
+			problems = append(problems, found)
+		}
+	}
+	return problems
+}
+
+func (o Origins) problem(violation *protovalidate.Violation) *Problem {
+	found := &Problem{
+		Option: o.of(protovalidate.FieldPathString(violation.Proto.GetField())),
+		Text:   violation.Proto.GetMessage(),
+	}
+	if !violation.FieldValue.IsValid() {
+		return found
+	}
+	switch value := violation.FieldValue.Interface().(type) {
+	case string:
+		if value == "" {
+			found.Text = "is required"
+		} else {
+			found.Text = fmt.Sprintf("'%s': %s", value, found.Text)
+		}
+	case int32, int64:
+		found.Text = fmt.Sprintf("%d: %s", value, found.Text)
+	}
+	return found
+}
+
+// Rename renames the fields that an error of the daemon speaks of to the options of the user.
+func (o Origins) Rename(err error) error {
+	var refused *client.Error
+	if !errors.As(err, &refused) || len(refused.Detail.GetViolations()) == 0 {
+		return err
+	}
+	renamed := proto.CloneOf(refused.Detail)
+	for _, violation := range renamed.Violations {
+		violation.Field = o.of(violation.Field)
+	}
+	return &client.Error{Detail: renamed, Typed: refused.Typed}
+}
