@@ -263,8 +263,8 @@ class EngineCertificateInvalid(ProvisionError):
     reason = "ENGINE_CERTIFICATE_INVALID"
     message = "the certificate of {url} cannot be verified: {detail}"
     advice = (
-        "Set OVIRT_CAFILE (or `ca_file` of the profile) to the engine's CA, which it serves at "
-        "/ovirt-engine/services/pki-resource?resource=ca-certificate&format=X509-PEM-CA."
+        "Fetch the engine's CA with `ovirt-provision engine trust`, and set OVIRT_CAFILE (or `ca_file` of "
+        "the profile) to its file."
     )
 
 

@@ -12,7 +12,7 @@ FOLDER = "ovirt-provision"
 ADDRESS_VARIABLE = "OVIRT_PROVISION_ADDRESS"
 # sun_path of unix(7) holds 108 bytes, the last of them a NUL.
 MAX_SOCKET_PATH_BYTES = 107
-# Suffix of a file that write_private has not finished.
+# Suffix of a file that is not written to its end.
 NEW = ".new"
 
 
@@ -149,11 +149,20 @@ def check_private(path: Path) -> None:
 
 
 def write_private(file: Path, content: bytes) -> None:
-    """Writes the file, 0600, such that after a crash it has either its old content or all of the new."""
+    """As `write_whole`, for its owner alone."""
+    write_whole(file, content, mode=0o600)
+
+
+def write_whole(file: Path, content: bytes, *, mode: int) -> None:
+    """Writes the file such that after a crash it has either its old content or all of the new.
+
+    `mode` are the permissions that it gets, whatever the umask. Raises OSError.
+    """
     new = file.with_name(f".{file.name}{NEW}")
     new.unlink(missing_ok=True)
     descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     with os.fdopen(descriptor, "wb") as opened:
+        os.fchmod(descriptor, mode)
         opened.write(content)
         opened.flush()
         os.fsync(opened.fileno())
