@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 FAULTS: Mapping[str, str] = {
     "drop-reply": "the request has its effect, then the connection breaks",
+    "late-effect": "the connection breaks at once, and the request has its effect only `seconds` later",
     "delay": "the reply comes `seconds` (of real time) late",
     "unauthorized": "HTTP 401 in HTML, and the session is dead",
     "unavailable": "HTTP 503 in HTML, without effect",
@@ -20,7 +21,7 @@ FAULTS: Mapping[str, str] = {
     "vm-crashes": "a VM that boots goes `down` instead of `up`, with event 119",
     "start-fails": "the host refuses to start a VM: it goes `down`, with event 119",
 }
-"""Names and meanings. The first five are about requests, the others about what the engine does."""
+"""Names and meanings. The first six are about requests, the others about what the engine does."""
 
 
 @dataclass

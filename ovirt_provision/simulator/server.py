@@ -88,6 +88,12 @@ class Server:
         plain = shown.partition("?")[0]
         delay = injections.fires("delay", http.method, plain)
         drops = injections.fires("drop-reply", http.method, plain) is not None
+        late = injections.fires("late-effect", http.method, plain)
+        if late is not None:
+            drops = True
+            if http.transport is not None:
+                http.transport.abort()
+            await self._world.clock.sleep(late)
         with self._released_locks() as held:
             response = self._answer(http, content, held)
             if held or http.method not in _READING:

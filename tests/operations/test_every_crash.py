@@ -13,12 +13,20 @@ from dataclasses import dataclass
 import pytest
 
 from ovirt_provision.ledger.store import CANCELLED, LATE, REMOVING, SUCCEEDED, Operation
-from tests.crashes import AFTER_COMMIT, BEFORE_CHANGE, BEFORE_READING, LATE_CHANGE, LOST_REPLY, MOMENTS, Crashes
+from tests.crashes import (
+    AFTER_COMMIT,
+    BEFORE_CHANGE,
+    BEFORE_READING,
+    LATE_CHANGE,
+    LOST_REPLY,
+    MOMENTS,
+    Crashes,
+)
 from tests.harness import Site, spec, started
 
 # What is destroyed is looked up for so long, in seconds.
-_TOMBSTONE = {"late_create_grace": 30, "cleanup_interval": 10}
-_SWEPT = 60 + 30 + 20
+_TOMBSTONE = {"late_create_grace": 30}
+_SWEPT = 60 + 30 + 2 * 60
 
 
 @dataclass(frozen=True)
@@ -64,9 +72,7 @@ async def create_and_cancel(site: Site) -> Operation:
 
 
 async def seal(site: Site) -> Operation:
-    return await site.ended(
-        await call(site, "CreateTemplate", machine_key="build", name="golden", seal=True)
-    )
+    return await site.ended(await call(site, "CreateTemplate", machine_key="build", name="golden", seal=True))
 
 
 async def seal_and_cancel(site: Site) -> Operation:
@@ -82,18 +88,18 @@ async def destroy(site: Site) -> Operation:
 
 
 SCENARIOS = {
-    "create": Scenario(create_and_start, vms=("web",), disks=1, commits=20, changes=3, readings=60),
-    "clone": Scenario(create_full_clone, vms=("web",), disks=1, commits=16, changes=2, readings=40),
-    "cancel": Scenario(create_and_cancel, state=CANCELLED, commits=20, changes=5, readings=40),
+    "create": Scenario(create_and_start, vms=("web",), disks=1, commits=20, changes=2, readings=64),
+    "clone": Scenario(create_full_clone, vms=("web",), disks=1, commits=14, changes=1, readings=52),
+    "cancel": Scenario(create_and_cancel, state=CANCELLED, commits=20, changes=2, readings=42),
     "template": Scenario(
         seal,
         prepare=lambda site: site.run("CreateMachine", key="build", spec=spec()),
         vms=("build",),
         templates=("golden",),
         disks=2,
-        commits=16,
-        changes=2,
-        readings=40,
+        commits=12,
+        changes=1,
+        readings=80,
     ),
     "template-cancel": Scenario(
         seal_and_cancel,
@@ -102,15 +108,15 @@ SCENARIOS = {
         vms=("build",),
         disks=1,
         commits=16,
-        changes=2,
-        readings=40,
+        changes=9,
+        readings=20,
     ),
     "destroy": Scenario(
         destroy,
         prepare=lambda site: site.run("CreateMachine", key="web", spec=spec(), start_with=started()),
-        commits=12,
-        changes=3,
-        readings=40,
+        commits=10,
+        changes=2,
+        readings=20,
     ),
 }
 
