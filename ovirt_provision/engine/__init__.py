@@ -5,6 +5,7 @@ from ovirt_provision.config import EngineProfile, Timeouts
 from ovirt_provision.engine.catalog import Catalog
 from ovirt_provision.engine.disks import Disks
 from ovirt_provision.engine.events import Events
+from ovirt_provision.engine.inventory import Inventory
 from ovirt_provision.engine.machines import Machines
 from ovirt_provision.engine.session import Session
 from ovirt_provision.engine.templates import Templates
@@ -24,15 +25,14 @@ class Engine:
         self.disks = Disks(self.session)
         self.catalog = Catalog(self.session)
         self.events = Events(self.session)
+        self.inventory = Inventory(self.session)
         self.watcher = Watcher(
             self.machines, self.templates, self.disks, self.events, clock, timeouts.watch_interval
         )
 
     async def version(self) -> str:
         """The engine's version, such as 4.5.8; a login if there is none yet."""
-        api = await self.session.call("read the engine's version", lambda system: system.get())
-        version = api.product_info.version
-        return f"{version.major}.{version.minor}.{version.build}"
+        return (await self.inventory.about()).version
 
     async def close(self) -> None:
         """Ends the watcher and logs out."""

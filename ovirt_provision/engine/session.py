@@ -6,6 +6,7 @@ import json
 import queue
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any, TypeVar
 from urllib.parse import urlencode
 
@@ -16,6 +17,7 @@ import structlog
 from ovirt_provision import __version__
 from ovirt_provision.clock import Clock
 from ovirt_provision.config import EngineProfile, Timeouts
+from ovirt_provision.engine.certificate import Certificate, read_certificate
 from ovirt_provision.engine.errors import from_curl, from_sdk
 from ovirt_provision.errors import (
     EngineBroken,
@@ -58,6 +60,7 @@ class Session:
     def __init__(self, profile: EngineProfile, timeouts: Timeouts, clock: Clock) -> None:
         self.url = profile.url
         self.username = profile.username
+        self.insecure = profile.insecure
         self._profile = profile
         self._timeouts = timeouts
         self._clock = clock
@@ -72,13 +75,14 @@ class Session:
         request: Callable[[Any], T],
         *,
         correlation_id: str = "",
-        repeat_after_login: bool = True,
+        once: bool = False,
     ) -> T:
         """Runs `request(system_service)` in a thread and returns its result.
 
         `doing` says for errors what is attempted, as an infinitive. A request that meets an expired session
-        is repeated once after a new login, unless `repeat_after_login` is false: creates must be resolved by
-        id first.
+        is repeated once after a new login. `once` is for creates, which have to be resolved by id first: they
+        are not repeated, and go over a connection of their own, because curl repeats any request silently
+        when a connection that was used before breaks.
 
         Raises a ProvisionError: EngineUnreachable, EngineCertificateInvalid, EngineLoginFailed,
         EngineSessionExpired, EnginePermissionDenied, EngineNotFound, EngineRefused or EngineBroken.
@@ -86,12 +90,27 @@ class Session:
         for attempt in (1, 2):
             token = await self._logged_in()
             try:
-                return await self._in_thread(self._send, token, doing, request, correlation_id)
+                return await self._in_thread(self._send, token, doing, request, correlation_id, once)
             except _TokenRejected:
                 self._forget(token)
-                if attempt == 2 or not repeat_after_login:
+                if attempt == 2 or once:
                     break
         raise EngineSessionExpired(url=self.url, correlation_id=correlation_id)
+
+    async def certificate(self) -> Certificate:
+        """The certificate of the engine's server, verified unless the profile is insecure.
+
+        Raises EngineUnreachable and EngineCertificateInvalid.
+        """
+        return await self._in_thread(
+            partial(
+                read_certificate,
+                self.url,
+                self._profile.ca_file,
+                verify=not self._profile.insecure,
+                timeout=self._timeouts.engine_connect,
+            )
+        )
 
     async def close(self) -> None:
         """Logs out and closes all connections. Call it when no request is under way."""
@@ -171,35 +190,41 @@ class Session:
         finally:
             curl.close()
 
-    def _send(self, token: str, doing: str, request: Callable[[Any], T], correlation_id: str) -> T:
-        connection = self._connection()
+    def _send(
+        self, token: str, doing: str, request: Callable[[Any], T], correlation_id: str, once: bool
+    ) -> T:
+        connection = self._new_connection() if once else self._connection()
         connection.use_token(token)
         connection._headers = {"Correlation-Id": correlation_id} if correlation_id else {}
+        reusable = False
         try:
             result = request(connection.system_service())
-        except _TokenRejected:
-            connection.abandon()
-            raise
+            reusable = not once
+            return result
         except sdk.Error as error:
             failure = from_sdk(
                 error, doing=doing, url=self.url, username=self.username, correlation_id=correlation_id
             )
-            if isinstance(failure, EngineUnreachable | EngineCertificateInvalid):
-                connection.abandon()  # it may still hold the broken transfer
-            else:
-                self._idle.put(connection)
+            # One that failed may still hold the broken transfer.
+            reusable = not (once or isinstance(failure, EngineUnreachable | EngineCertificateInvalid))
             raise failure from None
-        self._idle.put(connection)
-        return result
+        finally:
+            if reusable:
+                self._idle.put(connection)
+            else:
+                connection.abandon()
 
     def _connection(self) -> _Connection:
         try:
             return self._idle.get_nowait()
         except queue.Empty:
-            return _Connection(
-                url=self.url,
-                token="unused",  # noqa: S106 - the session's own token is set before each request
-                insecure=self._profile.insecure,
-                ca_file=str(self._profile.ca_file) if self._profile.ca_file else None,
-                timeout=int(self._timeouts.engine_request),
-            )
+            return self._new_connection()
+
+    def _new_connection(self) -> _Connection:
+        return _Connection(
+            url=self.url,
+            token="unused",  # noqa: S106 - the session's own token is set before each request
+            insecure=self._profile.insecure,
+            ca_file=str(self._profile.ca_file) if self._profile.ca_file else None,
+            timeout=int(self._timeouts.engine_request),
+        )

@@ -23,6 +23,7 @@ class Bridge:
     def __init__(self, config: Config, state: Path, clock: Clock, installation: uuid.UUID) -> None:
         self.config = config
         self.clock = clock
+        self.state = state
         self.installation = str(installation)
         self.ledger = Ledger.open(state / "ledger.sqlite", clock)
         self._engines: dict[str, Engine] = {}

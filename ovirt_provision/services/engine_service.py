@@ -2,8 +2,10 @@
 
 from collections.abc import Callable
 
+from ovirt_provision import __version__
 from ovirt_provision.operations.bridge import Bridge
 from ovirt_provision.operations.census import AWAITING_ENGINE, FOREIGN, LEAKED, MISSING, OURS, take_census
+from ovirt_provision.operations.examination import OK, PROBLEM, WARNING, examine
 from ovirt_provision.services.calls import Context, engine_of
 from ovirt_provision.services.messages import timestamp
 from ovirt_provision.v1 import engines_pb2, engines_pb2_grpc, resources_pb2
@@ -14,6 +16,11 @@ _FINDINGS = {
     AWAITING_ENGINE: engines_pb2.CensusEntry.FINDING_AWAITING_ENGINE,
     LEAKED: engines_pb2.CensusEntry.FINDING_LEAKED,
     MISSING: engines_pb2.CensusEntry.FINDING_MISSING,
+}
+_SEVERITIES = {
+    OK: engines_pb2.Finding.SEVERITY_OK,
+    WARNING: engines_pb2.Finding.SEVERITY_WARNING,
+    PROBLEM: engines_pb2.Finding.SEVERITY_PROBLEM,
 }
 
 
@@ -35,8 +42,13 @@ class EngineServicer(engines_pb2_grpc.EngineServiceServicer):
     async def ListEngines(
         self, request: engines_pb2.ListEnginesRequest, context: Context
     ) -> engines_pb2.ListEnginesResponse:
-        names = sorted(self._bridge().config.engines)
-        return engines_pb2.ListEnginesResponse(engines=[self._engine(name) for name in names])
+        bridge = self._bridge()
+        return engines_pb2.ListEnginesResponse(
+            engines=[self._engine(name) for name in sorted(bridge.config.engines)],
+            daemon=engines_pb2.Daemon(
+                version=__version__, state_folder=str(bridge.state), installation=bridge.installation
+            ),
+        )
 
     async def GetEngine(
         self, request: engines_pb2.GetEngineRequest, context: Context
@@ -66,4 +78,23 @@ class EngineServicer(engines_pb2_grpc.EngineServiceServicer):
                 for entry in entries
             ],
             take_time=timestamp(bridge.clock.time()),
+        )
+
+    async def ExamineEngine(
+        self, request: engines_pb2.ExamineEngineRequest, context: Context
+    ) -> engines_pb2.ExamineEngineResponse:
+        bridge = self._bridge()
+        engine = engine_of(bridge, request.engine)
+        findings = await examine(engine, bridge.ledger, bridge.installation, bridge.clock)
+        return engines_pb2.ExamineEngineResponse(
+            findings=[
+                engines_pb2.Finding(
+                    name=finding.name,
+                    severity=_SEVERITIES[finding.severity],
+                    summary=finding.summary,
+                    advice=finding.advice,
+                )
+                for finding in findings
+            ],
+            examine_time=timestamp(bridge.clock.time()),
         )

@@ -87,7 +87,7 @@ class VnicProfile:
 
 @dataclass
 class StorageDomain:
-    """`available` and `used` are bytes."""
+    """`available` and `used` are bytes; `status` is the one in its data center."""
 
     id: str
     name: str
@@ -99,6 +99,7 @@ class StorageDomain:
     used: int = 99_857_989_632
     backup: bool = False
     master: bool = True
+    status: str = "active"
 
 
 @dataclass

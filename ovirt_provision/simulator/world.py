@@ -98,6 +98,7 @@ class World:
         self.ca_certificate = ""
         self.base_disk_id = ""  # what the guests cannot remove
         self.user_id = new_id()
+        self.role = "SuperUser"  # of the one user, on everything
         self.data_centers: dict[str, DataCenter] = {}
         self.clusters: dict[str, Cluster] = {}
         self.networks: dict[str, Network] = {}

@@ -92,5 +92,5 @@ def list_domains(request: Request, center: str) -> Reply:
         request,
         "storage_domains",
         rows,
-        lambda domain: render_domain(request.world, domain, status="active"),
+        lambda domain: render_domain(request.world, domain, status=domain.status),
     )

@@ -29,7 +29,7 @@ FIELDS: Fields = {
     "id": Field(lambda domain: domain.id, Kind.ID),
     "datacenter": Field(lambda domain: domain.data_center.name),
     "status": Field(
-        lambda _domain: "active",
+        lambda domain: domain.status,
         Kind.STATUS,
         values=frozenset(
             ["unknown", "uninitialized", "unattached", "active", "inactive", "locked", "maintenance"]

@@ -1,0 +1,165 @@
+"""What an engine has, and what our account may do with it: read as a whole, for an examination."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from ovirtsdk4 import types
+
+from ovirt_provision.engine.session import Session
+
+_GIB = 1 << 30
+# What a permission can be on; without any of these it is on the whole system.
+_SCOPES = ("data_center", "cluster", "storage_domain", "host", "template", "vm", "vm_pool", "disk")
+
+
+@dataclass(frozen=True)
+class About:
+    """`time` is the engine's clock in seconds since the epoch."""
+
+    version: str
+    time: float
+    user_id: str
+
+
+@dataclass(frozen=True)
+class Host:
+    """`status` as the engine names it: up, maintenance, non_responsive…"""
+
+    name: str
+    status: str
+    cluster_id: str
+
+
+@dataclass(frozen=True)
+class StorageDomain:
+    """A data domain of a data center; sizes are bytes.
+
+    `low_space_percent` is where the engine begins to warn, `critical_space` where it refuses new disks.
+    """
+
+    name: str
+    data_center: str
+    status: str
+    available: int
+    used: int
+    low_space_percent: int
+    critical_space: int
+    backup: bool
+
+
+@dataclass(frozen=True)
+class Grant:
+    """What a role permits, and on what kind of thing: `scope` is one of those above, or system.
+
+    `permits` are the engine's names, such as create_vm.
+    """
+
+    role: str
+    administrative: bool
+    permits: frozenset[str]
+    scope: str
+
+
+class Inventory:
+    """Reads of one engine that change nothing. Every method raises what `Session.call` raises."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+
+    async def about(self) -> About:
+        """The engine's version and clock, and who we are to it."""
+        api = await self._session.call("read the engine's version", lambda system: system.get())
+        version = api.product_info.version
+        user = api.authenticated_user
+        return About(
+            version=f"{version.major}.{version.minor}.{version.build}",
+            time=api.time.timestamp() if api.time else 0.0,
+            user_id=(user.id or "") if user else "",
+        )
+
+    async def grants(self, user_id: str) -> list[Grant]:
+        """The permissions of a user and of the groups that it belongs to."""
+        permissions = await self._session.call(
+            "read the account's permissions",
+            lambda system: system.users_service().user_service(user_id).permissions_service().list(),
+        )
+        roles = {}
+        for role_id in {permission.role.id for permission in permissions if permission.role}:
+            roles[role_id] = await self._role(role_id)
+        return [
+            Grant(
+                role=roles[permission.role.id][0],
+                administrative=roles[permission.role.id][1],
+                permits=roles[permission.role.id][2],
+                scope=next((scope for scope in _SCOPES if getattr(permission, scope) is not None), "system"),
+            )
+            for permission in permissions
+            if permission.role
+        ]
+
+    async def _role(self, role_id: str) -> tuple[str, bool, frozenset[str]]:
+        def read(system: Any) -> tuple[str, bool, frozenset[str]]:
+            service = system.roles_service().role_service(role_id)
+            role = service.get()
+            permits = frozenset(permit.name.lower() for permit in service.permits_service().list())
+            return role.name, bool(role.administrative), permits
+
+        return await self._session.call("read the account's roles", read)
+
+    async def clusters(self) -> dict[str, str]:
+        """Names of the clusters by id."""
+        found = await self._list("clusters", lambda system: system.clusters_service().list())
+        return {cluster.id: cluster.name for cluster in found}
+
+    async def vnic_profiles(self) -> list[str]:
+        """Names of the vNIC profiles."""
+        found = await self._list("vNIC profiles", lambda system: system.vnic_profiles_service().list())
+        return [profile.name for profile in found]
+
+    async def newest_event(self) -> int:
+        """Id of the newest event, 0 where there is none to be seen."""
+        found = await self._list("events", lambda system: system.events_service().list(max=1))
+        return max((int(event.id) for event in found), default=0)
+
+    async def jobs(self) -> int:
+        """How many jobs there are to be seen, at most one."""
+        return len(await self._list("jobs", lambda system: system.jobs_service().list(max=1)))
+
+    async def hosts(self) -> list[Host]:
+        """The hosts that we may see."""
+        found = await self._list("hosts", lambda system: system.hosts_service().list())
+        return [
+            Host(host.name, host.status.value if host.status else "unknown", host.cluster.id)
+            for host in found
+        ]
+
+    async def storage_domains(self) -> list[StorageDomain]:
+        """The data domains of every data center. Only there does the engine give their status."""
+
+        def read(system: Any) -> list[StorageDomain]:
+            centers = system.data_centers_service()
+            return [
+                _storage_domain(domain, center.name)
+                for center in centers.list()
+                for domain in centers.data_center_service(center.id).storage_domains_service().list()
+                if domain.type == types.StorageDomainType.DATA
+            ]
+
+        return await self._list("storage domains", read)
+
+    async def _list(self, what: str, read: Callable[[Any], Sequence[Any]]) -> list[Any]:
+        return list(await self._session.call(f"read the {what}", read))
+
+
+def _storage_domain(domain: types.StorageDomain, data_center: str) -> StorageDomain:
+    return StorageDomain(
+        name=domain.name,
+        data_center=data_center,
+        status=domain.status.value if domain.status else "unknown",
+        available=domain.available or 0,
+        used=domain.used or 0,
+        low_space_percent=domain.warning_low_space_indicator or 0,
+        critical_space=(domain.critical_space_action_blocker or 0) * _GIB,
+        backup=bool(domain.backup),
+    )
