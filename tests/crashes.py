@@ -1,7 +1,8 @@
 """Kills a bridge at a chosen boundary, as abruptly as kill -9 does, and starts the next one.
 
-What outlives a daemon changes only where the ledger commits and where the engine is asked to change something;
-these are the boundaries, counted from the moment `arm` is called. Around readings only time passes.
+What outlives a daemon changes only where the ledger commits and where the engine is asked to change
+something; these are the boundaries, counted from the moment `arm` is called. Around readings only time
+passes.
 """
 
 import asyncio
@@ -13,7 +14,6 @@ from typing import Any, TypeVar
 import pytest
 
 from ovirt_provision.engine.session import Session
-from ovirt_provision.errors import ProvisionError
 from ovirt_provision.ledger.store import Ledger, OwnershipLost
 from tests.harness import Site
 
@@ -66,9 +66,8 @@ class Crashes:
 
         async def watched_request(session: Session, function: Callable[..., T], *args: Any) -> T:
             crashes._insist_on_life()
-            # _send(token, doing, request, correlation_id); the log-in has no arguments.
-            doing = args[1] if len(args) == 4 else "read a token"
-            reading = doing.startswith(("read ", "search "))
+            # A log-in changes nothing; `_send` gets the token first and then what it is doing.
+            reading = function.__name__ != "_send" or args[1].startswith(("read ", "search "))
             crashes._reach(BEFORE_READING if reading else BEFORE_CHANGE)
             if not reading and crashes._is_next(LATE_CHANGE):
                 site.simulator.world.injections.arm("late-effect", method="POST|PUT|DELETE", seconds=LATE)

@@ -136,7 +136,7 @@ class Machines:
             f"create VM {wanted.name}",
             lambda system: system.vms_service().add(vm, clone=wanted.clone or None),
             correlation_id=correlation_id,
-            repeat_after_login=False,
+            once=True,
         )
         return Vm.of(created)
 

@@ -54,7 +54,7 @@ class Templates:
             f"create template {name}",
             lambda system: system.templates_service().add(template, seal=seal or None),
             correlation_id=correlation_id,
-            repeat_after_login=False,
+            once=True,
         )
         return Template.of(created)
 

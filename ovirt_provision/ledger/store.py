@@ -105,6 +105,14 @@ class Lease:
     expired_at: float | None
 
 
+@dataclass(frozen=True)
+class Tombstone:
+    """A row of `tombstones`; see ledger/schema.py."""
+
+    object_id: int
+    until: float
+
+
 class OwnershipLost(Exception):
     """A newer daemon has opened this ledger; this one must not write any more."""
 
@@ -345,11 +353,15 @@ class Ledger:
             connection.execute(tombstones.delete().where(tombstones.c.object_id == object_id))
             connection.execute(tombstones.insert().values(object_id=object_id, until=until))
 
-    def buried(self) -> Sequence[Object]:
-        """Destroyed objects that may still arrive, after forgetting those whose time is over."""
+    def tombstones(self) -> Sequence[Tombstone]:
+        """Destroyed objects that may still arrive, also those whose time is over: they are to be looked up
+        once more, by a daemon that was down meanwhile."""
+        return self._all(Tombstone, tombstones.select().order_by(tombstones.c.object_id))
+
+    def forget(self, object_id: int) -> None:
+        """Removes a tombstone."""
         with self.transaction() as connection:
-            connection.execute(tombstones.delete().where(tombstones.c.until < self._clock.time()))
-        return self._all(Object, sa.select(objects).join(tombstones, tombstones.c.object_id == objects.c.id))
+            connection.execute(tombstones.delete().where(tombstones.c.object_id == object_id))
 
     # Rows.
 

@@ -11,11 +11,9 @@ from ovirt_provision.engine.catalog import Wanted
 from ovirt_provision.engine.machines import VmRequest
 from ovirt_provision.engine.model import Disk, Template
 from ovirt_provision.errors import (
-    EngineRefused,
     InvalidRequest,
     KeyInUse,
     NameInUse,
-    ProvisionError,
     ReferencesNotFound,
     Violation,
 )
@@ -23,8 +21,9 @@ from ovirt_provision.guest.first_boot import violations_of_script
 from ovirt_provision.ledger.identity import Mark, vm_id
 from ovirt_provision.ledger.runner import Phase
 from ovirt_provision.ledger.secrets import split_secrets
-from ovirt_provision.ledger.store import INTENDED, PRESENT, SESSION, Object
-from ovirt_provision.operations.provisioning import UNANSWERED, Provisioning
+from ovirt_provision.ledger.store import INTENDED, SESSION, Object
+from ovirt_provision.operations.create_once import create_once
+from ovirt_provision.operations.provisioning import Provisioning
 from ovirt_provision.operations.removal import learn_disks, remove_machine
 from ovirt_provision.operations.start_machine import BOOTING, WAITING_FOR_ADDRESS
 from ovirt_provision.operations.verb import Call, Intent, Verb
@@ -163,59 +162,28 @@ async def create(run: Provisioning) -> None:
         memory=spec.memory_bytes,
         description=spec.description,
     )
-    sent_before = run.reentered
-    refused_at: float | None = None
-    pause = 1.0
-    while True:
-        run.check()
-        if sent_before and await _stands(run, row, mark):
-            run.ledger.update_object(row.id, state=PRESENT, unanswered=False)
-            return
-        run.ledger.update_object(row.id, unanswered=True)
-        run.note(f"asking the engine for VM {row.name}")
-        try:
-            await run.engine.machines.create(wanted, correlation_id=run.correlation_id)
-        except UNANSWERED as error:
-            run.note(f"looking whether VM {row.name} was created: {error}")
-        except ProvisionError as error:
-            # Refused: this request had no effect, though one that was sent before may have.
-            if not sent_before:
-                run.ledger.update_object(row.id, unanswered=False)
-            if await _stands(run, row, mark):
-                run.ledger.update_object(row.id, state=PRESENT, unanswered=False)
-                return
-            await _insist_on_free_name(run, row)
-            refused_at = refused_at or run.clock.monotonic()
-            if not isinstance(error, EngineRefused) or (
-                run.clock.monotonic() - refused_at >= run.timeouts.engine_lock
-            ):
-                raise
-            run.note(f"the engine refuses for now: {error.engine_text}")
-        else:
-            run.ledger.update_object(row.id, state=PRESENT, unanswered=False)
-            return
-        sent_before = True
-        await run.sleep(pause)
-        pause = min(2 * pause, 15.0)
+
+    async def send() -> str:
+        return (await run.engine.machines.create(wanted, correlation_id=run.correlation_id)).id
+
+    await create_once(
+        run, doing=f"create VM {row.name}", find=lambda: _find(run, row, wanted.id, mark), send=send
+    )
 
 
-async def _stands(run: Provisioning, row: Object, mark: Mark) -> bool:
-    """True if the VM with our id is there and carries exactly this mark; raises NotOurs for another mark."""
-    assert row.engine_id is not None
-    engine_id = row.engine_id
-    vm = await run.insist(lambda: run.engine.machines.get(engine_id))
+async def _find(run: Provisioning, row: Object, vm_id: str, mark: Mark) -> str | None:
+    """Our id if its VM stands with exactly this mark; raises NotOurs for another mark, and NameInUse where
+    somebody else's VM has the name."""
+    vm = await run.insist(lambda: run.engine.machines.get(vm_id))
     if vm is None:
-        return False
+        holder = await run.insist(lambda: run.engine.machines.find_by_name(row.name))
+        if holder is not None and holder.id != vm_id:
+            raise NameInUse(name=row.name, kind="VM", holder=holder.id, correlation_id=run.correlation_id)
+        return None
     if Mark.parse(vm.comment) != mark:
         run.insist_on_ours(vm)
         raise NameInUse(name=row.key, kind="our own VM of another request", holder=vm.id)
-    return True
-
-
-async def _insist_on_free_name(run: Provisioning, row: Object) -> None:
-    holder = await run.insist(lambda: run.engine.machines.find_by_name(row.name))
-    if holder is not None and holder.id != row.engine_id:
-        raise NameInUse(name=row.name, kind="VM", holder=holder.id, correlation_id=run.correlation_id)
+    return vm.id
 
 
 async def wait_until_ready(run: Provisioning) -> None:

@@ -5,17 +5,13 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from ovirt_provision.errors import (
-    EngineRefused,
-    MachineNotDown,
-    NameInUse,
-    ProvisionError,
-)
+from ovirt_provision.errors import MachineNotDown, NameInUse
 from ovirt_provision.ledger.identity import Mark
 from ovirt_provision.ledger.runner import Phase
-from ovirt_provision.ledger.store import HANDED_OVER, INTENDED, PRESENT, Object
+from ovirt_provision.ledger.store import HANDED_OVER, INTENDED, Object
+from ovirt_provision.operations.create_once import create_once
 from ovirt_provision.operations.machines import find_machine, insist_on_idle
-from ovirt_provision.operations.provisioning import UNANSWERED, Provisioning
+from ovirt_provision.operations.provisioning import Provisioning
 from ovirt_provision.operations.removal import remove_template
 from ovirt_provision.operations.verb import Call, Intent, Verb
 from ovirt_provision.operations.waits import template_ok, vm_ready
@@ -61,58 +57,35 @@ async def create(run: Provisioning) -> None:
     """
     row, request = run.object, run.request
     mark = run.mark("template", row)
-    sent_before = run.reentered
-    refused_at: float | None = None
-    pause = 1.0
-    while True:
-        run.check()
-        if row.engine_id is not None or (sent_before and await _found(run, row, mark)):
-            return
-        run.ledger.update_object(row.id, unanswered=True)
-        run.note(f"asking the engine for template {row.name}")
-        try:
-            template = await run.engine.templates.create(
-                row.name,
-                vm_id=run.plan["vm_id"],
-                comment=str(mark),
-                description=request.description,
-                seal=request.seal,
-                correlation_id=run.correlation_id,
-            )
-        except UNANSWERED as error:
-            run.note(f"looking whether template {row.name} was created: {error}")
-        except ProvisionError as error:
-            if not sent_before:
-                run.ledger.update_object(row.id, unanswered=False)
-            if await _found(run, row, mark):
-                return
-            refused_at = refused_at or run.clock.monotonic()
-            if not isinstance(error, EngineRefused) or (
-                run.clock.monotonic() - refused_at >= run.timeouts.engine_lock
-            ):
-                raise
-            run.note(f"the engine refuses for now: {error.engine_text}")
-        else:
-            run.ledger.update_object(row.id, state=PRESENT, engine_id=template.id, unanswered=False)
-            return
-        sent_before = True
-        await run.sleep(pause)
-        pause = min(2 * pause, 15.0)
+
+    async def send() -> str:
+        template = await run.engine.templates.create(
+            row.name,
+            vm_id=run.plan["vm_id"],
+            comment=str(mark),
+            description=request.description,
+            seal=request.seal,
+            correlation_id=run.correlation_id,
+        )
+        return template.id
+
+    if row.engine_id is None:
+        await create_once(
+            run, doing=f"create template {row.name}", find=lambda: _find(run, row, mark), send=send
+        )
 
 
-async def _found(run: Provisioning, row: Object, mark: Mark) -> bool:
-    """Binds the template of our name and mark, if it is there; raises NameInUse when the name is somebody
-    else's."""
+async def _find(run: Provisioning, row: Object, mark: Mark) -> str | None:
+    """The id of the template with our name and mark; raises NameInUse when the name is somebody else's."""
     versions = await run.insist(lambda: run.engine.templates.versions_of(row.name))
     for template in versions:
         if Mark.parse(template.comment) == mark:
-            run.ledger.update_object(row.id, state=PRESENT, engine_id=template.id, unanswered=False)
-            return True
+            return template.id
     if versions:
         raise NameInUse(
             name=row.name, kind="template", holder=versions[-1].id, correlation_id=run.correlation_id
         )
-    return False
+    return None
 
 
 async def wait_until_ok(run: Provisioning) -> None:

@@ -43,16 +43,12 @@ class Janitor:
     async def run(self) -> None:
         """Cleans for ever, beginning at once: the last daemon may have left work."""
         while True:
-            try:
-                await self._sweep()
-                for row in self._waiting():
-                    log.info("cleaning up", kind=row.kind, name=row.name, id=row.engine_id)
-                    self._dispatcher.clean_up(row)
-            except ProvisionError as error:
-                log.warning("cleaning is put off", error=str(error))
-            except Exception:
-                # Whatever it is, what waits to be cleaned has to be looked at again.
-                log.exception("cleaning failed unexpectedly")
+            for work in (self._sweep, self._clean):
+                try:
+                    await work()
+                except Exception:
+                    # Whatever it is, what waits to be cleaned has to be looked at again.
+                    log.exception("cleaning failed unexpectedly")
             await self._clock.sleep(self._timeouts.cleanup_interval)
 
     def _waiting(self) -> list[Object]:
@@ -63,21 +59,36 @@ class Janitor:
             if row.kind != "disk" and not self._ledger.unended_operations(row.id)
         ]
 
+    async def _clean(self) -> None:
+        for row in self._waiting():
+            log.info("cleaning up", kind=row.kind, name=row.name, id=row.engine_id)
+            self._dispatcher.clean_up(row)
+
     async def _sweep(self) -> None:
         """Looks for destroyed objects whose create was never answered: the engine may have run it
         afterwards."""
-        for row in self._ledger.buried():
-            if await self._arrived(row):
-                log.warning(
-                    "a destroyed object has turned up", kind=row.kind, name=row.name, id=row.engine_id
-                )
-                self._ledger.update_object(row.id, state=LATE)
+        for tombstone in self._ledger.tombstones():
+            row = self._ledger.object(tombstone.object_id)
+            over = self._clock.time() > tombstone.until
+            try:
+                arrived = await self._arrived(row)
+            except ProvisionError as error:
+                log.warning("looking for a late arrival is put off", name=row.name, error=str(error))
+                continue
+            if arrived is not None:
+                log.warning("a destroyed object has turned up", kind=row.kind, name=row.name, id=arrived)
+                # What was known of its disks was true of the one that is gone.
+                details = {**row.details, "disks_known": False}
+                self._ledger.update_object(row.id, state=LATE, engine_id=arrived, details=details)
+            elif over:
+                self._ledger.forget(row.id)
 
-    async def _arrived(self, row: Object) -> bool:
+    async def _arrived(self, row: Object) -> str | None:
+        """The id in the engine of a destroyed object that is there."""
         engine = self._engines(row.engine)
         expected = Mark(row.kind, self._installation, row.owner, row.key, row.generation, row.request_id)
         if row.kind == "vm":
             vm = await engine.machines.get(row.engine_id or "")
-            return vm is not None and Mark.parse(vm.comment) == expected
+            return vm.id if vm is not None and Mark.parse(vm.comment) == expected else None
         versions = await engine.templates.versions_of(row.name)
-        return any(Mark.parse(template.comment) == expected for template in versions)
+        return next((t.id for t in versions if Mark.parse(t.comment) == expected), None)

@@ -4,11 +4,13 @@ import asyncio
 import socket
 
 import pytest
+from ovirtsdk4 import types
 
 from ovirt_provision.errors import (
     EngineBroken,
     EngineCertificateInvalid,
     EngineLoginFailed,
+    EngineRefused,
     EngineSessionExpired,
     EngineUnreachable,
 )
@@ -100,6 +102,26 @@ def test_a_session_that_cannot_be_renewed_is_an_error_of_its_own(simulated, run_
                 await engine.version()
 
     run_virtually(scenario())
+
+
+@pytest.mark.parametrize("once", [True, False])
+def test_a_create_whose_reply_is_lost_goes_out_once(simulated, run_virtually, once):
+    """Without that care curl sends it again by itself, over a new connection."""
+
+    async def scenario() -> int:
+        async with simulated() as (simulator, engine):
+            await engine.version()
+            simulator.world.injections.arm("drop-reply", method="POST")
+            vm = types.Vm(
+                name="web", cluster=types.Cluster(name="Default"), template=types.Template(name="Blank")
+            )
+            with pytest.raises((EngineUnreachable, EngineRefused)):
+                await engine.session.call(
+                    "create VM web", lambda system: system.vms_service().add(vm), once=once
+                )
+            return sum(request.mutates for request in simulator.requests)
+
+    assert run_virtually(scenario()) == (1 if once else 2)
 
 
 def test_a_proxys_html_503_is_the_engine_being_broken(simulated, run_virtually):

@@ -157,7 +157,7 @@ async def play(site: Site, crashes: Crashes, scenario: Scenario, moment: str, nu
     ledger = site.bridge.ledger
     assert not ledger.unended_operations()
     assert not ledger.list_objects(REMOVING, LATE)
-    assert not ledger.buried()
+    assert not ledger.tombstones()
     assert not site.bridge.dispatcher._secrets.operations()
 
 

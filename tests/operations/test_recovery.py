@@ -127,13 +127,13 @@ def test_a_lost_reply_does_not_make_a_second_template(site, run_virtually, seal)
     run_virtually(scenario())
 
 
-async def _never_there(*_: object) -> bool:
-    return False
+async def _never_there(*_: object) -> None:
+    return None
 
 
 def test_without_looking_by_id_a_lost_reply_fails_the_create(site, run_virtually, monkeypatch):
     """The defence switched off: the tests above can fail."""
-    monkeypatch.setattr(create_machine, "_stands", _never_there)
+    monkeypatch.setattr(create_machine, "_find", _never_there)
 
     async def scenario() -> None:
         async with site() as s:
@@ -145,7 +145,7 @@ def test_without_looking_by_id_a_lost_reply_fails_the_create(site, run_virtually
 
 def test_without_looking_by_name_and_mark_a_lost_reply_fails_the_template(site, run_virtually, monkeypatch):
     """The defence switched off: the tests above can fail."""
-    monkeypatch.setattr(create_template, "_found", _never_there)
+    monkeypatch.setattr(create_template, "_find", _never_there)
 
     async def scenario() -> None:
         async with site() as s:

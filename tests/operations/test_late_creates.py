@@ -1,0 +1,150 @@
+"""The engine runs a create after we have given it up: what is destroyed stays so, and nothing is there
+twice."""
+
+import pytest
+
+from ovirt_provision.ledger.store import CANCELLED, GONE, SUCCEEDED
+from ovirt_provision.operations import removal
+from tests.harness import ENGINE, OWNER, Site, spec, started
+
+VMS = r"/vms"
+TEMPLATES = r"/templates"
+
+
+def run_late(site: Site, path: str, seconds: float, times: int = 1) -> None:
+    site.simulator.world.injections.arm("late-effect", method="POST", path=path, seconds=seconds, times=times)
+
+
+@pytest.mark.parametrize("defence", ["on", "off"])
+def test_a_cancelled_create_that_the_engine_runs_later_is_swept(site, run_virtually, monkeypatch, defence):
+    if defence == "off":
+        monkeypatch.setattr(removal, "_bury_if_unanswered", lambda run, row: None)
+
+    async def scenario() -> tuple[list[str], int]:
+        async with site() as s:
+            run_late(s, VMS, seconds=100, times=9)
+            creating = await s.call("CreateMachine", key="web", spec=spec(), start_with=started())
+            await s.clock.sleep(2)
+            s.bridge.dispatcher.cancel(creating, "by its client")
+            assert (await s.ended(creating)).state == CANCELLED
+            assert s.vms() == []
+
+            await s.clock.sleep(300)
+            return s.vms(), s.disks()
+
+    assert run_virtually(scenario()) == (([], 1) if defence == "on" else (["web"], 2))
+
+
+def test_a_first_request_that_arrives_after_the_destroy_is_swept_though_the_second_was_answered(
+    site, run_virtually
+):
+    async def scenario() -> None:
+        async with site() as s:
+            run_late(s, VMS, seconds=120)
+            assert (await s.run("CreateMachine", key="web", spec=spec())).state == SUCCEEDED
+            assert (await s.run("DestroyMachine", key="web")).state == SUCCEEDED
+            assert s.clock.monotonic() < 100
+
+            await s.clock.sleep(300)
+
+            assert (s.vms(), s.disks()) == ([], 1)
+            assert await s.census() == []
+
+    run_virtually(scenario())
+
+
+def test_a_late_request_does_not_disturb_the_machine_that_stands(site, run_virtually):
+    async def scenario() -> None:
+        async with site() as s:
+            run_late(s, VMS, seconds=40)
+            assert (await s.run("CreateMachine", key="web", spec=spec())).state == SUCCEEDED
+            await s.clock.sleep(100)
+            assert (s.vms(), s.disks()) == (["web"], 2)
+
+    run_virtually(scenario())
+
+
+def test_a_template_that_arrives_after_its_destroy_is_swept(site, run_virtually):
+    async def scenario() -> None:
+        async with site() as s:
+            await s.run("CreateMachine", key="build", spec=spec())
+            run_late(s, TEMPLATES, seconds=150)
+            made = await s.run("CreateTemplate", machine_key="build", name="golden")
+            assert made.state == SUCCEEDED, made.error
+            template = s.bridge.ledger.object(made.object_id).engine_id
+            assert (await s.run("DestroyTemplate", id=template)).state == SUCCEEDED
+            assert s.templates() == []
+            while not s.templates():
+                await s.clock.sleep(1)
+                s.simulator.world.settle()
+
+            await s.clock.sleep(240)
+
+            assert s.templates() == []
+            assert s.bridge.ledger.object(made.object_id).state == GONE
+
+    run_virtually(scenario())
+
+
+def test_a_cancelled_template_that_the_engine_makes_later_is_swept(site, run_virtually):
+    async def scenario() -> None:
+        async with site() as s:
+            await s.run("CreateMachine", key="build", spec=spec())
+            disks = s.disks()
+            run_late(s, TEMPLATES, seconds=60, times=9)
+            making = await s.call("CreateTemplate", machine_key="build", name="golden")
+            await s.clock.sleep(2)
+            s.bridge.dispatcher.cancel(making, "by its client")
+            assert (await s.ended(making)).state == CANCELLED
+
+            await s.clock.sleep(240)
+
+            assert (s.templates(), s.disks()) == ([], disks)
+
+    run_virtually(scenario())
+
+
+def test_a_late_create_of_a_longer_outage_is_looked_for_at_the_next_start(site, run_virtually):
+    async def scenario() -> None:
+        async with site(late_create_grace=30) as s:
+            run_late(s, VMS, seconds=60, times=9)
+            creating = await s.call("CreateMachine", key="web", spec=spec())
+            await s.clock.sleep(2)
+            s.bridge.dispatcher.cancel(creating, "by its client")
+            await s.ended(creating)
+            s.bridge.engine(ENGINE).session._token = None  # the create came with a session that still stands
+            await s.bridge.close()
+            await s.clock.sleep(3600)
+            s.simulator.world.settle()
+            assert s.vms() == ["web"]
+
+            s.bridge = s.new_bridge()
+            s.bridge.start()
+            await s.clock.sleep(100)
+
+            assert (s.vms(), s.disks()) == ([], 1)
+
+    run_virtually(scenario())
+
+
+def test_an_engine_that_does_not_answer_keeps_no_other_from_being_swept(site, run_virtually, monkeypatch):
+    async def scenario() -> None:
+        async with site() as s:
+            for key in ("a", "b"):
+                run_late(s, VMS, seconds=100, times=9)
+                creating = await s.call("CreateMachine", key=key, spec=spec())
+                await s.clock.sleep(2)
+                s.bridge.dispatcher.cancel(creating, "by its client")
+                await s.ended(creating)
+                s.simulator.world.injections.disarm()
+            first = s.bridge.ledger.last_machine(OWNER, "a").engine_id
+            await s.clock.sleep(50)
+            s.simulator.world.injections.arm("unavailable", path=f"/vms/{first}", times=1000)
+
+            await s.clock.sleep(300)
+            assert s.vms() == ["a"], "the other one was swept"
+            s.simulator.world.injections.disarm()
+            await s.clock.sleep(200)
+            assert s.vms() == []
+
+    run_virtually(scenario())
