@@ -16,10 +16,13 @@ ruby_code := plugins/kitchen/lib/ovirt_provision/v1/resources_pb.rb
 plugin := build/bin/packer-plugin-ovirt
 packer := build/bin/packer
 plugin_source := ./packer/packer-plugin-ovirt
+driver := build/bin/docker-machine-driver-ovirt
+driver_source := ./docker_machine/docker-machine-driver-ovirt
+rancher_machine := build/bin/rancher-machine
 
 .PHONY: help
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: demo
 demo: ## Set up everything, then build a template with packer on a simulated oVirt and boot a machine from it
@@ -62,7 +65,7 @@ $(ruby_code): build/schema.binpb tools/generate-ruby tools/versions.mk
 	tools/generate-ruby $(RUBY_PROTOC_VERSION)
 
 .PHONY: tools
-tools: plugin packer image
+tools: plugin packer driver rancher-machine image
 
 .PHONY: plugin
 plugin: setup $(generated) ## Build the packer plugin (build/bin/packer-plugin-ovirt)
@@ -72,6 +75,15 @@ plugin: setup $(generated) ## Build the packer plugin (build/bin/packer-plugin-o
 packer: ## Find a packer on PATH, or build one (build/bin/packer)
 	@mkdir -p build/bin
 	@path=$$(tools/packer/build) && ln -sfn "$$path" $(packer)
+
+.PHONY: driver
+driver: setup $(generated) ## Build the docker-machine driver (build/bin/docker-machine-driver-ovirt)
+	cd plugins && go build -trimpath -ldflags '-s -w' -o ../$(driver) $(driver_source)
+
+.PHONY: rancher-machine
+rancher-machine: ## Build rancher-machine, a living docker-machine (build/bin/rancher-machine)
+	@mkdir -p build/bin
+	@path=$$(tools/rancher-machine/build) && ln -sfn "$$path" $(rancher_machine)
 
 .PHONY: image
 image: setup $(generated) ## Build the guest image of the simulator

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -34,12 +35,15 @@ func (d *Driver) PreCreateCheck() error {
 	if len(problems) == 0 {
 		return nil
 	}
-	text := "the host cannot be created:"
-	for _, problem := range problems {
-		text += "\n  * " + strings.ReplaceAll(problem.Error(), "\n", "\n    ")
+	texts := make([]string, len(problems))
+	for i, problem := range problems {
+		texts[i] = lineBreaks.ReplaceAllString(problem.Error(), "; ")
 	}
-	return errors.New(text)
+	// Hosts show this error as a quoted string, in which a line break would be a backslash and an n.
+	return errors.New(strings.Join(texts, "; "))
 }
+
+var lineBreaks = regexp.MustCompile(`:?\s*\n\s*(\* )?`)
 
 // problems are what is wrong without asking anybody: the little that the request cannot express, and what the schema
 // says about the request.
@@ -62,6 +66,12 @@ func (d *Driver) problems() []error {
 		if port.value < 1 || port.value > 65535 {
 			report(port.flag, "%d is no port; ports are 1 to 65535", port.value)
 		}
+	}
+	if chosen.Memory < 0 {
+		report(flagMemory, "%d is negative; give MiB, or leave it out for the memory of the template", chosen.Memory)
+	}
+	if chosen.DiskSize < 0 {
+		report(flagDiskSize, "%d is negative; give GiB, or leave it out for the size of the template", chosen.DiskSize)
 	}
 	if chosen.SSHTimeout < 0 {
 		report(flagSSHTimeout, "%d is negative; give seconds, or 0 not to wait", chosen.SSHTimeout)

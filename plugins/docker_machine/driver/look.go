@@ -17,7 +17,9 @@ import (
 )
 
 // errNotRunning is known to hosts by its text: `ls` shows no error then.
-var errNotRunning = errors.New("Host is not running") //nolint:staticcheck // the text is docker-machine's
+//
+//lint:ignore ST1005 The text is docker-machine's.
+var errNotRunning = errors.New("Host is not running")
 
 // states are what docker-machine calls the states of a Machine.
 var states = map[pb.Machine_Status]wire.State{

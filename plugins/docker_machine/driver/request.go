@@ -30,6 +30,7 @@ var origins = options.Origins{
 	{Field: "spec.cpu.threads", Option: "--" + flagCPUThreads},
 	{Field: "spec.memory_bytes", Option: "--" + flagMemory},
 	{Field: "spec.boot_disk", Option: "--" + flagDiskSize},
+	{Field: "spec.nics[].vnic_profile", Option: "--" + flagVnicProfile},
 	{Field: "spec.nics", Option: "--" + flagVnicProfile},
 	{Field: "start_with.user_name", Option: "--" + flagSSHUser},
 	{Field: "start_with.host_name", Option: "--" + flagHostname},

@@ -34,6 +34,10 @@ var (
 // Serve serves a driver on a loopback port, whose address it prints to out, until the host is done, which is nil, or
 // gone, or a signal tells us to end. It returns once Create, if it runs, has returned.
 func Serve(driver Driver, out io.Writer) error {
+	return serve(driver, out, HeartbeatTimeout)
+}
+
+func serve(driver Driver, out io.Writer, heartbeat time.Duration) error {
 	// The host's end of our pipes closes with it, and a line of progress must not end us before the undo.
 	signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE)
 	signals := make(chan os.Signal, 1)
@@ -41,9 +45,9 @@ func Serve(driver Driver, out io.Writer) error {
 
 	host, gone := context.WithCancelCause(context.Background())
 	defer gone(nil)
-	running := &service{driver: driver, host: host, gone: gone}
-	running.silence = time.AfterFunc(HeartbeatTimeout, func() {
-		gone(fmt.Errorf("%w: it has been silent for %s", ErrHostGone, HeartbeatTimeout))
+	running := &service{driver: driver, host: host, gone: gone, heartbeat: heartbeat}
+	running.silence = time.AfterFunc(heartbeat, func() {
+		gone(fmt.Errorf("%w: it has been silent for %s", ErrHostGone, heartbeat))
 	})
 	handler, err := running.handler()
 	if err != nil {

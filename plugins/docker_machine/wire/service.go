@@ -21,9 +21,11 @@ type service struct {
 	// creating is held while Create runs.
 	creating sync.Mutex
 	// host ends when the host is gone, or has said that it is done.
-	host    context.Context
-	gone    context.CancelCauseFunc
-	silence *time.Timer
+	host context.Context
+	gone context.CancelCauseFunc
+	// silence ends the host after a heartbeat time-out without a heartbeat.
+	silence   *time.Timer
+	heartbeat time.Duration
 }
 
 type nothing = struct{}
@@ -60,7 +62,7 @@ func (s *service) GetVersion(_ *nothing, reply *int) error {
 
 // Heartbeat comes every 5 s.
 func (s *service) Heartbeat(_, _ *nothing) error {
-	s.silence.Reset(HeartbeatTimeout)
+	s.silence.Reset(s.heartbeat)
 	return nil
 }
 

@@ -4,6 +4,7 @@ package options
 import (
 	"errors"
 	"fmt"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -23,11 +24,14 @@ func (p *Problem) Error() string {
 	return p.Option + ": " + p.Text
 }
 
-// Origin says which option of the user a field of a request comes from.
+// Origin says which option of the user a field of a request comes from. An index in the field is left out where an
+// option that may be repeated has no index for the user: `nics[].name`.
 type Origin struct {
 	Field  string
 	Option string
 }
+
+var index = regexp.MustCompile(`\[\d+\]`)
 
 // Origins are those of one request. A field that is a prefix comes after the fields below it.
 type Origins []Origin
@@ -35,7 +39,11 @@ type Origins []Origin
 // of names the option that a field comes from; a field that no option sets keeps its name.
 func (o Origins) of(field string) string {
 	for _, known := range o {
-		rest, below := strings.CutPrefix(field, known.Field)
+		path := field
+		if strings.Contains(known.Field, "[]") {
+			path = index.ReplaceAllString(field, "[]")
+		}
+		rest, below := strings.CutPrefix(path, known.Field)
 		switch {
 		case below && (rest == "" || rest[0] == '['):
 			return known.Option + rest
