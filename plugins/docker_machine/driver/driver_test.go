@@ -243,12 +243,26 @@ func TestEveryFlag(t *testing.T) {
 	}
 }
 
-func TestEachFlagHasAVariableAndAUsage(t *testing.T) {
+func TestEachFlagIsDocumented(t *testing.T) {
+	page, err := os.ReadFile("../../../docs/docker_machine.md")
+	if err != nil {
+		t.Fatal(err)
+	}
 	seen := map[string]bool{}
 	for _, flag := range New(nil).GetCreateFlags() {
-		var told struct{ Name, EnvVar, Usage string }
+		var told struct {
+			Name, EnvVar, Usage string
+			Value               any
+		}
 		encoded, _ := json.Marshal(flag)
 		_ = json.Unmarshal(encoded, &told)
+		row := "| `--" + told.Name + "` | "
+		if told.Value != nil && told.Value != "" && told.Value != 0.0 {
+			row += fmt.Sprintf("`%v` | ", told.Value)
+		}
+		if !strings.Contains(string(page), row) {
+			t.Errorf("the page has no row that begins with %s", row)
+		}
 		if want := strings.ToUpper(strings.ReplaceAll(told.Name, "-", "_")); told.EnvVar != want || told.Usage == "" || seen[told.Name] {
 			t.Errorf("%s: variable %s, usage '%s'", told.Name, told.EnvVar, told.Usage)
 		}
