@@ -29,6 +29,15 @@ DhcpOption = Annotated[
     list[str],
     typer.Option(metavar="IFACE", help="Interface of the guest that uses DHCP, such as eth0. Repeatable."),
 ]
+AddressOption = Annotated[
+    list[str],
+    typer.Option(
+        metavar="IFACE=ADDRESS/PREFIX[,GATEWAY]",
+        help="Static IPv4 address, such as eth0=10.11.0.5/24,10.11.0.1. Repeatable.",
+    ),
+]
+DnsServerOption = Annotated[list[str], typer.Option(metavar="IP", help="DNS server. Repeatable.")]
+DnsSearchOption = Annotated[list[str], typer.Option(metavar="DOMAIN", help="Search domain. Repeatable.")]
 CustomScriptOption = Annotated[
     Path | None,
     typer.Option(
@@ -64,6 +73,9 @@ def create(
         int, typer.Option(metavar="N", help="Per socket. 0: as the template.", show_default=False)
     ] = 0,
     memory: Annotated[str, typer.Option(metavar="SIZE", help="Such as 2GiB. Default: as the template.")] = "",
+    boot_disk_size: Annotated[
+        str, typer.Option(metavar="SIZE", help="Grow the boot disk to it, such as 20GiB.")
+    ] = "",
     nic: Annotated[
         list[str] | None,
         typer.Option(
@@ -79,10 +91,15 @@ def create(
     ssh_key: SshKeyOption = [],  # noqa: B006 # typer copies it
     hostname: HostnameOption = "",
     dhcp: DhcpOption = [],  # noqa: B006
+    address: AddressOption = [],  # noqa: B006
+    dns_server: DnsServerOption = [],  # noqa: B006
+    dns_search: DnsSearchOption = [],  # noqa: B006
     custom_script: CustomScriptOption = None,
     hold: Annotated[
         bool,
-        typer.Option("--hold", help="Stay and renew the Machine's lease until Ctrl-C instead of ending."),
+        typer.Option(
+            "--hold", help="Throw-away Machine: stay, and let it be destroyed some minutes after Ctrl-C."
+        ),
     ] = False,
     engine: EngineOption = "",
     request_id: RequestIdOption = "",
@@ -91,14 +108,18 @@ def create(
 ) -> None:
     """Make a Machine from a template.
 
-    All or nothing: a create that fails or is interrupted leaves nothing behind. The Machine lives as long as
-    somebody renews its lease: stay with `--hold`, or call `machine renew` before the time that is shown.
+    All or nothing: a create that fails or is interrupted leaves nothing behind. Once it stands it is yours
+    until `machine destroy`; with `--hold` only as long as this command runs, and with `--no-wait` until some
+    minutes later, unless you call `machine confirm`.
     """
     guest_options = {
         "--user": user,
         "--ssh-key": ssh_key,
         "--hostname": hostname,
         "--dhcp": dhcp,
+        "--address": address,
+        "--dns-server": dns_server,
+        "--dns-search": dns_search,
         "--custom-script": custom_script,
     }
     given = [option for option, value in guest_options.items() if value]
@@ -117,25 +138,40 @@ def create(
             name=name,
             cluster=cluster,
             clone=clone,
-            memory_bytes=options.memory(memory) if memory else 0,
+            memory_bytes=options.size(memory) if memory else 0,
             nics=[resources_pb2.Nic(name=n, vnic_profile=p) for n, p in map(options.nic, nic or [])],
             description=description,
         ),
     )
     if cpu_sockets or cpu_cores:
         request.spec.cpu.CopyFrom(resources_pb2.Cpu(sockets=cpu_sockets, cores=cpu_cores))
+    if boot_disk_size:
+        request.spec.boot_disk.size_bytes = options.size(boot_disk_size)
     if start:
-        request.start_with.CopyFrom(_initialization(user, ssh_key, hostname, dhcp, custom_script))
+        request.start_with.CopyFrom(
+            _initialization(user, ssh_key, hostname, dhcp, custom_script, address, dns_server, dns_search)
+        )
     daemon = Daemon(engine)
     request.engine.CopyFrom(daemon.engine)
-    operation = run_verb(output_format, daemon, daemon.machines.CreateMachine, request, wait=not no_wait)
+
+    def keep(operation: resources_pb2.Operation) -> None:
+        if not hold:
+            confirm = machines_pb2.ConfirmMachineRequest(engine=daemon.engine, key=key)
+            confirmed = daemon.call(daemon.machines.ConfirmMachine, confirm).machine
+            operation.machine.lease.CopyFrom(confirmed.lease)
+
+    run_verb(
+        output_format,
+        daemon,
+        daemon.machines.CreateMachine,
+        request,
+        wait=not no_wait,
+        on_success=keep,
+    )
     if hold:
         _hold(daemon, key)
-    elif operation.machine.lease.HasField("expire_time"):
-        output.note(
-            f"The Machine is destroyed at {output.moment(operation.machine.lease.expire_time)} "
-            f"unless its lease is renewed: ovirt-provision machine renew {key}"
-        )
+    elif no_wait:
+        output.note(f"To keep the Machine, once it stands: ovirt-provision machine confirm {key}")
 
 
 @app.command()
@@ -145,6 +181,9 @@ def start(
     ssh_key: SshKeyOption = [],  # noqa: B006
     hostname: HostnameOption = "",
     dhcp: DhcpOption = [],  # noqa: B006
+    address: AddressOption = [],  # noqa: B006
+    dns_server: DnsServerOption = [],  # noqa: B006
+    dns_search: DnsSearchOption = [],  # noqa: B006
     custom_script: CustomScriptOption = None,
     engine: EngineOption = "",
     request_id: RequestIdOption = "",
@@ -153,13 +192,16 @@ def start(
 ) -> None:
     """Start a Machine and wait for its address. Starting one that is up succeeds.
 
-    With one of --user, --ssh-key, --hostname, --dhcp and --custom-script the guest gets a first-boot
-    configuration for this start alone.
+    With one of the options for the guest, from --user to --custom-script, it gets a first-boot configuration
+    for this start alone.
     """
     daemon = Daemon(engine)
     request = machines_pb2.StartMachineRequest(engine=daemon.engine, request_id=request_id, key=key)
-    if user or ssh_key or hostname or dhcp or custom_script:
-        request.initialization.CopyFrom(_initialization(user, ssh_key, hostname, dhcp, custom_script))
+    initialization = _initialization(
+        user, ssh_key, hostname, dhcp, custom_script, address, dns_server, dns_search
+    )
+    if initialization.ByteSize():
+        request.initialization.CopyFrom(initialization)
     run_verb(output_format, daemon, daemon.machines.StartMachine, request, wait=not no_wait)
 
 
@@ -180,6 +222,34 @@ def stop(
         engine=daemon.engine, request_id=request_id, key=key, force=force
     )
     run_verb(output_format, daemon, daemon.machines.StopMachine, request, wait=not no_wait)
+
+
+@app.command()
+def restart(
+    key: KeyArgument,
+    force: Annotated[
+        bool, typer.Option("--force", help="Power off at once instead of a shutdown first.")
+    ] = False,
+    engine: EngineOption = "",
+    request_id: RequestIdOption = "",
+    no_wait: NoWaitOption = False,
+    output_format: OutputOption = Format.TABLE,
+) -> None:
+    """Shut a Machine down, start it again and wait for its address."""
+    daemon = Daemon(engine)
+    request = machines_pb2.RestartMachineRequest(
+        engine=daemon.engine, request_id=request_id, key=key, force=force
+    )
+    run_verb(output_format, daemon, daemon.machines.RestartMachine, request, wait=not no_wait)
+
+
+@app.command()
+def confirm(key: KeyArgument, engine: EngineOption = "", output_format: OutputOption = Format.TABLE) -> None:
+    """Keep a Machine: from now on it lives without any client, until it is destroyed."""
+    daemon = Daemon(engine)
+    request = machines_pb2.ConfirmMachineRequest(engine=daemon.engine, key=key)
+    machine = daemon.call(daemon.machines.ConfirmMachine, request).machine
+    output.emit(machine, output_format, output.print_machine)
 
 
 @app.command()
@@ -238,7 +308,14 @@ def renew(key: KeyArgument, engine: EngineOption = "", output_format: OutputOpti
 
 
 def _initialization(
-    user: str, ssh_key: list[Path], hostname: str, dhcp: list[str], custom_script: Path | None
+    user: str,
+    ssh_key: list[Path],
+    hostname: str,
+    dhcp: list[str],
+    custom_script: Path | None,
+    address: list[str],
+    dns_server: list[str],
+    dns_search: list[str],
 ) -> resources_pb2.Initialization:
     script = ""
     if custom_script:
@@ -257,7 +334,10 @@ def _initialization(
                 name=interface, boot_protocol=resources_pb2.NicConfiguration.BOOT_PROTOCOL_DHCP
             )
             for interface in dhcp
-        ],
+        ]
+        + [options.static_address(given) for given in address],
+        dns_servers=dns_server,
+        dns_search_domains=dns_search,
         custom_script=script,
     )
 

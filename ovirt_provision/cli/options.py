@@ -8,8 +8,9 @@ from typing import Annotated
 import typer
 
 from ovirt_provision.cli.output import Format
+from ovirt_provision.v1 import resources_pb2
 
-_MEMORY = re.compile(r"(\d+)(MiB|GiB|TiB)?")
+_SIZE = re.compile(r"(\d+)(MiB|GiB|TiB)?")
 _UNITS = {None: 1, "MiB": 2**20, "GiB": 2**30, "TiB": 2**40}
 
 
@@ -20,12 +21,30 @@ def _uuid(given: str) -> str:
         raise typer.BadParameter(f"'{given}' is not a UUID, such as {uuid.uuid4()}") from None
 
 
-def memory(given: str) -> int:
+def size(given: str) -> int:
     """Bytes of `2GiB`, `512MiB` or a plain number of bytes."""
-    match = _MEMORY.fullmatch(given.strip())
+    match = _SIZE.fullmatch(given.strip())
     if not match:
         raise typer.BadParameter(f"'{given}' is not a size; give MiB, GiB, TiB or plain bytes, such as 2GiB")
     return int(match[1]) * _UNITS[match[2]]
+
+
+def static_address(given: str) -> resources_pb2.NicConfiguration:
+    """The configuration of `eth0=10.11.0.5/24` or `eth0=10.11.0.5/24,10.11.0.1`; the daemon checks the
+    addresses."""
+    name, equals, addresses = given.partition("=")
+    if not equals or not name or not addresses:
+        raise typer.BadParameter(
+            f"'{given}' is not IFACE=ADDRESS/PREFIX[,GATEWAY], such as eth0=10.11.0.5/24,10.11.0.1",
+            param_hint="--address",
+        )
+    address, _, gateway = addresses.partition(",")
+    return resources_pb2.NicConfiguration(
+        name=name,
+        boot_protocol=resources_pb2.NicConfiguration.BOOT_PROTOCOL_STATIC,
+        static_address=address,
+        gateway=gateway,
+    )
 
 
 def nic(given: str) -> tuple[str, str]:

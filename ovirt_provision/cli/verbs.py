@@ -21,11 +21,13 @@ def run_verb(
     request: Message,
     *,
     wait: bool,
+    on_success: Callable[[Operation], None] = lambda _: None,
     show_result: Callable[[Operation], None] = output.print_result,
 ) -> Operation:
     """Runs a verb to its end and prints what came of it; without `wait` it prints the operation as it began.
 
-    Ctrl-C and SIGTERM cancel it, wait for the undo and end the process with 130 or 143.
+    `on_success` is called before anything is printed, and may change what is. Ctrl-C and SIGTERM cancel the
+    operation, wait for the undo and end the process with 130 or 143.
     """
     if not wait:
         operation = daemon.begin(verb, request)
@@ -37,6 +39,7 @@ def run_verb(
     except KeyboardInterrupt as interrupt:
         code = _SIGTERM_EXIT if isinstance(interrupt, Interrupted) else ExitCode.INTERRUPTED
         raise typer.Exit(code) from None
+    on_success(operation)
     output.emit(operation, output_format, show_result)
     return operation
 

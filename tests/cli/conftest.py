@@ -2,11 +2,13 @@
 
 import json
 import os
+import shlex
 import signal
 import subprocess
 import sys
 import tempfile
 import threading
+import time
 import uuid
 from collections.abc import Callable, Iterator
 from concurrent import futures
@@ -19,6 +21,7 @@ import pytest
 from google.rpc import code_pb2, status_pb2
 from grpc_status import rpc_status
 
+from ovirt_provision import __version__
 from ovirt_provision.v1 import (
     engines_pb2,
     engines_pb2_grpc,
@@ -63,6 +66,8 @@ class FakeDaemon(
         self.requests: list[Any] = []
         self.census: list[engines_pb2.CensusEntry] = []
         self.templates: list[Template] = []
+        self.findings: list[engines_pb2.Finding] = []
+        self.version = __version__
         # Verbs answer only once this is set, which tests of interrupts use.
         self.answers = threading.Event()
         self.answers.set()
@@ -97,6 +102,17 @@ class FakeDaemon(
         second = machine()
         second.key = "db"
         return machines_pb2.ListMachinesResponse(machines=[second])
+
+    def ConfirmMachine(self, request: Any, context: grpc.ServicerContext) -> Any:
+        self._heard(request, context)
+        kept = machine()
+        kept.lease.Clear()
+        kept.lease.kind = Lease.KIND_KEPT
+        return machines_pb2.ConfirmMachineResponse(machine=kept)
+
+    def RestartMachine(self, request: Any, context: grpc.ServicerContext) -> Any:
+        self._heard(request, context)
+        return machines_pb2.RestartMachineResponse(operation=operation(verb="RestartMachine"))
 
     def RenewLease(self, request: Any, context: grpc.ServicerContext) -> Any:
         self._heard(request, context)
@@ -139,12 +155,17 @@ class FakeDaemon(
     def ListEngines(self, request: Any, context: grpc.ServicerContext) -> Any:
         self._heard(request, context)
         return engines_pb2.ListEnginesResponse(
-            engines=[Engine(profile="lab", url="https://e/api", is_default=True)]
+            engines=[Engine(profile="lab", url="https://e/api", username="me", is_default=True)],
+            daemon=engines_pb2.Daemon(version=self.version, state_folder="/state"),
         )
 
     def TakeCensus(self, request: Any, context: grpc.ServicerContext) -> Any:
         self._heard(request, context)
         return engines_pb2.TakeCensusResponse(entries=self.census)
+
+    def ExamineEngine(self, request: Any, context: grpc.ServicerContext) -> Any:
+        self._heard(request, context)
+        return engines_pb2.ExamineEngineResponse(findings=self.findings)
 
 
 @dataclass
@@ -224,3 +245,22 @@ def cli(daemon: FakeDaemon, tmp_path: Path) -> Iterator[Cli]:
             daemon.cancelled.set()
             daemon.answers.set()
             server.stop(None)
+
+
+@pytest.fixture(scope="session")
+def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
+    """The OVIRT_* variables of a simulated engine that runs as a process of its own."""
+    folder = tmp_path_factory.mktemp("engine")
+    ready = folder / "engine.env"
+    arguments = ["simulate", "--port", "0", "--ready-file", str(ready), "--state-dir", str(folder / "state")]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "ovirt_provision", *arguments], stderr=subprocess.DEVNULL
+    )
+    deadline = time.monotonic() + DEADLINE
+    while not ready.exists():
+        assert process.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    yield dict(word.split("=", 1) for word in shlex.split(ready.read_text()))
+    process.terminate()
+    process.wait(DEADLINE)

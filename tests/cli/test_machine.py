@@ -25,7 +25,8 @@ def test_create_sends_what_the_options_say(cli: Cli, daemon: FakeDaemon, tmp_pat
         "machine", "create", "web", "--template", "debian-12:3", "--clone", "--cluster", "Default",
         "--cpu-sockets", "2", "--cpu-cores", "4", "--memory", "2GiB", "--nic", "nic1=ovirtmgmt", "--start",
         "--user", "me", "--ssh-key", str(tmp_path / "key.pub"), "--hostname", "web", "--dhcp", "eth0",
-        "--custom-script", str(tmp_path / "more.yaml"),
+        "--custom-script", str(tmp_path / "more.yaml"), "--boot-disk-size", "20GiB",
+        "--address", "eth1=10.11.0.5/24,10.11.0.1", "--dns-server", "10.0.0.2", "--dns-search", "a.example",
     )  # fmt: skip
     assert result.code == 0, result.err
     sent = daemon.last(machines_pb2.CreateMachineRequest)
@@ -36,15 +37,38 @@ def test_create_sends_what_the_options_say(cli: Cli, daemon: FakeDaemon, tmp_pat
     assert (sent.start_with.user_name, sent.start_with.host_name) == ("me", "web")
     assert list(sent.start_with.authorized_ssh_keys) == ["ssh-ed25519 AAAA me@here"]
     assert sent.start_with.custom_script == "runcmd: [date]\n"
-    dhcp = NicConfiguration.BOOT_PROTOCOL_DHCP
-    assert [(nic.name, nic.boot_protocol) for nic in sent.start_with.nic_configurations] == [("eth0", dhcp)]
+    assert sent.spec.boot_disk.size_bytes == 20 * 2**30
+    dhcp, static = sent.start_with.nic_configurations
+    assert (dhcp.name, dhcp.boot_protocol) == ("eth0", NicConfiguration.BOOT_PROTOCOL_DHCP)
+    assert (static.name, static.static_address, static.gateway) == ("eth1", "10.11.0.5/24", "10.11.0.1")
+    assert list(sent.start_with.dns_servers) == ["10.0.0.2"]
+    assert list(sent.start_with.dns_search_domains) == ["a.example"]
 
 
-def test_create_shows_the_machine_and_how_long_it_lives(cli: Cli, daemon: FakeDaemon) -> None:
+def test_create_keeps_the_machine_and_shows_it(cli: Cli, daemon: FakeDaemon) -> None:
     daemon.script = [succeeded()]
     result = cli.run(*CREATE)
     assert "127.0.0.5" in result.out
-    assert "ovirt-provision machine renew web" in result.err
+    assert "kept" in result.out
+    assert daemon.last(machines_pb2.ConfirmMachineRequest).key == "web"
+
+
+def test_create_without_waiting_says_how_to_keep_the_machine(cli: Cli, daemon: FakeDaemon) -> None:
+    result = cli.run(*CREATE, "--no-wait")
+    assert "ovirt-provision machine confirm web" in result.err
+    assert not [r for r in daemon.requests if isinstance(r, machines_pb2.ConfirmMachineRequest)]
+
+
+def test_restart(cli: Cli, daemon: FakeDaemon) -> None:
+    daemon.script = [succeeded()]
+    assert cli.run("machine", "restart", "web", "--force").code == 0
+    assert daemon.last(machines_pb2.RestartMachineRequest).force
+
+
+def test_a_static_address_without_interface_is_a_usage_error(cli: Cli) -> None:
+    result = cli.run(*CREATE, "--start", "--address", "10.11.0.5/24")
+    assert result.code == 2
+    assert "eth0=10.11.0.5/24" in result.err
 
 
 def test_json_is_the_operation_under_the_names_of_the_schema(cli: Cli, daemon: FakeDaemon) -> None:

@@ -144,7 +144,7 @@ def test_enums_name_what_is_allowed(given):
     shown = "BOOT_PROTOCOL_UNSPECIFIED" if given == 0 else "77"
     assert complaints(request) == {
         "start_with.nic_configurations[0].boot_protocol": "must be one of BOOT_PROTOCOL_DHCP, "
-        f"BOOT_PROTOCOL_NONE; given {shown}"
+        f"BOOT_PROTOCOL_NONE, BOOT_PROTOCOL_STATIC; given {shown}"
     }
 
 
