@@ -10,7 +10,7 @@ import typer
 os.environ.setdefault("GRPC_VERBOSITY", "NONE")
 
 from ovirt_provision import __version__
-from ovirt_provision.cli import engine, machine, operation, output, serve, simulate, template
+from ovirt_provision.cli import doctor, engine, machine, operation, output, serve, simulate, template
 from ovirt_provision.cli.exit_codes import MEANINGS, ExitCode, exit_code
 from ovirt_provision.errors import ProvisionError
 
@@ -23,6 +23,8 @@ _EPILOG = """Examples:
     ovirt-provision machine list --output json
 
     ovirt-provision census
+
+    ovirt-provision doctor
 
 The engine comes from OVIRT_URL, OVIRT_USERNAME, OVIRT_PASSWORD and OVIRT_CAFILE, or from a profile in
 ~/.config/ovirt-provision/config.yaml. A daemon
@@ -44,6 +46,7 @@ app.add_typer(machine.app, name="machine")
 app.add_typer(template.app, name="template")
 app.add_typer(operation.app, name="operation")
 app.command()(engine.census)
+app.command()(doctor.doctor)
 app.add_typer(engine.app, name="engine")
 
 

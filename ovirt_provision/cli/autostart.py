@@ -49,6 +49,8 @@ def ensure_daemon(address: paths.Address, environ: Mapping[str, str] | None = No
     if address.chosen or address.socket is None or is_listening(address.socket):
         return
     variables = os.environ if environ is None else environ
+    # First, because the socket's folder may be in it, and would make it with the modes of the umask.
+    paths.private_folder(paths.state_folder(variables))
     folder = paths.private_folder(address.socket.parent)
     with (folder / f"{address.socket.name}.start").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
@@ -57,7 +59,7 @@ def ensure_daemon(address: paths.Address, environ: Mapping[str, str] | None = No
 
 
 def _start(address: paths.Address, environ: Mapping[str, str]) -> None:
-    log = paths.private_folder(paths.state_folder(environ)) / "daemon.log"
+    log = paths.state_folder(environ) / "daemon.log"
     kept = {
         name: value
         for name, value in environ.items()

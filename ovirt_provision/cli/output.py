@@ -18,7 +18,13 @@ from rich.table import Table
 from rich.text import Text
 
 from ovirt_provision.errors import ErrorReport
-from ovirt_provision.v1.engines_pb2 import CensusEntry, ListEnginesResponse, TakeCensusResponse
+from ovirt_provision.v1.engines_pb2 import (
+    CensusEntry,
+    ExamineEngineResponse,
+    Finding,
+    ListEnginesResponse,
+    TakeCensusResponse,
+)
 from ovirt_provision.v1.machines_pb2 import ListMachinesResponse, RenewLeaseResponse
 from ovirt_provision.v1.operations_pb2 import ListOperationsResponse
 from ovirt_provision.v1.resources_pb2 import Engine, Lease, Machine, Operation, Template
@@ -365,5 +371,24 @@ def print_census(taken: TakeCensusResponse) -> None:
         (
             (word(CensusEntry.Finding.Name(e.finding)), e.kind, e.name, e.id, e.key, e.owner, e.detail)
             for e in taken.entries
+        ),
+    )
+
+
+def print_findings(examined: ExamineEngineResponse) -> None:
+    styles = {
+        Finding.SEVERITY_OK: "green",
+        Finding.SEVERITY_WARNING: "yellow",
+        Finding.SEVERITY_PROBLEM: "bold red",
+    }
+    print_table(
+        ("CHECK", "RESULT", ""),
+        (
+            (
+                f.name,
+                Text(word(Finding.Severity.Name(f.severity)), styles.get(f.severity, "")),
+                f.summary + (f"\n→ {f.advice}" if f.advice else ""),
+            )
+            for f in examined.findings
         ),
     )

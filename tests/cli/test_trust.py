@@ -2,13 +2,10 @@
 
 import os
 import pty
-import shlex
 import socket
 import stat
 import subprocess
 import sys
-import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -24,25 +21,6 @@ from .conftest import DEADLINE, Cli
 
 ENGINE = "https://engine.example.com"
 HEALTHY = "DB Up!Welcome to Health Status!"
-
-
-@pytest.fixture(scope="module")
-def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
-    """The OVIRT_* variables of a simulated engine that runs as a process of its own."""
-    folder = tmp_path_factory.mktemp("engine")
-    ready = folder / "engine.env"
-    arguments = ["simulate", "--port", "0", "--ready-file", str(ready), "--state-dir", str(folder / "state")]
-    process = subprocess.Popen(
-        [sys.executable, "-m", "ovirt_provision", *arguments], stderr=subprocess.DEVNULL
-    )
-    deadline = time.monotonic() + DEADLINE
-    while not ready.exists():
-        assert process.poll() is None
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
-    yield dict(word.split("=", 1) for word in shlex.split(ready.read_text()))
-    process.terminate()
-    process.wait(DEADLINE)
 
 
 @pytest.fixture
