@@ -6,6 +6,9 @@ from ovirt_provision.engine.errors import EngineNotFound
 from ovirt_provision.engine.model import Disk
 from ovirt_provision.engine.session import Session
 
+# Search strings grow with the batch.
+_BATCH = 50
+
 
 class Disks:
     """The disks of one engine. Every method raises what `Session.call` raises."""
@@ -29,6 +32,22 @@ class Disks:
             f"search disks by {query}", lambda system: system.disks_service().list(search=query, max=max_rows)
         )
         return [Disk.of(disk) for disk in found]
+
+    async def find(self, ids: Sequence[str]) -> dict[str, Disk]:
+        """Those disks of these ids that there are, by id.
+
+        They are searched in batches; what a search does not show is read by itself, because a missing row
+        proves nothing.
+        """
+        found: dict[str, Disk] = {}
+        for start in range(0, len(ids), _BATCH):
+            batch = ids[start : start + _BATCH]
+            query = " or ".join(f"id={disk_id}" for disk_id in batch)
+            found |= {disk.id: disk for disk in await self.search(query, max_rows=len(batch))}
+            for disk_id in batch:
+                if disk_id not in found and (disk := await self.get(disk_id)) is not None:
+                    found[disk_id] = disk
+        return found
 
     async def of_vm(self, vm_id: str) -> Sequence[Disk]:
         """The disks attached to a VM; none for a VM that does not exist (behaviour.md 11)."""

@@ -5,7 +5,6 @@ the engine what it has done already. No output of a phase is ever replayed.
 """
 
 import asyncio
-import contextlib
 import dataclasses
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
@@ -33,6 +32,9 @@ T = TypeVar("T")
 R = TypeVar("R", bound="Run")
 
 log = structlog.get_logger("operations")
+
+_FIRST_PAUSE = 1.0
+_LONGEST_PAUSE = 300.0
 
 
 class Unexpected(ProvisionError):
@@ -195,10 +197,7 @@ class Runner(Generic[R]):
 
     def start(self, operation: Operation) -> None:
         """Drives an operation from where the ledger says it is."""
-        run = self._make_run(operation)
-        run.on_progress = lambda: self._notify(operation.id)
-        self._runs[operation.id] = run
-        task = asyncio.create_task(self._drive(run), name=f"operation-{operation.id}")
+        task = asyncio.create_task(self._drive(operation.id), name=f"operation-{operation.id}")
         self._tasks[operation.id] = task
         task.add_done_callback(lambda _: self._forget(operation.id))
 
@@ -266,34 +265,53 @@ class Runner(Generic[R]):
         for changed in self._watchers.get(operation_id, ()):
             changed.set()
 
-    async def _drive(self, run: R) -> None:
-        operation = run.operation
-        with contextlib.suppress(OwnershipLost):
-            if operation.state == RUNNING:
-                error = await self._forwards(run)
-                if error is None:
-                    self._end(operation.id, SUCCEEDED, CLEANUP_DONE, percent=100)
+    async def _drive(self, operation_id: str) -> None:
+        """Drives an operation until the ledger says that it has ended."""
+        pause = _FIRST_PAUSE
+        while True:
+            try:
+                operation = self._ledger.operation_or_fail(operation_id)
+                if operation.ended:
                     return
-                log.info("undoing", operation=operation.id, verb=operation.verb, error=str(error))
-                report = dataclasses.asdict(error.report())
-                operation = self._ledger.update_operation(operation.id, state=UNDOING, error=report)
-                self._notify(operation.id)
-            await self._backwards(run, operation)
-            cancelled = operation.error is not None and operation.error["code"] == Code.CANCELLED
-            self._end(
-                operation.id,
-                CANCELLED if cancelled else FAILED,
-                CLEANUP_DONE if self._is_clean(operation) else CLEANUP_PENDING,
-            )
+                run = self._runs[operation_id] = self._make_run(operation)
+                run.on_progress = lambda: self._notify(operation_id)
+                return await self._to_its_end(run)
+            except OwnershipLost:
+                return
+            except Exception:
+                # The ledger cannot be written, or is not understood: what it holds is taken up again, as
+                # after a crash.
+                log.exception("an operation stands still", operation=operation_id, seconds=pause)
+            await self._clock.sleep(pause)
+            pause = min(2 * pause, _LONGEST_PAUSE)
+
+    async def _to_its_end(self, run: R) -> None:
+        operation = run.operation
+        if operation.state == RUNNING:
+            error = await self._forwards(run)
+            if error is None:
+                self._end(operation.id, SUCCEEDED, CLEANUP_DONE, percent=100)
+                return
+            log.info("undoing", operation=operation.id, verb=operation.verb, error=str(error))
+            report = dataclasses.asdict(error.report())
+            operation = self._ledger.update_operation(operation.id, state=UNDOING, error=report)
+            self._notify(operation.id)
+        await self._backwards(run, operation)
+        cancelled = operation.error is not None and operation.error["code"] == Code.CANCELLED
+        self._end(
+            operation.id,
+            CANCELLED if cancelled else FAILED,
+            CLEANUP_DONE if self._is_clean(operation) else CLEANUP_PENDING,
+        )
 
     async def _forwards(self, run: R) -> ProvisionError | None:
         """Runs the phases from the current one on; the error that stopped them, if any."""
         operation = run.operation
-        phases = self._phases_of(operation)
-        names = [phase.name for phase in phases]
-        run.reentered = operation.phase != ""
-        first = names.index(operation.phase) if run.reentered else 0
         try:
+            phases = self._phases_of(operation)
+            run.reentered = operation.phase != ""
+            # A phase that this version does not know ends the operation: what it made is then undone.
+            first = [phase.name for phase in phases].index(operation.phase) if run.reentered else 0
             for phase in phases[first:]:
                 if not run.reentered:
                     self._enter_phase(run, phase)

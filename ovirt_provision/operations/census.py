@@ -77,12 +77,10 @@ async def take_census(engine: Engine, ledger: Ledger, installation: str) -> Sequ
                 else "another installation's"
             )
             entries.append(_entry(FOREIGN, "template", template.id, template.name, mark, why))
-    disks = {row.engine_id: row for (kind, _), row in rows.items() if kind == "disk"}
-    for disk_id, row in disks.items():
-        assert disk_id is not None
-        if await engine.disks.get(disk_id) is not None:
-            seen.add(("disk", disk_id))
-            entries.append(_known(row, row.name))
+    for disk_id in await engine.disks.find([engine_id for kind, engine_id in rows if kind == "disk"]):
+        seen.add(("disk", disk_id))
+        row = rows["disk", disk_id]
+        entries.append(_known(row, row.name))
     entries += [
         Entry(MISSING, kind, engine_id or "", row.name, row.key, row.owner, "the engine does not have it")
         for (kind, engine_id), row in rows.items()

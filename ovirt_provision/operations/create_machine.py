@@ -13,6 +13,7 @@ from ovirt_provision.engine.model import Disk, Template
 from ovirt_provision.errors import (
     InvalidRequest,
     KeyInUse,
+    MachineBusy,
     NameInUse,
     ReferencesNotFound,
     Violation,
@@ -21,8 +22,9 @@ from ovirt_provision.guest.first_boot import violations_of_script
 from ovirt_provision.ledger.identity import Mark, vm_id
 from ovirt_provision.ledger.runner import Phase
 from ovirt_provision.ledger.secrets import split_secrets
-from ovirt_provision.ledger.store import INTENDED, SESSION, Object
+from ovirt_provision.ledger.store import INTENDED, REMOVING, SESSION, UNDOING, Ledger, Object
 from ovirt_provision.operations.create_once import create_once
+from ovirt_provision.operations.destroy_machine import DESTROY_MACHINE
 from ovirt_provision.operations.provisioning import Provisioning
 from ovirt_provision.operations.removal import learn_disks, remove_machine
 from ovirt_provision.operations.start_machine import BOOTING, WAITING_FOR_ADDRESS
@@ -85,6 +87,7 @@ def intend(call: Call, plan: dict[str, Any], connection: sa.Connection) -> Inten
     arguments = _arguments(request)
     living = ledger.living_machine(call.owner, request.key)
     if living is not None:
+        _insist_on_a_future(ledger, living)
         _insist_on_same(living, arguments, call.engine.name)
         return Intent(operation=ledger.operation_of_request(call.owner, living.request_id))
     last = ledger.last_machine(call.owner, request.key)
@@ -105,6 +108,18 @@ def intend(call: Call, plan: dict[str, Any], connection: sa.Connection) -> Inten
     )
     ledger.set_lease(connection, object_id, SESSION)
     return Intent(object_id=object_id, plan=plan)
+
+
+def _insist_on_a_future(ledger: Ledger, living: Object) -> None:
+    """Raises MachineBusy when the Machine of a key is being destroyed or its making undone."""
+    removing = living.state == REMOVING
+    for other in ledger.unended_operations(living.id):
+        ending = other.verb == DESTROY_MACHINE.name or other.cancelled_by or other.state == UNDOING
+        if removing or ending:
+            raise MachineBusy(key=living.key, operation=other.id, verb=other.verb)
+    made = ledger.operation_of_request(living.owner, living.request_id)
+    if removing and made is not None:
+        raise MachineBusy(key=living.key, operation=made.id, verb=f"{made.verb}, whose cleanup is pending")
 
 
 def _arguments(request: machines_pb2.CreateMachineRequest) -> dict[str, Any]:

@@ -7,6 +7,7 @@ import sqlalchemy as sa
 
 from ovirt_provision.ledger.runner import Phase
 from ovirt_provision.ledger.store import GONE
+from ovirt_provision.operations.machines import operations_on
 from ovirt_provision.operations.provisioning import Provisioning
 from ovirt_provision.operations.removal import remove_machine
 from ovirt_provision.operations.verb import Call, Intent, Verb
@@ -14,7 +15,7 @@ from ovirt_provision.v1 import machines_pb2
 
 
 async def wait_for_others(run: Provisioning) -> None:
-    """Waits until the operations on the Machine have ended: those that can be cancelled were, for this
+    """Waits until the operations on the object have ended: those that can be cancelled were, for this
     one."""
     for other in run.plan["others"]:
         run.note(f"waiting for operation {other} to end")
@@ -35,17 +36,18 @@ def intend(call: Call, plan: dict[str, Any], _connection: sa.Connection) -> Inte
     row = call.ledger.living_machine(call.owner, call.request.key)
     if row is None or row.engine != call.engine.name:
         return Intent(plan={"others": []})
-    others = [
-        other.id
-        for other in call.ledger.unended_operations()
-        if row.id in (other.object_id, other.plan.get("source_object_id"))
-    ]
+    others = [other.id for other in operations_on(call.ledger, row.id)]
     return Intent(object_id=row.id, plan={**plan, "others": others})
+
+
+WAITING_FOR_OTHERS: Phase[Provisioning] = Phase(
+    "waiting-for-others", timeout="undo", done=10, act=wait_for_others
+)
 
 
 def phases(_request: machines_pb2.DestroyMachineRequest) -> Sequence[Phase[Provisioning]]:
     return (
-        Phase("waiting-for-others", timeout="undo", done=10, act=wait_for_others),
+        WAITING_FOR_OTHERS,
         Phase("destroying", timeout="destroy", done=100, act=remove),
     )
 

@@ -10,6 +10,8 @@ from ovirt_provision.errors import NotOurs
 from ovirt_provision.ledger.identity import Mark
 from ovirt_provision.ledger.runner import Phase
 from ovirt_provision.ledger.store import GONE, PRESENT, Ledger, Object
+from ovirt_provision.operations.destroy_machine import WAITING_FOR_OTHERS
+from ovirt_provision.operations.machines import operations_on
 from ovirt_provision.operations.provisioning import Provisioning
 from ovirt_provision.operations.removal import remove_template
 from ovirt_provision.operations.verb import Call, Intent, Verb
@@ -46,11 +48,14 @@ async def resolve(call: Call) -> dict[str, Any]:
 
 
 def intend(call: Call, plan: dict[str, Any], _connection: sa.Connection) -> Intent:
+    """Takes the template's row, if it is ours; an operation that still makes it is cancelled by the
+    dispatcher."""
+    object_id = plan.get("row")
     if plan["gone"]:
         row = call.ledger.object_in_engine(call.engine.name, "template", call.request.id)
-        ours = row is not None and row.owner == call.owner
-        return Intent(object_id=row.id if row is not None and ours else None, plan=plan)
-    return Intent(object_id=plan["row"], plan=plan)
+        object_id = row.id if row is not None and row.owner == call.owner else None
+    others = operations_on(call.ledger, object_id) if object_id is not None else []
+    return Intent(object_id=object_id, plan={**plan, "others": [other.id for other in others]})
 
 
 async def remove(run: Provisioning) -> None:
@@ -62,7 +67,7 @@ async def remove(run: Provisioning) -> None:
 
 
 def phases(_request: templates_pb2.DestroyTemplateRequest) -> Sequence[Phase[Provisioning]]:
-    return (Phase("destroying", timeout="destroy", done=100, act=remove),)
+    return (WAITING_FOR_OTHERS, Phase("destroying", timeout="destroy", done=100, act=remove))
 
 
 DESTROY_TEMPLATE = Verb(

@@ -85,6 +85,9 @@ class Dispatcher:
             operation = self._ledger.operation(operation_id)
             if operation is None or operation.ended:
                 self._secrets.remove(operation_id)
+        # The last daemon may have died between accepting a destroy and cancelling what it takes over from.
+        for destroying in self._ledger.unended_operations():
+            self._cancel_others(destroying)
         self.runner.recover()
 
     async def call(self, verb: Verb, owner: str, engine: str, request: Any) -> Operation:
@@ -98,7 +101,13 @@ class Dispatcher:
         if known is not None:
             return known
         call = Call(request, owner, self._engines(engine), self._installation, self._ledger, self._timeouts)
-        plan = await verb.resolve(call)
+        try:
+            plan = await verb.resolve(call)
+        except ProvisionError:
+            known = self._known(owner, request.request_id, fingerprint)
+            if known is None:
+                raise
+            return known
         # Another call with the same request_id may have been accepted during the look-ups.
         return self._known(owner, request.request_id, fingerprint) or self._accept(
             verb, call, plan, fingerprint
@@ -162,11 +171,14 @@ class Dispatcher:
             if has_secrets:
                 # Before the commit: an accepted operation that lacks its secrets could only fail.
                 self._secrets.seal(operation_id, hidden.SerializeToString())
-        for other in intent.plan.get("others", ()):
-            self.cancel(self._ledger.operation_or_fail(other), f"by {verb.name}")
         operation = self._ledger.operation_or_fail(operation_id)
+        self._cancel_others(operation)
         self.runner.start(operation)
         return operation
+
+    def _cancel_others(self, operation: Operation) -> None:
+        for other in operation.plan.get("others", ()):
+            self.cancel(self._ledger.operation_or_fail(other), f"by {operation.verb}")
 
     def _fingerprint(self, verb: Verb, engine: str, request: Message) -> str:
         # Keyed, because the request may hold a secret that is short enough to be guessed from a plain hash.

@@ -14,6 +14,9 @@ from ovirt_provision.operations.dispatcher import Dispatcher
 
 log = structlog.get_logger("janitor")
 
+# What cannot be cleaned, such as a VM that has lost our mark, is tried ever more rarely; in seconds.
+_LONGEST_PAUSE = 600.0
+
 
 class Janitor:
     """Cleans what operations had to leave behind. `engines` finds the engine of a profile."""
@@ -34,6 +37,8 @@ class Janitor:
         self._dispatcher = dispatcher
         self._engines = engines
         self._installation = installation
+        # Object -> when it is to be cleaned next, and the pause after that.
+        self._tries: dict[int, tuple[float, float]] = {}
 
     @property
     def pending(self) -> bool:
@@ -60,7 +65,12 @@ class Janitor:
         ]
 
     async def _clean(self) -> None:
+        now = self._clock.monotonic()
         for row in self._waiting():
+            due, pause = self._tries.get(row.id, (now, self._timeouts.cleanup_interval))
+            if now < due:
+                continue
+            self._tries[row.id] = (now + pause, min(2 * pause, _LONGEST_PAUSE))
             log.info("cleaning up", kind=row.kind, name=row.name, id=row.engine_id)
             self._dispatcher.clean_up(row)
 

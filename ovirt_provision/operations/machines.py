@@ -3,7 +3,7 @@
 from typing import Any
 
 from ovirt_provision.errors import MachineBusy, MachineNotFound, did_you_mean
-from ovirt_provision.ledger.store import Ledger, Object
+from ovirt_provision.ledger.store import Ledger, Object, Operation
 from ovirt_provision.operations.verb import Call, Intent
 
 
@@ -28,9 +28,16 @@ def intend_on_machine(call: Call, plan: dict[str, Any], key: str = "") -> Intent
     return Intent(object_id=row.id, plan=plan)
 
 
+def operations_on(ledger: Ledger, object_id: int) -> list[Operation]:
+    """The operations that have not ended and use an object, as their own or as a template's source."""
+    return [
+        other
+        for other in ledger.unended_operations()
+        if object_id in (other.object_id, other.plan.get("source_object_id"))
+    ]
+
+
 def insist_on_idle(ledger: Ledger, row: Object) -> None:
-    """Raises MachineBusy while an operation runs that uses the Machine, as its object or as a template's
-    source."""
-    for other in ledger.unended_operations():
-        if other.object_id == row.id or other.plan.get("source_object_id") == row.id:
-            raise MachineBusy(key=row.key, operation=other.id, verb=other.verb)
+    """Raises MachineBusy while an operation runs that uses the Machine."""
+    for other in operations_on(ledger, row.id):
+        raise MachineBusy(key=row.key, operation=other.id, verb=other.verb)

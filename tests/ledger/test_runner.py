@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import pytest
+import sqlalchemy as sa
 
 from ovirt_provision.clock import VirtualClock
 from ovirt_provision.errors import EngineRefused, ProvisionError
@@ -237,3 +238,43 @@ def test_the_end_of_an_operation_is_reported_after_the_runner_has_let_go_of_it(s
         return daemon.runner.busy
 
     assert run_virtually(scenario()) is False
+
+
+@pytest.mark.parametrize("nth", [1, 2, 3, 4, 5, 6])
+def test_a_ledger_that_cannot_be_written_for_a_moment_leaves_no_operation_behind(
+    world, start, run_virtually, monkeypatch, nth
+):
+    """A full disk, say: whatever write it hits, watchers see an end, and the effects belong to it."""
+    writes = iter(range(1, 1000))
+    update = Ledger.update_operation
+
+    def fail_once(ledger: Ledger, operation_id: str, **values: object) -> Operation:
+        if next(writes) == nth:
+            raise sa.exc.OperationalError("update", {}, Exception("database or disk is full"))
+        return update(ledger, operation_id, **values)
+
+    async def scenario() -> Operation:
+        monkeypatch.setattr(Ledger, "update_operation", fail_once)
+        daemon = start([builds(world, "a"), builds(world, "b")])
+        return await daemon.runner.ended(daemon.submit().id)
+
+    operation = run_virtually(scenario())
+
+    assert operation.state in (SUCCEEDED, FAILED)
+    assert world.built == ({"a", "b"} if operation.state == SUCCEEDED else set())
+
+
+def test_a_phase_that_a_newer_version_no_longer_has_ends_in_an_undo(
+    world, start, run_virtually, virtual_clock
+):
+    async def scenario() -> Operation:
+        first = start([builds(world, "a"), builds(world, "old")])
+        operation = first.submit()
+        await virtual_clock.sleep(15)
+        await first.runner.close()
+        second = start([builds(world, "a"), builds(world, "new")])
+        second.runner.recover()
+        return await second.runner.ended(operation.id)
+
+    assert run_virtually(scenario()).state == FAILED
+    assert "undo a" in world.log
