@@ -12,12 +12,12 @@ import typer
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from ovirt_provision import __version__, paths
-from ovirt_provision.cli import autostart, output
+from ovirt_provision.cli import autostart, client, output
 from ovirt_provision.cli.client import Daemon
 from ovirt_provision.cli.exit_codes import ExitCode
 from ovirt_provision.cli.options import EngineOption, OutputOption
 from ovirt_provision.cli.output import Format
-from ovirt_provision.errors import ProvisionError
+from ovirt_provision.errors import Code, ProvisionError
 from ovirt_provision.v1 import engines_pb2, resources_pb2
 from ovirt_provision.v1.engines_pb2 import ExamineEngineResponse, Finding, ListEnginesResponse
 
@@ -72,6 +72,10 @@ def _examine(profile: str) -> list[Finding]:
             daemon.engines.ExamineEngine, engines_pb2.ExamineEngineRequest(engine=reference)
         )
     except ProvisionError as error:
+        if error.report().code == Code.DEADLINE_EXCEEDED:
+            text = f"its examination did not end within {client.CALL_TIMEOUT:g} s"
+            advice = "The engine answers some requests too slowly, or not at all: look at its log and load."
+            return [*found, _finding("engine", PROBLEM, text, advice)]
         return [*found, _failed("engine", error)]
     return [*found, _engine(reference, listed), *examined.findings]
 
@@ -96,7 +100,10 @@ def _configuration(*, chosen: bool) -> tuple[Finding, "Config | None"]:
         return finding, None
     sources = [str(file)] if file.exists() else []
     sources += ["the OVIRT_* variables"] if os.environ.get("OVIRT_URL") else []
-    text = f"{' and '.join(sources)}: {', '.join(sorted(loaded.engines))}, by default {loaded.default_engine}"
+    names = [
+        f"{name} (default)" if name == loaded.default_engine else name for name in sorted(loaded.engines)
+    ]
+    text = f"from {' and '.join(sources)}: {', '.join(names)}"
     idle = [name for name in config.ENVIRONMENT_VARIABLES if os.environ.get(name)]
     if idle and not os.environ.get("OVIRT_URL"):
         text += f"; {', '.join(idle)} {'is' if len(idle) == 1 else 'are'} not used without OVIRT_URL"
@@ -119,11 +126,13 @@ def _daemon(address: paths.Address, listed: ListEnginesResponse) -> Finding:
 
 def _engine(reference: resources_pb2.EngineRef, listed: ListEnginesResponse) -> Finding:
     meant = next(
-        engine
-        for engine in listed.engines
-        if reference.profile == engine.profile
-        or (reference.fingerprint and reference.fingerprint == engine.fingerprint)
-        or (not reference.profile and not reference.fingerprint and engine.is_default)
+        (
+            engine
+            for engine in listed.engines
+            if (reference.profile and reference.profile == engine.profile)
+            or (reference.fingerprint and reference.fingerprint == engine.fingerprint)
+        ),
+        next((engine for engine in listed.engines if engine.is_default), resources_pb2.Engine()),
     )
     return _finding("engine", OK, f"{meant.profile}: {meant.url} as {meant.username}")
 

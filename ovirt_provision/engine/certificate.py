@@ -31,11 +31,14 @@ def read_certificate(url: str, ca_file: Path | None, *, verify: bool, timeout: f
     host = parts.hostname or ""
     try:
         context = ssl.create_default_context(cafile=ca_file)
-        # Later Pythons set it; the engine's own CA makes certificates that do not pass, and curl takes them.
-        context.verify_flags &= ~ssl.VERIFY_X509_STRICT
-        if not verify:
-            context.check_hostname = False
-            context.verify_mode = ssl.CERT_NONE
+    except OSError as error:
+        raise EngineCertificateInvalid(url=url, detail=f"{ca_file}: {error.strerror or error}") from None
+    # Later Pythons set it; the engine's own CA makes certificates that do not pass, and curl takes them.
+    context.verify_flags &= ~ssl.VERIFY_X509_STRICT
+    if not verify:
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+    try:
         with (
             socket.create_connection((host, parts.port or 443), timeout) as plain,
             context.wrap_socket(plain, server_hostname=host) as secure,
@@ -43,8 +46,8 @@ def read_certificate(url: str, ca_file: Path | None, *, verify: bool, timeout: f
             content = secure.getpeercert(binary_form=True) or b""
     except ssl.SSLCertVerificationError as error:
         raise EngineCertificateInvalid(url=url, detail=error.verify_message) from None
-    except OSError as error:
-        raise EngineUnreachable(url=url, detail=error.strerror or str(error)) from None
+    except (OSError, UnicodeError) as error:
+        raise EngineUnreachable(url=url, detail=getattr(error, "strerror", None) or str(error)) from None
     certificate = x509.load_der_x509_certificate(content)
     return Certificate(
         subject=certificate.subject.rfc4514_string(),

@@ -71,6 +71,8 @@ class FakeDaemon(
         # Verbs answer only once this is set, which tests of interrupts use.
         self.answers = threading.Event()
         self.answers.set()
+        self.examines = threading.Event()
+        self.examines.set()
         self.asked = threading.Event()
         self.cancelled = threading.Event()
         self.renewed = threading.Semaphore(0)
@@ -165,6 +167,7 @@ class FakeDaemon(
 
     def ExamineEngine(self, request: Any, context: grpc.ServicerContext) -> Any:
         self._heard(request, context)
+        self.examines.wait(DEADLINE)
         return engines_pb2.ExamineEngineResponse(findings=self.findings)
 
 

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from google.rpc import code_pb2
 
+from ovirt_provision.cli import client, doctor
 from ovirt_provision.simulator.certificates import make_certificates
 from ovirt_provision.v1 import engines_pb2
 from ovirt_provision.v1.engines_pb2 import Finding
@@ -121,6 +122,21 @@ def test_a_daemon_of_another_version(cli: Cli, daemon: FakeDaemon) -> None:
     result = cli.run("doctor", "-o", "json")
     assert (result.code, odd(result)) == (0, {"daemon": "warning"})
     assert "0.0.1" in found(result)["daemon"]["summary"]
+
+
+def test_an_engine_that_answers_too_slowly(
+    cli: Cli, daemon: FakeDaemon, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OVIRT_PROVISION_ADDRESS", cli.address)
+    monkeypatch.setenv("HOME", str(cli.folder))
+    monkeypatch.setattr(client, "CALL_TIMEOUT", 1.0)
+    daemon.examines.clear()
+    try:
+        *_, last = doctor._examine("lab")
+    finally:
+        daemon.examines.set()
+    assert (last.name, last.severity) == ("engine", Finding.SEVERITY_PROBLEM)
+    assert "did not end within 1 s" in last.summary
 
 
 def test_without_any_configuration_both_ways_are_named(short_home: Cli) -> None:

@@ -3,6 +3,7 @@
 import asyncio
 import dataclasses
 import socket
+from collections.abc import Callable
 
 import pytest
 
@@ -36,8 +37,10 @@ EVERYTHING = {
 GIB = 1 << 30
 
 
-async def examined(site: Site, **changes: object) -> dict[str, Finding]:
-    """Findings by name; keyword arguments change the engine's profile."""
+async def examined(
+    site: Site, before: Callable[[], None] = lambda: None, **changes: object
+) -> dict[str, Finding]:
+    """Findings by name; keyword arguments change the engine's profile, `before` is called once it is read."""
     site.simulator.world.timing = dataclasses.replace(site.simulator.world.timing, refused_login=0.0)
     profile = {
         "url": site.simulator.url,
@@ -51,6 +54,7 @@ async def examined(site: Site, **changes: object) -> dict[str, Finding]:
         Timeouts(engine_connect=2, engine_request=5),
         site.clock,
     )
+    before()
     try:
         findings = await examine(engine, site.bridge.ledger, site.bridge.installation, site.clock)
     finally:
@@ -114,6 +118,32 @@ def test_a_wrong_ca(examine_when, tmp_path):
     assert odd(found) == {"certificate": PROBLEM}
     assert "login" not in found
     assert "ovirt-provision engine trust" in found["certificate"].advice
+
+
+@pytest.mark.parametrize(
+    "content", ["-----BEGIN CERTIFICATE-----\ntorn\n-----END CERTIFICATE-----\n", None], ids=["torn", "gone"]
+)
+def test_a_ca_file_that_cannot_be_used_is_not_taken_for_a_bad_network(site, run_virtually, tmp_path, content):
+    file = tmp_path / "ca.pem"
+    file.write_text("-----BEGIN CERTIFICATE-----\n")
+
+    def spoil():
+        file.unlink()
+        if content:
+            file.write_text(content)
+
+    async def scenario():
+        async with site() as s:
+            return await examined(s, spoil, ca_file=str(file))
+
+    found = run_virtually(scenario())
+    assert odd(found) == {"certificate": PROBLEM}
+    assert str(file) in found["certificate"].summary
+
+
+def test_a_profile_without_tls_is_warned_of(examine_when):
+    found = examine_when(url="http://127.0.0.1:1/ovirt-engine/api", insecure=True, ca_file=None)
+    assert odd(found) == {"certificate": WARNING, "login": PROBLEM}
 
 
 def test_a_name_that_the_certificate_is_not_for(site, run_virtually, monkeypatch):
