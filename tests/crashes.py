@@ -24,6 +24,7 @@ AFTER_COMMIT = "after-commit"
 BEFORE_CHANGE = "before-change"
 LOST_REPLY = "lost-reply"
 LATE_CHANGE = "late-change"
+LATER_CHANGE = "later-change"
 BEFORE_READING = "before-reading"
 AFTER_READING = "after-reading"
 MOMENTS = (
@@ -32,12 +33,14 @@ MOMENTS = (
     BEFORE_CHANGE,
     LOST_REPLY,
     LATE_CHANGE,
+    LATER_CHANGE,
     BEFORE_READING,
     AFTER_READING,
 )
 
-# After how many seconds the engine does what it was asked when the daemon died: the next one works by then.
-LATE = 4.0
+# After how many seconds the engine does what it was asked when the daemon died: the next one works by then,
+# or has ended its work.
+SECONDS = {LATE_CHANGE: 4.0, LATER_CHANGE: 90.0}
 
 
 class Killed(BaseException):
@@ -52,7 +55,9 @@ class Crashes:
         self._counts: Counter[str] = Counter()
         self._fatal: tuple[str, int] | None = None
         self._armed = False
+        self._every = False
         self._dead = asyncio.Event()
+        self.deaths = 0
         crashes = self
         transaction, in_thread = Ledger.transaction, Session._in_thread
 
@@ -69,8 +74,11 @@ class Crashes:
             # A log-in changes nothing; `_send` gets the token first and then what it is doing.
             reading = function.__name__ != "_send" or args[1].startswith(("read ", "search "))
             crashes._reach(BEFORE_READING if reading else BEFORE_CHANGE)
-            if not reading and crashes._is_next(LATE_CHANGE):
-                site.simulator.world.injections.arm("late-effect", method="POST|PUT|DELETE", seconds=LATE)
+            for late, seconds in SECONDS.items():
+                if not reading and crashes._is_next(late):
+                    site.simulator.world.injections.arm(
+                        "late-effect", method="POST|PUT|DELETE", seconds=seconds
+                    )
             try:
                 return await in_thread(session, function, *args)
             finally:
@@ -79,15 +87,20 @@ class Crashes:
                     crashes._reach(AFTER_READING)
                 else:
                     crashes._reach(LOST_REPLY)
-                    crashes._reach(LATE_CHANGE)
+                    for late in SECONDS:
+                        crashes._reach(late)
 
         monkeypatch.setattr(Ledger, "transaction", watched_transaction)
         monkeypatch.setattr(Session, "_in_thread", watched_request)
 
-    def arm(self, moment: str = "", number: int = 0) -> None:
-        """Counts from now on; the bridge dies at the boundary of that number, from 1, if there is one."""
+    def arm(self, moment: str = "", number: int = 0, *, every: bool = False) -> None:
+        """Counts from now on; the bridge dies at the boundary of that number, from 1, if there is one.
+
+        With `every` the next bridge dies there, too, and so on.
+        """
         self._fatal = (moment, number)
         self._armed = True
+        self._every = every
 
     @property
     def counts(self) -> dict[str, int]:
@@ -124,7 +137,9 @@ class Crashes:
                 await asyncio.to_thread(session._threads.shutdown)
             old.ledger.close()
         self._site.bridge = self._site.new_bridge()
-        self._armed = False
+        self._armed = self._every
+        if self._every:
+            self._counts.clear()
         self._dead.clear()
         with pytest.raises(OwnershipLost), old.ledger.transaction():
             pass
@@ -141,6 +156,7 @@ class Crashes:
         self._counts[moment] += 1
         if fatal:
             self._dead.set()
+            self.deaths += 1
             raise Killed
 
     def _insist_on_life(self) -> None:

@@ -18,6 +18,7 @@ from tests.crashes import (
     BEFORE_CHANGE,
     BEFORE_READING,
     LATE_CHANGE,
+    LATER_CHANGE,
     LOST_REPLY,
     MOMENTS,
     Crashes,
@@ -124,7 +125,7 @@ SCENARIOS = {
 def boundaries() -> list[tuple[str, str, int]]:
     """(scenario, moment, number) of every crash to try."""
     all_moments = os.environ.get("OVIRT_PROVISION_CRASHES") == "all"
-    moments = MOMENTS if all_moments else (AFTER_COMMIT, LOST_REPLY, LATE_CHANGE)
+    moments = MOMENTS if all_moments else (AFTER_COMMIT, LOST_REPLY, LATE_CHANGE, LATER_CHANGE)
     return [
         (name, moment, number)
         for name, scenario in SCENARIOS.items()
@@ -139,10 +140,18 @@ def most(scenario: Scenario, moment: str) -> int:
     return scenario.readings if moment.endswith("reading") else scenario.changes
 
 
-async def play(site: Site, crashes: Crashes, scenario: Scenario, moment: str, number: int) -> None:
+async def play(
+    site: Site,
+    crashes: Crashes,
+    scenario: Scenario,
+    moment: str = "",
+    number: int = 0,
+    *,
+    every: bool = False,
+) -> None:
     if scenario.prepare:
         await scenario.prepare(site)
-    crashes.arm(moment, number)
+    crashes.arm(moment, number, every=every)
 
     ended = await crashes.play(lambda: scenario.client(site))
 
@@ -157,6 +166,8 @@ async def play(site: Site, crashes: Crashes, scenario: Scenario, moment: str, nu
     ledger = site.bridge.ledger
     assert not ledger.unended_operations()
     assert not ledger.list_objects(REMOVING, LATE)
+    if ledger.tombstones():
+        await site.clock.sleep(_SWEPT)  # one that was needed is set up anew
     assert not ledger.tombstones()
     assert not site.bridge.dispatcher._secrets.operations()
 
@@ -172,12 +183,24 @@ def test_a_crash_leaves_one_effect_and_nothing_else(site, run_virtually, monkeyp
     run_virtually(scenario())
 
 
+@pytest.mark.parametrize("commits", [4, 5, 7])
+@pytest.mark.parametrize("name", SCENARIOS)
+def test_daemons_that_die_one_after_the_other_get_there(site, run_virtually, monkeypatch, name, commits):
+    async def scenario() -> int:
+        async with site(**_TOMBSTONE) as s:
+            crashes = Crashes(s, monkeypatch)
+            await play(s, crashes, SCENARIOS[name], AFTER_COMMIT, commits, every=True)
+            return crashes.deaths
+
+    assert run_virtually(scenario()) > 0
+
+
 @pytest.mark.parametrize("name", SCENARIOS)
 def test_every_boundary_is_in_the_list(site, run_virtually, monkeypatch, name):
     async def scenario() -> dict[str, int]:
         async with site(**_TOMBSTONE) as s:
             crashes = Crashes(s, monkeypatch)
-            await play(s, crashes, SCENARIOS[name], "", 0)
+            await play(s, crashes, SCENARIOS[name])
             return crashes.counts
 
     counts = run_virtually(scenario())
