@@ -150,7 +150,7 @@ def test_a_vm_without_ssh_is_removed(hosts: Hosts, is_untouched: Callable[[], bo
     assert hosts.run("rm", "-y", "web")[0] == 0
 
 
-@pytest.mark.parametrize("moment", ["booting", "Waiting for SSH"])
+@pytest.mark.parametrize("moment", ["Creating machine", "booting", "Waiting for SSH"])
 @pytest.mark.parametrize("ending", ["SIGINT to the group", "SIGTERM to the host", "SIGKILL to the host"])
 def test_an_interrupted_create_leaves_nothing(
     hosts: Hosts, is_untouched: Callable[[], bool], ending: str, moment: str

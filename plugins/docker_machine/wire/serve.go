@@ -21,20 +21,20 @@ const (
 	TokenValue    = "42"
 )
 
-// HeartbeatTimeout is how long a host may be silent: it sends a heartbeat every 5 s.
-const HeartbeatTimeout = 10 * time.Second
+// heartbeatTimeout is how long a host may be silent: it sends a heartbeat every 5 s.
+const heartbeatTimeout = 10 * time.Second
 
 // Why Serve returned, and Create was ended before.
 var (
 	errClosed = errors.New("docker-machine is done")
-	// ErrHostGone is that the host has died, hangs, or was killed.
-	ErrHostGone = errors.New("docker-machine is gone")
+	// errHostGone is that the host has died, hangs, or was killed.
+	errHostGone = errors.New("docker-machine is gone")
 )
 
 // Serve serves a driver on a loopback port, whose address it prints to out, until the host is done, which is nil, or
 // gone, or a signal tells us to end. It returns once Create, if it runs, has returned.
 func Serve(driver Driver, out io.Writer) error {
-	return serve(driver, out, HeartbeatTimeout)
+	return serve(driver, out, heartbeatTimeout)
 }
 
 func serve(driver Driver, out io.Writer, heartbeat time.Duration) error {
@@ -47,7 +47,7 @@ func serve(driver Driver, out io.Writer, heartbeat time.Duration) error {
 	defer gone(nil)
 	running := &service{driver: driver, host: host, gone: gone, heartbeat: heartbeat}
 	running.silence = time.AfterFunc(heartbeat, func() {
-		gone(fmt.Errorf("%w: it has been silent for %s", ErrHostGone, heartbeat))
+		gone(fmt.Errorf("%w: it has been silent for %s", errHostGone, heartbeat))
 	})
 	handler, err := running.handler()
 	if err != nil {
@@ -58,7 +58,7 @@ func serve(driver Driver, out io.Writer, heartbeat time.Duration) error {
 		return fmt.Errorf("no port for docker-machine: %w", err)
 	}
 	defer listener.Close()
-	server := &http.Server{Handler: handler, ReadHeaderTimeout: HeartbeatTimeout}
+	server := &http.Server{Handler: handler, ReadHeaderTimeout: heartbeatTimeout}
 	go func() { gone(server.Serve(listener)) }()
 	if _, err := fmt.Fprintln(out, listener.Addr()); err != nil {
 		return fmt.Errorf("docker-machine cannot be told the port: %w", err)
@@ -109,7 +109,7 @@ type hostConnection struct {
 func (c *hostConnection) Read(into []byte) (int, error) {
 	n, err := c.buffered.Read(into)
 	if err != nil {
-		c.gone(fmt.Errorf("%w: it has closed the connection", ErrHostGone))
+		c.gone(fmt.Errorf("%w: it has closed the connection", errHostGone))
 	}
 	return n, err
 }

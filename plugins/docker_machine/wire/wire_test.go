@@ -22,7 +22,7 @@ import (
 // patience bounds what has to happen at once.
 const patience = 30 * time.Second
 
-// Environment variables of the plugin of these tests: its HeartbeatTimeout, and a file that its undo makes.
+// Environment variables of the plugin of these tests: its heartbeatTimeout, and a file that its undo makes.
 const (
 	heartbeatVariable = "TOY_HEARTBEAT"
 	undoneVariable    = "TOY_UNDONE"
@@ -31,7 +31,7 @@ const (
 // The plugin of these tests is this test binary: a process of its own can be left by its host and be signalled.
 func TestMain(m *testing.M) {
 	if os.Getenv(TokenVariable) == TokenValue {
-		heartbeat := HeartbeatTimeout
+		heartbeat := heartbeatTimeout
 		if given, err := time.ParseDuration(os.Getenv(heartbeatVariable)); err == nil {
 			heartbeat = given
 		}
