@@ -34,7 +34,7 @@ test: tools check ## Everything: check, then real guests and the real packer
 	$(python) -m pytest -m "guests or e2e"
 
 .PHONY: check
-check: lint ## Lint, types and all tests without guests and packer (at most 5 minutes)
+check: lint kitchen ## Lint, types and all tests without guests and packer (at most 5 minutes)
 	$(python) -m pytest -n 2 -m "not guests and not e2e"
 	cd plugins && PACKER=$(wildcard $(abspath $(packer))) go test -race ./...
 
@@ -47,6 +47,12 @@ lint: setup $(generated) ## ruff, mypy, gofmt, go vet, staticcheck, and that wha
 	cd plugins && go vet ./... && go tool staticcheck ./...
 	$(python) tools/document --check
 	tools/fresh-hcl2
+
+.PHONY: kitchen
+kitchen: setup $(generated) $(ruby_code) ## Test the Kitchen driver, where Ruby and rspec are installed
+	@if [ -e $(ruby_code) ] && ruby -e 'require "rspec"; require "grpc"; require "net/ssh"' 2>/dev/null; \
+	then cd plugins/kitchen && rspec; \
+	else echo "kitchen: skipped, the driver is NOT tested (Debian's packages: ruby-rspec ruby-grpc ruby-net-ssh)"; fi
 
 .PHONY: setup
 setup: ## Install what is missing: Debian packages (root or sudo), .venv

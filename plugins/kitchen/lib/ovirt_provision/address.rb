@@ -11,11 +11,18 @@ module OvirtProvision
     # Raises Error when there is none that can be used.
     def self.resolve(environment)
       given = environment[self::VARIABLE].to_s
-      return unix(given.delete_prefix("unix:").sub(%r{\A///}, "/"), explicit: true) if given.start_with?("unix:")
+      return unix(given.delete_prefix("unix:").sub(%r{\A///}, "/"),
+                  explicit: true) if given.start_with?("unix:")
       return tcp(given) unless given.empty?
 
       runtime = environment["XDG_RUNTIME_DIR"].to_s
-      folder = runtime.start_with?("/") ? File.join(runtime, "ovirt-provision") : File.join(state_folder(environment), "run")
+      folder = if runtime.start_with?("/")
+                 File.join(runtime,
+                           "ovirt-provision")
+               else
+                 File.join(state_folder(environment),
+                           "run")
+               end
       unix(File.join(folder, "daemon.sock"), explicit: false)
     end
 
@@ -37,8 +44,8 @@ module OvirtProvision
                      "unix:/run/ovirt-provision/daemon.sock"
       end
       if path.bytesize > self::LONGEST_SOCKET_PATH
-        raise Error, "the socket path #{path} is #{path.bytesize} bytes long, at most #{self::LONGEST_SOCKET_PATH} are " \
-                     "possible; set XDG_RUNTIME_DIR or #{self::VARIABLE} to something shorter"
+        raise Error, "the socket path #{path} is #{path.bytesize} bytes long, at most #{self::LONGEST_SOCKET_PATH} " \
+                     "are possible; set XDG_RUNTIME_DIR or #{self::VARIABLE} to something shorter"
       end
       new(target: "unix:#{path}", socket: path, explicit: explicit)
     end
@@ -47,9 +54,10 @@ module OvirtProvision
     def self.tcp(given)
       host = given[/\A\[?(.+?)\]?:\d+\z/, 1]
       raise Error, "#{self::VARIABLE} is '#{given}', but must be unix:/path or host:port" unless host
+
       unless host == "localhost" || host == "::1" || host.match?(/\A127(\.\d{1,3}){3}\z/)
-        raise Error, "#{self::VARIABLE} is '#{given}', but only a unix socket or a loopback address can be used without " \
-                     "TLS; forward the daemon's socket instead, as in `ssh -L /path/daemon.sock:/path/daemon.sock host`"
+        raise Error, "#{self::VARIABLE} is '#{given}', but only a unix socket or a loopback address can be used " \
+                     "without TLS; forward the daemon's socket instead, as in `ssh -L /path/daemon.sock:/path/daemon.sock host`"
       end
       new(target: given, explicit: true)
     end

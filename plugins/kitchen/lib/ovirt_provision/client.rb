@@ -1,6 +1,7 @@
 # frozen_string_literal: true
 
 require "grpc"
+require "google/protobuf/well_known_types"
 require "grpc/health/v1/health_services_pb"
 require "ovirt_provision/v1/engines_services_pb"
 require "ovirt_provision/v1/machines_services_pb"
@@ -15,9 +16,9 @@ module OvirtProvision
   # A connection to the daemon about one engine. Its calls repeat themselves while the daemon is away, for as long as
   # the time-out `reconnect`; they raise Error.
   class Client
-    # Seconds. `start`: until a started daemon serves. `connect`: until a daemon that listens serves. `call`: one attempt
-    # at a call. `reconnect`: how long the daemon may be away, less than the grace of a session lease. `answer`: for the
-    # answer to a verb once the caller has given up.
+    # Seconds. `start`: until a started daemon serves. `connect`: until a daemon that listens serves. `call`: one
+    # attempt at a call. `reconnect`: how long the daemon may be away, less than the grace of a session lease.
+    # `answer`: for the answer to a verb once the caller has given up.
     TIMEOUTS = { start: 60, connect: 30, call: 120, reconnect: 240, answer: 10 }.freeze
     STUBS = {
       engines: V1::EngineService::Stub,
@@ -42,11 +43,8 @@ module OvirtProvision
       @timeouts = TIMEOUTS.merge(timeouts)
       @address = Address.resolve(environment)
       @engine = V1::EngineRef.new(**Engine.reference(profile, environment))
-      # A unix socket in a folder of ours, or loopback: see Address.
-      arguments = { "grpc.primary_user_agent" => user_agent, "grpc.enable_http_proxy" => 0,
-                    "grpc.initial_reconnect_backoff_ms" => 100, "grpc.min_reconnect_backoff_ms" => 100,
-                    "grpc.max_reconnect_backoff_ms" => 1000 }
-      @channel = GRPC::Core::Channel.new(address.target, arguments, :this_channel_is_insecure)
+      @user_agent = user_agent
+      @channel = open_channel
       @stubs = STUBS.transform_values { |stub| stub.new(address.target, nil, channel_override: @channel) }
       @health = Grpc::Health::V1::Health::Stub.new(address.target, nil, channel_override: @channel)
       ensure_serving
@@ -68,21 +66,20 @@ module OvirtProvision
       end
     end
 
-    # Calls a verb, yields each snapshot of its operation and returns the last one. When the caller is interrupted, the
-    # operation is cancelled; the daemon undoes its effects. Raises Refused when the call or the operation fails.
+    # Calls a verb, yields each snapshot of its operation and returns the last one. When the caller does not stay
+    # until then, the operation is cancelled; the daemon undoes its effects. Raises Refused when the call or the
+    # operation fails.
     def run(service, method, request)
+      # In a thread of its own: who is interrupted before the answer still has to know which operation to cancel.
       answer = Thread.new { call(service, method, request).operation }
       answer.report_on_exception = false
-      operation = follow(answer.value) { |snapshot| yield snapshot if block_given? }
-      return operation if operation.state == :STATE_SUCCEEDED
+      ended = follow(answer.value) { |operation| yield operation if block_given? }
+      return ended if ended.state == :STATE_SUCCEEDED
 
-      raise Refused, operation.error || V1::Error.new(message: "#{operation.verb} ended as #{operation.state} without an error")
-    rescue StandardError
-      settled = true
-      raise
+      raise Refused,
+            ended.error || V1::Error.new(message: "#{ended.verb} ended as #{ended.state} without an error")
     ensure
-      # Neither a return nor an error: an interrupt, or the end of our thread.
-      cancel(answer) unless operation || settled
+      cancel(answer) unless ended
     end
 
     # Whether the daemon says that it serves.
@@ -94,7 +91,8 @@ module OvirtProvision
 
     # Returns once the daemon serves; starts one where that is ours to do. Raises Unreachable.
     def ensure_serving
-      daemon = Daemon.new(address, environment: @environment, serving: method(:serving?), timeout: @timeouts[:start])
+      daemon = Daemon.new(address, environment: @environment, serving: method(:serving?),
+                                   timeout: @timeouts[:start])
       if !address.listening?
         if address.explicit
           raise Unreachable, "no daemon listens at #{address}, which #{Address::VARIABLE} names; start it there with " \
@@ -115,12 +113,22 @@ module OvirtProvision
 
     private
 
+    def open_channel
+      arguments = { "grpc.primary_user_agent" => @user_agent, "grpc.enable_http_proxy" => 0,
+                    "grpc.initial_reconnect_backoff_ms" => 100, "grpc.min_reconnect_backoff_ms" => 100,
+                    "grpc.max_reconnect_backoff_ms" => 1000 }
+      # A unix socket in a folder of ours, or loopback: see Address.
+      GRPC::Core::Channel.new(address.target, arguments, :this_channel_is_insecure)
+    end
+
     def wait_serving
       deadline = Process.clock_gettime(Process::CLOCK_MONOTONIC) + @timeouts[:connect]
       until serving?
         if Process.clock_gettime(Process::CLOCK_MONOTONIC) > deadline
-          raise Unreachable, "the daemon at #{address} listens but has not served for #{@timeouts[:connect]} s"
+          raise Unreachable,
+                "the daemon at #{address} listens but has not served for #{@timeouts[:connect]} s"
         end
+
         sleep HEALTH_POLL
       end
     end
@@ -145,12 +153,15 @@ module OvirtProvision
     end
 
     def cancel(answer)
-      return unless answer.join(@timeouts[:answer])
+      operation = answer.value if answer.join(@timeouts[:answer])
+      return unless operation
 
-      request = V1::CancelOperationRequest.new(id: answer.value.id)
-      @stubs[:operations].cancel_operation(request, deadline: Time.now + @timeouts[:answer])
+      # A channel of its own: while a process ends, grpc leaves those alone that were in use.
+      stub = STUBS.fetch(:operations).new(address.target, nil, channel_override: open_channel)
+      stub.cancel_operation(V1::CancelOperationRequest.new(id: operation.id),
+                            deadline: Time.now + @timeouts[:answer])
     rescue Error, GRPC::BadStatus
-      # The daemon ends the session of whoever is not heard from.
+      # There is none, or the daemon ends it itself when it has not heard from us for a while.
       nil
     end
 
@@ -179,8 +190,10 @@ module OvirtProvision
         end
         away = Process.clock_gettime(Process::CLOCK_MONOTONIC) - @since
         if away > @limit
-          raise Unreachable, "the daemon at #{@client.address} has been away for #{away.round} s: #{error.message}"
+          raise Unreachable,
+                "the daemon at #{@client.address} has been away for #{away.round} s: #{error.message}"
         end
+
         sleep @pause
         @pause = [2 * @pause, LONGEST_PAUSE].min
         # Whoever ended the daemon did not mean our operation, which is in its ledger: the next one takes it up.

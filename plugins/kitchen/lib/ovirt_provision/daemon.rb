@@ -45,7 +45,8 @@ module OvirtProvision
       trouble =
         if !info.directory? then "is not a folder"
         elsif info.uid != Process.euid then "belongs to user #{info.uid} and not to you"
-        elsif (info.mode & 0o077).positive? then format("is open to others (mode %04o); run `chmod 700 %s`", info.mode & 0o7777, folder)
+        elsif (info.mode & 0o077).positive? then format("is open to others (mode %04o); run `chmod 700 %s`",
+                                                        info.mode & 0o7777, folder)
         end
       raise Unreachable, "#{folder}, which holds the daemon's socket, #{trouble}" if trouble
     end
@@ -58,7 +59,8 @@ module OvirtProvision
 
     def take(lock, deadline)
       until lock.flock(File::LOCK_EX | File::LOCK_NB)
-        raise Unreachable, "another client has been starting the daemon for #{@timeout} s and holds #{lock.path}" if now > deadline
+        raise Unreachable,
+              "another client has been starting the daemon for #{@timeout} s and holds #{lock.path}" if now > deadline
 
         sleep POLL
       end
@@ -67,7 +69,9 @@ module OvirtProvision
     def spawn(log)
       program = find_program
       variables = Engine.lines(@environment)
-      kept = @environment.to_h.select { |name, _| %w[PATH HOME LANG].include?(name) || name.start_with?("XDG_") }
+      kept = @environment.to_h.select do |name, _|
+        %w[PATH HOME LANG].include?(name) || name.start_with?("XDG_")
+      end
       # The engine's password goes through a pipe: neither the process list nor the daemon's environment holds it.
       reader, writer = IO.pipe
       child = fork do
@@ -86,11 +90,12 @@ module OvirtProvision
     end
 
     def find_program
-      folder = @environment["PATH"].to_s.split(":").find { |path| File.file?(f = File.join(path, PROGRAM)) && File.executable?(f) }
-      return File.expand_path(PROGRAM, folder) if folder
+      programs = @environment["PATH"].to_s.split(":").map { |folder| File.expand_path(PROGRAM, folder) }
+      found = programs.find { |path| File.file?(path) && File.executable?(path) }
+      return found if found
 
-      raise Unreachable, "no daemon runs and `#{PROGRAM}` is not on PATH, so none can be started: install it with " \
-                         "`pipx install #{PROGRAM}`, or set #{Address::VARIABLE} to the address of a daemon that runs " \
+      raise Unreachable, "no daemon runs and `#{PROGRAM}` is not on PATH, so none can be started: install it " \
+                         "with `pipx install #{PROGRAM}`, or set #{Address::VARIABLE} to the address of a daemon that runs " \
                          "elsewhere, such as unix:/run/ovirt-provision/daemon.sock"
     end
 
@@ -101,7 +106,9 @@ module OvirtProvision
           if !child.alive? && !child.value.success? then "ended before it served (#{child.value})"
           elsif now > deadline then "did not serve within #{@timeout} s"
           end
-        raise Unreachable, "the daemon was started but #{outcome}; the end of its log, #{log}:\n#{tail(log, begins_at)}" if outcome
+        raise Unreachable,
+              "the daemon was started but #{outcome}; the end of its log, #{log}:\n#{tail(log,
+                                                                                          begins_at)}" if outcome
 
         sleep POLL
       end

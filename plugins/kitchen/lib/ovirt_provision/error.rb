@@ -38,7 +38,7 @@ module OvirtProvision
     def initialize(detail, typed: true)
       @detail = detail
       @typed = typed
-      super(render)
+      super(render(&:itself))
     end
 
     def reason
@@ -54,14 +54,18 @@ module OvirtProvision
       code == UNAVAILABLE && (!@typed || reason == NOT_SERVING)
     end
 
-    private
-
+    # The whole error for people; the block may rename the fields of the request.
     def render
-      lines = detail.violations.map { |violation| "  * #{[violation.field, violation.description].reject(&:empty?).join(": ")}" }
+      lines = detail.violations.map do |violation|
+        "  * #{[yield(violation.field), violation.description].reject(&:empty?).join(": ")}"
+      end
       lines.unshift(lines.empty? ? detail.message : "the request was refused:")
       lines[0] += " (while #{detail.phase})" unless detail.phase.empty?
-      { "the engine says" => detail.engine_text, "what to do" => detail.advice, "correlation id" => detail.correlation_id }
-        .each { |label, value| lines << "  #{label}: #{value}" unless value.empty? }
+      { "the engine says" => detail.engine_text, "what to do" => detail.advice,
+        "correlation id" => detail.correlation_id }
+        .each do |label, value|
+        lines << "  #{label}: #{value}" unless value.empty?
+      end
       lines.join("\n")
     end
   end

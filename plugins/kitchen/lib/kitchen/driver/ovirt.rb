@@ -1,5 +1,6 @@
 # frozen_string_literal: true
 
+require "did_you_mean"
 require "securerandom"
 require "kitchen"
 require "kitchen/driver/base"
@@ -43,41 +44,49 @@ module Kitchen
 
       # What create writes into the state, apart from what a transport reads there.
       STATE = %i[machine_key engine vm_id vm_name hostname username ssh_key].freeze
+      # What Kitchen itself puts into the configuration of every driver.
+      KITCHENS_OPTIONS = %i[name kitchen_root log_level test_base_path].freeze
+      # The status of gRPC.
+      NOT_FOUND = 5
 
       # Makes the instance's Machine, waits until its transport is ready and confirms that it is to stay.
       # Raises ActionFailed and UserError.
       def create(state)
-        super
-        with_client(state) do |client|
-          machine = standing(client, state) || make(client, state)
-          address = machine.addresses.map(&:ip).min_by { |ip| ip.include?(":") ? 1 : 0 }
-          save(state.merge!(hostname: address, vm_id: machine.id, vm_name: machine.name))
-          OvirtProvision::Lease.keep(client, state[:machine_key]) { instance.transport.connection(state).wait_until_ready }
-          client.call(:machines, :confirm_machine, message(:ConfirmMachineRequest, client, state))
-          info("#{instance.to_str} is the VM #{machine.name} at #{address}.")
+        aloud do
+          super
+          warn_of_unknown_options
+          connect(state) do |client|
+            machine = standing(client, state) || make(client, state)
+            reach(client, state, machine)
+            client.call(:machines, :confirm_machine, message(:ConfirmMachineRequest, client, state))
+            info("#{instance.to_str} is the VM #{state[:vm_name]} at #{state[:hostname]}.")
+          end
         end
       end
 
-      # Destroys the instance's Machine. One that is gone is destroyed already, one that was never begun needs no daemon.
-      # Raises ActionFailed.
+      # Destroys the instance's Machine. One that is gone is destroyed already, one that was never begun needs no
+      # daemon. Raises ActionFailed.
       def destroy(state)
         return unless state[:machine_key]
 
-        with_client(state) do |client|
-          request = message(:DestroyMachineRequest, client, state, request_id: SecureRandom.uuid)
-          run(client, :destroy_machine, request)
+        aloud do
+          connect(state) do |client|
+            run(client, :destroy_machine,
+                message(:DestroyMachineRequest, client, state, request_id: SecureRandom.uuid))
+          end
         end
         own_key.remove
-        STATE.each { |name| state.delete(name) }
+        forget(state)
       end
 
-      # Looks for what would keep a create from working, and returns true if there is anything.
+      # Looks for what would keep a create from working, tells it and returns true if there is anything.
       def doctor(state)
-        with_client(state) do |client|
-          engine = client.call(:engines, :get_engine, OvirtProvision::V1::GetEngineRequest.new(engine: client.engine)).engine
-          info("The daemon at #{client.address} serves oVirt #{engine.version} at #{engine.url} as #{engine.username}.")
-          create_request(client, state)
-          missing_template?(client)
+        aloud do
+          warn_of_unknown_options
+          connect(state) do |client|
+            public_key = config[:ssh_key] ? key_pair.public_key : "made when it is needed"
+            Doctor.new(client, logger).trouble?(create_request(client, state, public_key))
+          end
         end
       rescue ActionFailed, UserError
         true
@@ -92,56 +101,56 @@ module Kitchen
           name = machine.status.to_s.delete_prefix("STATUS_").downcase
           told(machine.status == :STATUS_UP, name, machine.id, "VM #{machine.name} on #{machine.engine}")
         end
-      rescue OvirtProvision::Refused => e
-        e.code == GRPC::Core::StatusCodes::NOT_FOUND ? told(false, "gone", state[:vm_id], e.message) : told(nil, "unknown", state[:vm_id], e.message)
       rescue OvirtProvision::Error => e
-        told(nil, "unknown", state[:vm_id], e.message)
+        gone = e.is_a?(OvirtProvision::Refused) && e.code == NOT_FOUND
+        told(gone ? false : nil, gone ? "gone" : "unknown", state[:vm_id], e.message)
       end
 
       private
 
-      # The Machine that an earlier create has made, or nil.
+      # The Machine that an earlier create has made, running, or nil.
       def standing(client, state)
         return unless state[:hostname]
 
         machine = client.call(:machines, :get_machine, message(:GetMachineRequest, client, state)).machine
-        info("#{instance.to_str} stands already.")
-        machine
+        info("#{instance.to_str} exists already.")
+        return machine unless machine.status == :STATUS_DOWN
+
+        run(client, :start_machine,
+            message(:StartMachineRequest, client, state, request_id: SecureRandom.uuid)).machine
       rescue OvirtProvision::Refused => e
-        raise unless e.code == GRPC::Core::StatusCodes::NOT_FOUND
+        raise unless e.code == NOT_FOUND
 
         warn("The machine of #{instance.to_str} is gone; making it anew.")
-        STATE.each { |name| state.delete(name) }
-        nil
+        forget(state)
       end
 
       def make(client, state)
-        state[:machine_key] ||= Identity.key(instance.name, config[:kitchen_root])
+        state[:machine_key] ||= own_identity
         state[:engine] ||= config[:engine] if config[:engine]
-        state[:username] = config[:username]
-        state[:ssh_key] = key_pair.path
-        request = create_request(client, state)
+        state.merge!(username: config[:username], ssh_key: key_pair.path)
+        request = create_request(client, state, key_pair.public_key)
         # Before the request goes out: whatever ends us then, `kitchen destroy` knows what to destroy.
         save(state)
         run(client, :create_machine, request) do |operation|
           machine = operation.machine
-          save(state.merge!(vm_id: machine.id, vm_name: machine.name)) if machine && state[:vm_id] != machine.id
+          save(state.merge!(vm_id: machine.id,
+                            vm_name: machine.name)) if machine && state[:vm_id] != machine.id
         end.machine
       end
 
-      def create_request(client, state)
-        key = state[:machine_key] || Identity.key(instance.name, config[:kitchen_root])
-        Request.new(config).create(engine: client.engine, key: key, public_key: key_pair.public_key)
+      # Waits until the transport is ready. Until then the Machine has but a session, which is kept alive.
+      def reach(client, state, machine)
+        address = machine.addresses.map(&:ip).min_by { |ip| ip.include?(":") ? 1 : 0 }
+        save(state.merge!(hostname: address, vm_id: machine.id, vm_name: machine.name))
+        OvirtProvision::Lease.keep(client, state[:machine_key]) do
+          instance.transport.connection(state).wait_until_ready
+        end
       end
 
-      def missing_template?(client)
-        return false unless config[:template] && !config[:template_id]
-
-        request = OvirtProvision::V1::ListTemplatesRequest.new(engine: client.engine, name: config[:template])
-        return false if client.call(:templates, :list_templates, request).templates.any?
-
-        error("The engine has no template '#{config[:template]}'.")
-        true
+      def create_request(client, state, public_key)
+        Request.new(config).create(engine: client.engine, key: state[:machine_key] || own_identity,
+                                   public_key: public_key)
       end
 
       # Runs a verb and tells its phases as they come.
@@ -159,29 +168,39 @@ module Kitchen
         OvirtProvision::V1.const_get(type).new(engine: client.engine, key: state[:machine_key], **fields)
       end
 
-      # Yields a client of the daemon; what it raises becomes Kitchen's, and is shown on the console, where Kitchen itself
-      # only says which log to read.
-      def with_client(state, &block)
-        connect(state, &block)
+      # Turns what is wrong between us and the daemon into Kitchen's errors, and shows every error on the console, where
+      # Kitchen itself only says which log to read.
+      def aloud
+        yield
       rescue OvirtProvision::Error => e
-        text = e.is_a?(OvirtProvision::Refused) ? e.message.gsub(/^(  \* )([^:\s]+)/) { $1 + Request.option($2) } : e.message
+        text = e.is_a?(OvirtProvision::Refused) ? e.render { |field| Request.option(field) } : e.message
         error(text)
         raise ActionFailed, text
-      rescue UserError => e
+      rescue Kitchen::StandardError => e
         error(e.message)
         raise
       end
 
+      # Yields a client of the daemon.
       def connect(state)
-        # Not needed, and slow to load, for what does not ask the daemon.
+        # Slow to load, and not needed for what does not ask the daemon.
         require "ovirt_provision/client"
         require "ovirt_provision/lease"
+        require_relative "ovirt/doctor"
         require_relative "ovirt/request"
         client = OvirtProvision::Client.new(profile: state[:engine] || config[:engine], say: method(:info),
                                             user_agent: "kitchen-ovirt/#{OVIRT_VERSION}")
         yield client
       ensure
         client&.close
+      end
+
+      def warn_of_unknown_options
+        known = self.class.defaults.keys + KITCHENS_OPTIONS
+        (config_keys - known).each do |name|
+          near = DidYouMean::SpellChecker.new(dictionary: known).correct(name).first
+          warn("The driver has no option '#{name}'#{near ? "; did you mean '#{near}'?" : "."}")
+        end
       end
 
       # Writes the state now: Kitchen does so only when the action has ended, and never when it is killed.
@@ -198,8 +217,18 @@ module Kitchen
         KeyPair.new(File.join(config[:kitchen_root], ".kitchen", "#{instance.name}.pem"))
       end
 
+      def own_identity
+        Identity.key(instance.name, config[:kitchen_root])
+      end
+
+      def forget(state)
+        STATE.each { |name| state.delete(name) }
+        nil
+      end
+
       def told(live, state, resource_id = nil, message = nil)
-        { live: live, state: state, source: "ovirt", resource_id: resource_id, message: message, checked_at: Time.now.utc.iso8601 }
+        { live: live, state: state, source: "ovirt", resource_id: resource_id, message: message,
+          checked_at: Time.now.utc.iso8601 }
       end
     end
   end

@@ -15,9 +15,11 @@ module Kitchen
         module_function
 
         # `tk-<instance>-<hash>`, a valid name of a VM.
-        def key(instance_name, kitchen_root, user: Etc.getpwuid&.name || Process.uid.to_s, host: Socket.gethostname)
+        def key(instance_name, kitchen_root, user: Etc.getpwuid&.name || Process.uid.to_s,
+                host: Socket.gethostname)
           prefix = instance_name.gsub(/[^A-Za-z0-9-]+/, "-")[0, LONGEST_PREFIX]
-          "tk-#{prefix}-#{Digest::SHA256.hexdigest([instance_name, kitchen_root, user, host].join("\0"))[0, 12]}"
+          "tk-#{prefix}-#{Digest::SHA256.hexdigest([instance_name, kitchen_root, user, host].join("\0"))[0,
+                                                                                                         12]}"
         end
 
         # A valid host name that resembles the name of the instance.

@@ -35,8 +35,10 @@ module Kitchen
           key = Net::SSH::KeyFactory.load_private_key(path, nil, false)
           key = key.public_key if key.respond_to?(:public_key) && !key.is_a?(OpenSSL::PKey::EC)
           "#{key.ssh_type} #{[key.to_blob].pack("m0")}"
-        rescue SystemCallError, OpenSSL::PKey::PKeyError, ArgumentError, NotImplementedError, Net::SSH::Exception => e
-          raise UserError, "the public part of the SSH key #{path} cannot be had (#{e.message}); put it into #{beside}"
+        rescue SystemCallError, OpenSSL::PKey::PKeyError, ArgumentError, NotImplementedError,
+               Net::SSH::Exception => e
+          raise UserError,
+                "the public part of the SSH key #{path} cannot be had (#{e.message}); put it into #{beside}"
         end
 
         def remove

@@ -16,14 +16,15 @@ module Kitchen
         SIZE = /\A\s*(\d+)\s*(?:([KMGT])i?)?B\s*\z/i
         # Where the schema's fields come from.
         OPTIONS = {
-          "spec.template.id" => "template_id", "spec.template.name" => "template", "spec.template.version" => "template_version",
-          "spec.template" => "template", "spec.name" => "vm_name", "spec.clone" => "full_clone", "spec.cpu" => "cpus",
-          "spec.memory_bytes" => "memory", "spec.boot_disk.size_bytes" => "boot_disk_size", "spec." => "",
+          "spec.template.id" => "template_id", "spec.template.name" => "template",
+          "spec.template.version" => "template_version", "spec.template" => "template",
+          "spec.name" => "vm_name", "spec.clone" => "full_clone", "spec.cpu" => "cpus", "spec.memory_bytes" => "memory",
+          "spec.boot_disk.size_bytes" => "boot_disk_size", "spec.boot_disk" => "boot_disk_size", "spec." => "",
           "start_with.user_name" => "username", "start_with.host_name" => "hostname",
           "start_with.authorized_ssh_keys" => "ssh_key", "start_with." => "", "engine.profile" => "engine"
         }.freeze
 
-        # The option of the driver behind a field of the request: `nics[0].vnic_profile` for `spec.nics[0].vnic_profile`.
+        # The option behind a field of the request: `nics[0].vnic_profile` for `spec.nics[0].vnic_profile`.
         def self.option(field)
           from, to = OPTIONS.find { |prefix, _| field.start_with?(prefix) }
           from ? to + field.delete_prefix(from) : field
@@ -37,11 +38,12 @@ module Kitchen
 
         # The schema's CreateMachineRequest. Raises UserError that tells all that is wrong.
         def create(engine:, key:, public_key:)
-          request = { engine: engine, request_id: SecureRandom.uuid, key: key, spec: spec, start_with: initialization(public_key) }
+          request = { engine: engine, request_id: SecureRandom.uuid, key: key, spec: spec,
+                      start_with: initialization(public_key) }
           made = guard("driver") { OvirtProvision::V1::CreateMachineRequest.new(**request) }
-          raise UserError, "the driver's configuration is wrong:\n#{@problems.map { |text| "  * #{text}" }.join("\n")}" if @problems.any?
+          return made if @problems.empty?
 
-          made
+          raise UserError, ["the driver's configuration is wrong:", *@problems].join("\n  * ")
         end
 
         private
@@ -49,9 +51,10 @@ module Kitchen
         attr_reader :config
 
         def spec
-          message(:MachineSpec, template: template, name: text(:vm_name), description: text(:description), cluster: text(:cluster),
-                                clone: flag(:full_clone), cpu: cpu, memory_bytes: size(:memory, MEBIBYTE, "MiB"),
-                                nics: list(:nics) { |nic, at| message(:Nic, at, nic) }, boot_disk: boot_disk)
+          message(:MachineSpec, template: template, name: text(:vm_name), description: text(:description),
+                                cluster: text(:cluster), clone: flag(:full_clone), cpu: cpu,
+                                memory_bytes: size(:memory, MEBIBYTE, "MiB"), boot_disk: boot_disk,
+                                nics: list(:nics) { |nic, at| message(:Nic, at, nic) })
         end
 
         def template
@@ -74,9 +77,10 @@ module Kitchen
         end
 
         def initialization(public_key)
-          message(:Initialization, user_name: text(:username), authorized_ssh_keys: [public_key], host_name: text(:hostname),
-                                   nic_configurations: nic_configurations, custom_script: custom_script,
-                                   dns_servers: strings(:dns_servers), dns_search_domains: strings(:dns_search_domains))
+          message(:Initialization, user_name: text(:username), authorized_ssh_keys: [public_key],
+                                   host_name: text(:hostname), custom_script: custom_script,
+                                   nic_configurations: nic_configurations, dns_servers: strings(:dns_servers),
+                                   dns_search_domains: strings(:dns_search_domains))
         end
 
         def nic_configurations
@@ -149,17 +153,24 @@ module Kitchen
           when Integer then given * unit
           when /\A\d+\z/ then given.to_i * unit
           when SIZE then Regexp.last_match(1).to_i * UNITS.fetch(Regexp.last_match(2).to_s.upcase)
-          else problem(option, "#{given.inspect} is given; it must be a number of #{name} or a size such as '4 GiB'") || 0
+          else problem(option,
+                       "#{given.inspect} is given; it must be a number of #{name} or a size such as '4 GiB'") || 0
           end
         end
 
         def list(option)
           given = config[option] || []
-          return problem(option, "#{given.inspect} is given; it must be a list") || [] unless given.is_a?(Array)
+          return problem(option,
+                         "#{given.inspect} is given; it must be a list") || [] unless given.is_a?(Array)
 
           given.each_with_index.filter_map do |entry, index|
             at = "#{option}[#{index}]"
-            entry.is_a?(Hash) ? yield(entry.transform_keys(&:to_sym), at) : problem(at, "#{entry.inspect} is given; it must be a map")
+            if entry.is_a?(Hash)
+              yield(entry.transform_keys(&:to_sym), at)
+            else
+              problem(at,
+                      "#{entry.inspect} is given; it must be a map")
+            end
           end
         end
       end

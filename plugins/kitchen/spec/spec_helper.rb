@@ -1,0 +1,35 @@
+# frozen_string_literal: true
+
+require "tmpdir"
+# Test Kitchen 4.1 needs it and does not load it.
+require "time"
+
+begin
+  require "kitchen"
+rescue LoadError
+  $LOAD_PATH.unshift(File.expand_path("support/stand_in", __dir__))
+  require "kitchen"
+end
+$LOAD_PATH.unshift(File.expand_path("../lib", __dir__))
+require "kitchen/driver/ovirt"
+require_relative "support/fake_daemon"
+require_relative "support/instance"
+require_relative "support/stage"
+
+STAND_IN = defined?(Kitchen::STAND_IN)
+
+RSpec.configure do |config|
+  config.disable_monkey_patching!
+  config.order = :random
+  config.include(Support::Instances)
+
+  config.before(:suite) do
+    warn(if STAND_IN then "Test Kitchen is not installed: the driver is tested against a stand-in for its classes."
+         else "The driver is tested against Test Kitchen #{Kitchen::VERSION}."
+         end)
+  end
+  config.around { |example| Dir.mktmpdir("kitchen-") { |folder| (@folder = folder) && example.run } }
+  config.before(:each, :real_kitchen) { skip("needs Test Kitchen, which is not installed") if STAND_IN }
+  config.before(:each, :daemon) { skip("needs .venv/bin/ovirt-provision") unless Support::Stage.possible? }
+  config.after(:suite) { Support::Stage.clear }
+end
