@@ -19,33 +19,39 @@ async def remove_machine(run: Provisioning, row: Object) -> None:
     assert row.engine_id is not None
     vm_id = row.engine_id
     _begin(run, row)
-    vm = await run.insist(lambda: run.engine.machines.get(vm_id, follow="disk_attachments.disk"))
-    owned = {child.engine_id: child for child in run.ledger.children(row.id)}
-    if vm is not None:
-        run.insist_on_ours(vm)
-        vm = await _unlocked(run, vm)
-    if vm is not None:
-        if not row.details.get("disks_known"):
-            owned = _adopt_disks(run, row, vm)
-        foreign = _foreign_disks(vm, owned)
-        await _power_off(run, vm, gently=bool(foreign))
-        for disk in foreign:
-            await run.insist(
-                lambda disk=disk: run.engine.machines.detach_disk(  # type: ignore[misc]
-                    vm_id, disk, correlation_id=run.correlation_id
-                ),
-                patience=run.timeouts.destroy,
-            )
-        await run.insist(
-            lambda: run.engine.machines.remove(vm_id, row.name, correlation_id=run.correlation_id),
-            patience=run.timeouts.destroy,
-        )
+    found = await run.insist(lambda: _remove_vm(run, row, vm_id), patience=run.timeouts.destroy)
+    if found:
         await vm_gone(run, vm_id, row.name)
-    for disk_id, child in owned.items():
-        assert disk_id is not None
-        await _disk_gone(run, disk_id, child, left_behind=vm is None)
+    for child in run.ledger.children(row.id):
+        await _disk_gone(run, child.engine_id or "", child, left_behind=not found)
     _bury_if_unanswered(run, row)
     run.ledger.update_object(row.id, state=GONE)
+
+
+async def _remove_vm(run: Provisioning, row: Object, vm_id: str) -> bool:
+    """Asks the engine to remove the VM; false when there is none.
+
+    All that it looks at is looked at anew each time: while the engine refuses, or the VM powers off, a start
+    that comes late may bring it up again, and somebody may attach a disk, which must not go with it.
+    """
+    while True:
+        vm = await run.insist(lambda: run.engine.machines.get(vm_id, follow="disk_attachments.disk"))
+        if vm is None:
+            return False
+        run.insist_on_ours(vm)
+        if vm.status == "image_locked":
+            await _unlocked(run, vm)
+            continue
+        if not run.ledger.object(row.id).details.get("disks_known"):
+            _adopt_disks(run, row, vm)
+        foreign = _foreign_disks(vm, {child.engine_id for child in run.ledger.children(row.id)})
+        if vm.status != "down":
+            await _power_off(run, vm, gently=bool(foreign))
+            continue
+        for disk in foreign:
+            await run.engine.machines.detach_disk(vm_id, disk, correlation_id=run.correlation_id)
+        await run.engine.machines.remove(vm_id, row.name, correlation_id=run.correlation_id)
+        return True
 
 
 async def remove_template(run: Provisioning, row: Object) -> None:
@@ -55,7 +61,8 @@ async def remove_template(run: Provisioning, row: Object) -> None:
     if template is not None:
         run.ledger.update_object(row.id, engine_id=template.id)
         template_id = template.id
-        # A template in the making is locked, and the engine refuses until it has ended.
+        if template.status == "locked":
+            await _template_unlocked(run, template)
         await run.insist(
             lambda: run.engine.templates.remove(template_id, row.name, correlation_id=run.correlation_id),
             patience=run.timeouts.destroy,
@@ -85,21 +92,29 @@ def _begin(run: Provisioning, row: Object) -> None:
         run.ledger.update_object(row.id, state=REMOVING)
 
 
-async def _unlocked(run: Provisioning, vm: Vm) -> Vm | None:
+async def _unlocked(run: Provisioning, vm: Vm) -> None:
     """Waits until the engine has let go of a VM that it is still making or copying."""
-    if vm.status != "image_locked":
-        return vm
 
     def satisfied(state: Vm | None) -> bool:
         run.note(f"VM {vm.name} is {state.status if state else 'gone'}")
         return state is None or state.status != "image_locked"
 
-    return await run.wait(
+    await run.wait(
         run.engine.watcher.vm(vm.id, satisfied, correlation_id=run.correlation_id, with_disks=True)
     )
 
 
-def _adopt_disks(run: Provisioning, row: Object, vm: Vm) -> dict[str | None, Object]:
+async def _template_unlocked(run: Provisioning, template: Template) -> None:
+    """Waits until the engine has ended the making of a template: until then it refuses to remove it."""
+
+    def satisfied(state: Template | None) -> bool:
+        run.note(f"template {template.name} is {state.status if state else 'gone'}")
+        return state is None or state.status != "locked"
+
+    await run.wait(run.engine.watcher.template(template.id, satisfied, correlation_id=run.correlation_id))
+
+
+def _adopt_disks(run: Provisioning, row: Object, vm: Vm) -> None:
     """Writes down the disks of a VM whose create did not come as far as learning them.
 
     When the VM has more disks than its template gave it, nobody can say which are its own: then none is, and
@@ -107,7 +122,6 @@ def _adopt_disks(run: Provisioning, row: Object, vm: Vm) -> dict[str | None, Obj
     """
     disks = vm.disks if len(vm.disks) <= row.details.get("template_disks", 0) else ()
     learn_disks(run, row, disks)
-    return {child.engine_id: child for child in run.ledger.children(row.id)}
 
 
 def learn_disks(run: Provisioning, row: Object, disks: Sequence[Disk]) -> None:
@@ -134,8 +148,6 @@ def learn_disks(run: Provisioning, row: Object, disks: Sequence[Disk]) -> None:
 
 async def _power_off(run: Provisioning, vm: Vm, *, gently: bool) -> None:
     """Brings a VM down. What is thrown away needs no shutdown; a disk that is kept does."""
-    if vm.status == "down":
-        return
     if gently:
         try:
             await run.insist(

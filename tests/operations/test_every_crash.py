@@ -89,8 +89,8 @@ async def destroy(site: Site) -> Operation:
 
 
 SCENARIOS = {
-    "create": Scenario(create_and_start, vms=("web",), disks=1, commits=20, changes=2, readings=64),
-    "clone": Scenario(create_full_clone, vms=("web",), disks=1, commits=14, changes=1, readings=52),
+    "create": Scenario(create_and_start, vms=("web",), disks=1, commits=18, changes=2, readings=64),
+    "clone": Scenario(create_full_clone, vms=("web",), disks=1, commits=13, changes=1, readings=52),
     "cancel": Scenario(create_and_cancel, state=CANCELLED, commits=20, changes=2, readings=42),
     "template": Scenario(
         seal,
@@ -98,7 +98,7 @@ SCENARIOS = {
         vms=("build",),
         templates=("golden",),
         disks=2,
-        commits=12,
+        commits=10,
         changes=1,
         readings=80,
     ),
@@ -108,9 +108,9 @@ SCENARIOS = {
         state=CANCELLED,
         vms=("build",),
         disks=1,
-        commits=16,
-        changes=9,
-        readings=20,
+        commits=14,
+        changes=2,
+        readings=94,
     ),
     "destroy": Scenario(
         destroy,

@@ -148,3 +148,33 @@ def test_an_engine_that_does_not_answer_keeps_no_other_from_being_swept(site, ru
             assert s.vms() == []
 
     run_virtually(scenario())
+
+
+def test_a_start_that_comes_late_does_not_stop_the_destroy(site, run_virtually):
+    """It brings the VM up while the engine still refuses to remove it."""
+
+    async def scenario() -> None:
+        async with site() as s:
+            await s.run("CreateMachine", key="web", spec=spec())
+            vm = next(iter(s.simulator.world.vms.values()))
+            disk = vm.attachments[0].disk
+            run_late(s, r"/vms/[^/]+/start", seconds=12, times=9)
+            starting = await s.call("StartMachine", key="web")
+            await s.clock.sleep(0.5)
+            s.bridge.dispatcher.cancel(starting, "by its client")
+            await s.ended(starting)
+            s.simulator.world.injections.disarm()
+            disk.status = "locked"
+            begun = s.clock.monotonic()
+            destroying = await s.call("DestroyMachine", key="web")
+            await s.clock.sleep(10)
+            disk.status = "ok"
+
+            ended = await s.ended(destroying)
+
+            assert any("/start" in r.path and r.status == 200 for r in s.simulator.requests)
+            assert ended.state == SUCCEEDED, ended.error
+            assert (s.vms(), s.disks()) == ([], 1)
+            assert s.clock.monotonic() - begun < 120
+
+    run_virtually(scenario())

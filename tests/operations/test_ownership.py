@@ -5,6 +5,7 @@ from ovirtsdk4 import types
 
 from ovirt_provision.ledger.store import FAILED, SUCCEEDED
 from ovirt_provision.operations import removal
+from ovirt_provision.simulator.entities import Attachment
 from tests.harness import ENGINE, OWNER, Site, spec
 
 
@@ -128,3 +129,26 @@ def test_a_foreign_disk_on_our_machine_is_detached_and_kept(site, run_virtually,
             return precious in s.simulator.world.disks
 
     assert run_virtually(scenario()) is (defence == "on")
+
+
+def test_a_foreign_disk_that_comes_while_the_engine_refuses_is_kept_too(site, run_virtually):
+    async def scenario() -> None:
+        async with site() as s:
+            await s.run("CreateMachine", key="web", spec=spec())
+            world = s.simulator.world
+            vm = next(iter(world.vms.values()))
+            vm.attachments[0].disk.status = "locked"
+            destroying = await s.call("DestroyMachine", key="web")
+            await s.clock.sleep(10)
+            precious = world.add_disk("precious")
+            vm.attachments.append(Attachment(precious, bootable=False))
+            vm.attachments[0].disk.status = "ok"
+
+            ended = await s.ended(destroying)
+            await s.clock.sleep(60)
+
+            assert ended.state == SUCCEEDED, ended.error
+            assert s.vms() == []
+            assert precious.id in world.disks
+
+    run_virtually(scenario())
