@@ -100,7 +100,18 @@ def test_engines_are_listed(cli: Cli, daemon: FakeDaemon) -> None:
 
 @pytest.mark.parametrize(
     "command",
-    ["", "machine", "machine create", "template create", "operation watch", "census", "serve", "simulate"],
+    [
+        "",
+        "machine",
+        "machine create",
+        "template create",
+        "operation watch",
+        "census",
+        "doctor",
+        "engine trust",
+        "serve",
+        "simulate",
+    ],
 )
 def test_help_needs_no_daemon(cli: Cli, command: str) -> None:
     cli.address = "unix:/nowhere/daemon.sock"

@@ -166,6 +166,14 @@ def test_what_is_no_engine_is_told_apart(body: str, status: int, told: str) -> N
 
 
 @responses.activate
+def test_a_redirect_to_another_server_is_not_followed(ca: bytes) -> None:
+    responses.get(ENGINE + trust.CA_PATH, status=302, headers={"Location": "https://elsewhere.example/"})
+    responses.get("https://elsewhere.example/", ca)
+    with pytest.raises(trust.NoCa, match="HTTP 302"):
+        trust.fetch(ENGINE)
+
+
+@responses.activate
 def test_a_certificate_that_is_no_ca_is_refused(tmp_path: Path) -> None:
     _, server = make_certificates(tmp_path / "certificates", "127.0.0.1")
     served(server.read_bytes())
@@ -238,6 +246,11 @@ def test_neither_a_url_nor_ovirt_url(cli: Cli) -> None:
     result = cli.run("engine", "trust")
     assert result.code == 2
     assert "OVIRT_URL is not set" in result.err
+
+
+def test_there_is_no_way_to_say_yes_without_a_fingerprint(cli: Cli) -> None:
+    result = cli.run("engine", "trust", "engine.example.com", "--yes")
+    assert (result.code, "No such option" in result.err) == (2, True)
 
 
 def test_a_file_that_cannot_be_written(cli: Cli, engine: dict[str, str]) -> None:

@@ -10,6 +10,7 @@ import pytest
 from ovirt_provision.config import EngineProfile, Timeouts
 from ovirt_provision.engine import Engine
 from ovirt_provision.engine.certificate import Certificate
+from ovirt_provision.engine.inventory import Grant, Inventory
 from ovirt_provision.operations import examination
 from ovirt_provision.operations.examination import OK, PROBLEM, WARNING, Finding, examine
 from ovirt_provision.simulator.certificates import make_certificates
@@ -221,6 +222,42 @@ def test_what_the_account_may_make(examine_when, role, wanted):
     assert odd(examine_when(give)) == wanted
 
 
+def granted(permit, scope):
+    return Grant(f"{permit}-role", False, frozenset([permit]), scope)
+
+
+@pytest.mark.parametrize(
+    ("grants", "wanted"),
+    [
+        # Everybody may use the template Blank; that alone makes no VM in any cluster.
+        ([granted("create_vm", "template")], {"create-vms": PROBLEM, "create-templates": WARNING}),
+        ([granted("create_vm", "cluster")], {"create-vms": WARNING, "create-templates": WARNING}),
+        (
+            [granted("create_vm", "cluster"), granted("create_disk", "storage_domain")],
+            {"create-templates": WARNING},
+        ),
+        (
+            [granted(permit, "data_center") for permit in ("create_vm", "create_disk", "create_template")],
+            {},
+        ),
+        (
+            [
+                granted("create_vm", "cluster"),
+                granted("create_disk", "disk"),
+                granted("create_template", "vm"),
+            ],
+            {"create-vms": WARNING, "create-templates": WARNING},
+        ),
+    ],
+)
+def test_a_permission_counts_where_it_is_needed(examine_when, monkeypatch, grants, wanted):
+    async def given(_inventory, _user_id):
+        return grants
+
+    monkeypatch.setattr(Inventory, "grants", given)
+    assert odd(examine_when()) == wanted
+
+
 def test_permissions_that_may_not_be_looked_at_are_not_guessed(examine_when):
     found = examine_when(
         lambda simulator: simulator.world.injections.arm("forbidden", path="/users/.*", times=9)
@@ -246,6 +283,17 @@ def test_no_host_at_all_or_only_none_to_be_seen(examine_when, role, severity):
         simulator.world.hosts.clear()
 
     assert odd(examine_when(clear)) == {"hosts": severity}
+
+
+def test_a_cluster_without_a_host_is_named(examine_when):
+    def add(simulator):
+        cluster = next(iter(simulator.world.clusters.values()))
+        empty = dataclasses.replace(cluster, id="00000000-0000-4000-8000-000000000002", name="empty")
+        simulator.world.clusters[empty.id] = empty
+
+    found = examine_when(add)
+    assert odd(found) == {"hosts": WARNING}
+    assert "none of them in cluster empty" in found["hosts"].summary
 
 
 def each_domain(**fields):
