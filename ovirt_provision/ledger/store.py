@@ -95,6 +95,13 @@ class Object:
     details: dict[str, Any]
     created_at: float
 
+    @property
+    def known_id(self) -> str:
+        """Its id in the engine. Raises LookupError while the engine has not told it."""
+        if self.engine_id is None:
+            raise LookupError(f"the id of {self.kind} {self.name} is not known yet")
+        return self.engine_id
+
 
 @dataclass(frozen=True)
 class Lease:

@@ -162,10 +162,9 @@ def _insist_on_same(living: Object, arguments: dict[str, Any], engine: str) -> N
 async def create(run: Provisioning) -> None:
     """Sends the create until the VM with our id and our mark stands (law 1)."""
     row, spec = run.object, run.request.spec
-    assert row.engine_id is not None
     mark = run.mark("vm", row)
     wanted = VmRequest(
-        id=row.engine_id,
+        id=row.known_id,
         name=row.name,
         comment=str(mark),
         template_id=run.plan["template_id"],
@@ -203,9 +202,8 @@ async def _find(run: Provisioning, row: Object, vm_id: str, mark: Mark) -> str |
 
 async def wait_until_ready(run: Provisioning) -> None:
     row = run.object
-    assert row.engine_id is not None
     disks = run.plan["template_disks"]
-    vm = await vm_ready(run, row.engine_id, f"VM {row.name}", disks=disks, look_first=run.reentered)
+    vm = await vm_ready(run, row.known_id, f"VM {row.name}", disks=disks, look_first=run.reentered)
     if not row.details.get("disks_known"):
         learn_disks(run, row, vm.disks)
 
@@ -238,8 +236,7 @@ async def connect_nics(run: Provisioning) -> None:
     stay."""
     wanted = dict(zip((nic.name for nic in run.request.spec.nics), run.plan["vnic_profile_ids"], strict=True))
     row = run.object
-    assert row.engine_id is not None
-    vm_id = row.engine_id
+    vm_id = row.known_id
     if not wanted:
         return
     vm = await run.insist(lambda: run.engine.machines.get(vm_id, follow="nics"))

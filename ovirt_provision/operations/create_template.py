@@ -21,8 +21,7 @@ from ovirt_provision.v1 import templates_pb2
 async def resolve(call: Call) -> dict[str, Any]:
     request = call.request
     row = find_machine(call.ledger, call.owner, call.engine.name, request.machine_key)
-    assert row.engine_id is not None
-    vm = await call.engine.machines.get(row.engine_id)
+    vm = await call.engine.machines.get(row.known_id)
     if vm is None or vm.status != "down":
         raise MachineNotDown(key=row.key, status=vm.status if vm else "no longer in the engine")
     holders = await call.engine.templates.versions_of(request.name)
@@ -91,8 +90,7 @@ async def _find(run: Provisioning, row: Object, mark: Mark) -> str | None:
 async def wait_until_ok(run: Provisioning) -> None:
     """Waits until the template is ok and the engine has given the Machine back."""
     row = run.object
-    assert row.engine_id is not None
-    template = await template_ok(run, row.engine_id, row.name)
+    template = await template_ok(run, row.known_id, row.name)
     await vm_ready(run, run.plan["vm_id"], f"template {row.name}")
     run.ledger.update_object(row.id, details={**row.details, "version": template.version})
 

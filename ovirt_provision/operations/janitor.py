@@ -98,7 +98,7 @@ class Janitor:
         engine = self._engines(row.engine)
         expected = Mark(row.kind, self._installation, row.owner, row.key, row.generation, row.request_id)
         if row.kind == "vm":
-            vm = await engine.machines.get(row.engine_id or "")
+            vm = await engine.machines.get(row.known_id)
             return vm.id if vm is not None and Mark.parse(vm.comment) == expected else None
         versions = await engine.templates.versions_of(row.name)
         return next((t.id for t in versions if Mark.parse(t.comment) == expected), None)

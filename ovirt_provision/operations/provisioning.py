@@ -74,7 +74,7 @@ class Provisioning(Run):
     @property
     def machine_id(self) -> str:
         """Id in the engine of the VM that the operation is about; fixed before the first request."""
-        return self.object.engine_id or ""
+        return self.object.known_id
 
     def mark(self, kind: str, row: Object) -> Mark:
         """The mark of an object of ours."""

@@ -16,14 +16,13 @@ async def remove_machine(run: Provisioning, row: Object) -> None:
     A VM that is gone already is fine. Disks that are not its own are detached first and kept. Raises NotOurs,
     and touches nothing, when a VM with our id does not carry our mark.
     """
-    assert row.engine_id is not None
-    vm_id = row.engine_id
+    vm_id = row.known_id
     _begin(run, row)
     found = await run.insist(lambda: _remove_vm(run, row, vm_id), patience=run.timeouts.destroy)
     if found:
         await vm_gone(run, vm_id, row.name)
     for child in run.ledger.children(row.id):
-        await _disk_gone(run, child.engine_id or "", child, left_behind=not found)
+        await _disk_gone(run, child, left_behind=not found)
     _bury_if_unanswered(run, row)
     run.ledger.update_object(row.id, state=GONE)
 
@@ -164,9 +163,10 @@ async def _power_off(run: Provisioning, vm: Vm, *, gently: bool) -> None:
     await vm_down(run, vm.id, within=("power_off", run.timeouts.power_off))
 
 
-async def _disk_gone(run: Provisioning, disk_id: str, child: Object, *, left_behind: bool) -> None:
+async def _disk_gone(run: Provisioning, child: Object, *, left_behind: bool) -> None:
     """Waits until a disk of a removed VM is gone; the engine removes it in the background (behaviour.md
     22)."""
+    disk_id = child.known_id
     if left_behind:
         disk = await run.insist(lambda: run.engine.disks.get(disk_id))
         if disk is not None and disk.status != "locked":

@@ -23,8 +23,7 @@ _INITIALIZATION_FIELDS = {"CreateMachine": "start_with", "StartMachine": "initia
 async def start(run: Provisioning) -> None:
     """Starts the VM unless it is on its way already."""
     row = run.object
-    assert row.engine_id is not None
-    vm_id = row.engine_id
+    vm_id = row.known_id
     vm = await run.insist(lambda: run.engine.machines.get(vm_id))
     if vm is not None:
         run.insist_on_ours(vm)
@@ -61,14 +60,12 @@ def _initialization(run: Provisioning) -> resources_pb2.Initialization | None:
 
 async def wait_until_up(run: Provisioning) -> None:
     row = run.object
-    assert row.engine_id is not None
-    await vm_up(run, row.engine_id)
+    await vm_up(run, row.known_id)
 
 
 async def wait_for_address(run: Provisioning) -> None:
     row = run.object
-    assert row.engine_id is not None
-    vm = await vm_reports(run, row.engine_id, lambda state: bool(addresses_of(state)))
+    vm = await vm_reports(run, row.known_id, lambda state: bool(addresses_of(state)))
     addresses = [asdict(address) for address in addresses_of(vm)]
     run.ledger.update_object(row.id, details={**run.object.details, "addresses": addresses})
 

@@ -17,8 +17,7 @@ from ovirt_provision.v1 import machines_pb2
 async def shut_down(run: Provisioning) -> None:
     """Asks the guest; one that does not obey within the time-out `shutdown` is left to the next phase."""
     row = run.object
-    assert row.engine_id is not None
-    vm_id = row.engine_id
+    vm_id = row.known_id
     vm = await run.insist(lambda: run.engine.machines.get(vm_id))
     if vm is not None:
         run.insist_on_ours(vm)
@@ -35,8 +34,7 @@ async def shut_down(run: Provisioning) -> None:
 
 async def power_off(run: Provisioning) -> None:
     row = run.object
-    assert row.engine_id is not None
-    vm_id = row.engine_id
+    vm_id = row.known_id
     vm = await run.insist(lambda: run.engine.machines.get(vm_id, follow="disk_attachments.disk"))
     if vm is not None and vm.status != "down":
         await run.insist(

@@ -104,6 +104,19 @@ def test_a_session_that_cannot_be_renewed_is_an_error_of_its_own(simulated, run_
     run_virtually(scenario())
 
 
+def test_a_login_that_an_engine_in_trouble_cannot_answer_is_not_a_wrong_password(
+    simulated, run_virtually, monkeypatch
+):
+    async def scenario() -> None:
+        async with simulated() as (_, engine):
+            answer = (500, '{"error_code": "server_error", "error": "cannot reach the database"}')
+            monkeypatch.setattr(engine.session, "_post_form", lambda path, fields: answer)
+            with pytest.raises(EngineBroken, match="cannot reach the database"):
+                await engine.version()
+
+    run_virtually(scenario())
+
+
 @pytest.mark.parametrize("once", [True, False])
 def test_a_create_whose_reply_is_lost_goes_out_once(simulated, run_virtually, once):
     """Without that care curl sends it again by itself, over a new connection."""

@@ -202,3 +202,28 @@ def test_one_login_serves_many_machines_and_it_is_given_back(site, run_virtually
             assert sum("sso-logout" in request.path for request in s.simulator.requests) == 1
 
     run_virtually(scenario())
+
+
+def test_a_daemon_that_was_overtaken_does_nothing_any_more(site, run_virtually):
+    async def scenario() -> None:
+        async with site() as s:
+            creating = await s.call("CreateMachine", key="web", spec=spec(), start_with=started())
+            await s.clock.sleep(6)
+            first, s.bridge = s.bridge, s.new_bridge()
+            s.bridge.start()
+
+            assert (await s.ended(creating)).state == SUCCEEDED
+            await s.run("DestroyMachine", key="web")
+
+            assert not first.dispatcher.runner.busy
+            assert (s.vms(), s.disks()) == ([], 1)
+            sent = [r.operation for r in s.simulator.requests if r.mutates]
+            assert sorted(sent) == [
+                "DELETE /vms/{id}",
+                "POST /vms",
+                "POST /vms/{id}/start",
+                "POST /vms/{id}/stop",
+            ]
+            await first.close()
+
+    run_virtually(scenario())
