@@ -8,7 +8,7 @@ event, are read each time.
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Generic, TypeVar
@@ -158,52 +158,58 @@ class Watcher:
     async def _run(self) -> None:
         while self._all():
             await self._clock.sleep(self._interval)
-            try:
-                await self._tick()
-            except ProvisionError as error:
-                # A failed reading says nothing about the objects; whoever waits has a deadline.
-                log.warning("reading the engine failed", error=str(error))
-            except Exception:
-                log.exception("the watcher failed unexpectedly")
+            for read in (
+                self._read_events,
+                self._read_vms,
+                self._read_disks,
+                self._read_jobs,
+                self._read_templates,
+            ):
+                try:
+                    await read()
+                except ProvisionError as error:
+                    # A failed reading says nothing about the objects, and keeps no other from being read;
+                    # whoever waits has a deadline.
+                    log.warning("reading the engine failed", error=str(error))
+                except Exception:
+                    log.exception("the watcher failed unexpectedly")
 
-    async def _tick(self) -> None:
+    async def _read_events(self) -> None:
         if any(not waiter.every_tick for waiter in self._all()):
-            await self._read_events()
-        now = self._clock.monotonic()
-        for waiter in self._all():
-            if waiter.every_tick:
-                waiter.due = now
-        due_vms = [w for w in self._vms if w.due <= now]
-        for follow in sorted({w.follow for w in due_vms}):
-            group = [w for w in due_vms if w.follow == follow]
-            async for batch in self._batches(group, now):
+            for event in await self._events.tail():
+                self._hurry(event)
+
+    async def _read_vms(self) -> None:
+        due = self._due(self._vms)
+        for follow in sorted({w.follow for w in due}):
+            for batch in self._batches([w for w in due if w.follow == follow]):
                 ids = sorted({w.object_id for w in batch})
                 found = await self._machines.search(_by_id(ids), follow=follow, max_rows=len(ids))
                 await self._show(
                     batch, {vm.id: vm for vm in found}, partial(self._machines.get, follow=follow)
                 )
-        async for disks in self._batches([w for w in self._disk_waiters if w.due <= now], now):
-            ids = sorted({w.object_id for w in disks})
+
+    async def _read_disks(self) -> None:
+        for batch in self._batches(self._due(self._disk_waiters)):
+            ids = sorted({w.object_id for w in batch})
             rows = await self._disks.search(_by_id(ids), max_rows=len(ids))
-            await self._show(disks, {disk.id: disk for disk in rows}, self._disks.get)
+            await self._show(batch, {disk.id: disk for disk in rows}, self._disks.get)
+
+    async def _read_jobs(self) -> None:
         for correlation_id in sorted({w.object_id for w in self._jobs}):
             unfinished = await self._events.unfinished_jobs(correlation_id)
             for waiter in self._jobs:
                 if waiter.object_id == correlation_id:
                     waiter.show(unfinished)
-        # The engine has no search by id for templates, so each is read by itself.
-        async for templates in self._batches([w for w in self._template_waiters if w.due <= now], now):
-            await self._show(templates, {}, self._templates.get)
 
-    async def _read_events(self) -> None:
-        try:
-            events = await self._events.tail()
-        except ProvisionError as error:
-            # Without the log the objects are still looked at, only less often.
-            log.warning("reading the engine's events failed", error=str(error))
-            return
-        for event in events:
-            self._hurry(event)
+    async def _read_templates(self) -> None:
+        # The engine has no search by id for templates, so each is read by itself.
+        for batch in self._batches(self._due(self._template_waiters)):
+            await self._show(batch, {}, self._templates.get)
+
+    def _due(self, waiters: Sequence[_Waiter[S]]) -> list[_Waiter[S]]:
+        now = self._clock.monotonic()
+        return [waiter for waiter in waiters if waiter.every_tick or waiter.due <= now]
 
     def _hurry(self, event: Event) -> None:
         for waiter in self._all():
@@ -213,12 +219,12 @@ class Watcher:
                 waiter.due = self._clock.monotonic()
                 waiter.gap = self._interval
 
-    async def _batches(self, due: Sequence[_Waiter[S]], now: float) -> AsyncIterator[list[_Waiter[S]]]:
+    def _batches(self, due: Sequence[_Waiter[S]]) -> Iterator[list[_Waiter[S]]]:
         for start in range(0, len(due), _BATCH):
             batch = list(due[start : start + _BATCH])
             for waiter in batch:
                 waiter.gap = min(2 * waiter.gap, self._longest_gap)
-                waiter.due = now + waiter.gap
+                waiter.due = self._clock.monotonic() + waiter.gap
             yield batch
 
     async def _show(

@@ -123,3 +123,24 @@ def test_nobody_waits_nothing_is_asked(simulated, run_virtually, virtual_clock):
             assert len(simulator.requests) == asked
 
     run_virtually(scenario())
+
+
+def test_what_cannot_be_read_keeps_nobody_else_waiting(simulated, run_virtually, virtual_clock):
+    """The disks are refused for good; whoever waits for a VM or a template hears of it all the same."""
+
+    async def scenario() -> None:
+        async with simulated() as (simulator, engine):
+            vm_id = await create(engine, "web")
+            template = (await engine.templates.versions_of("debian-12"))[0]
+            simulator.world.injections.arm("forbidden", path="/disks.*", times=1000)
+            hopeless = asyncio.ensure_future(engine.watcher.disk("0" * 8, lambda disk: disk is None))
+            async with asyncio.timeout(20):
+                await asyncio.gather(
+                    engine.watcher.vm(vm_id, ready, with_disks=True),
+                    engine.watcher.template(template.id, lambda seen: seen is not None),
+                )
+            assert not hopeless.done()
+            assert virtual_clock.monotonic() < 60
+            hopeless.cancel()
+
+    run_virtually(scenario())
