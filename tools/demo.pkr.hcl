@@ -11,6 +11,11 @@ variable "template_name" {
   type = string
 }
 
+variable "ssh_port" {
+  description = "Where the simulated guests answer SSH."
+  type        = number
+}
+
 variable "key_copy" {
   description = "Where a copy of Packer's temporary key goes, for the proof that it lets nobody in later."
   type        = string
@@ -20,7 +25,7 @@ source "ovirt-clone" "demo" {
   source_template_name = "debian-12"
   host_name            = "build-machine"
   ssh_username         = "packer"
-  ssh_port             = 2222 # where the simulator forwards SSH to, on each guest's own address
+  ssh_port             = var.ssh_port
   template_name        = var.template_name
   template_description = "Made by `make demo`"
 }

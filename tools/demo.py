@@ -103,7 +103,7 @@ def play(stage: Stage, steps: Steps) -> None:
     packers_key = stage.folder / "packers-key"
     with steps.step("packer build"):
         stage.install_plugin()
-        variables = {"template_name": TEMPLATE, "key_copy": str(packers_key)}
+        variables = {"template_name": TEMPLATE, "ssh_port": str(SSH_PORT), "key_copy": str(packers_key)}
         options = [f"-var={name}={value}" for name, value in variables.items()]
         if stage.run(str(PACKER), "build", *options, str(ROOT / "tools/demo.pkr.hcl")).returncode:
             raise StageError("packer build failed")

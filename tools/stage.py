@@ -23,12 +23,14 @@ from typing import Any, Self
 
 import ovirtsdk4
 
+from ovirt_provision.simulator.guests import network
+
 ROOT = Path(__file__).resolve().parent.parent
 PACKER = ROOT / "build/bin/packer"
 PLUGIN = ROOT / "build/bin/packer-plugin-ovirt"
 PLUGIN_SOURCE = "github.com/ovirt-provision/ovirt"
-# Where the simulator forwards SSH to, on each guest's own address.
-SSH_PORT = 2222
+# Where each guest answers SSH, on its own address: 22 under tools/in-namespace, else 2222.
+SSH_PORT = network.find_reach().ssh_port
 # Where the simulator tells what it was asked.
 REQUESTS_PATH = "/simulator/requests"
 # Seconds.

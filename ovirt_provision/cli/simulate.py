@@ -56,12 +56,20 @@ def simulate(
             metavar="DIR", help="Guest image. Default: the cached one, which is built if it is missing."
         ),
     ] = None,
+    docker_image: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR",
+            help="Guest image of the template debian-12-docker. Default: the cached one, if any.",
+        ),
+    ] = None,
 ) -> None:
     """Run a simulated oVirt engine in the foreground, until Ctrl-C or SIGTERM.
 
     It is there for demos and tests of any oVirt client. With `--guests qemu` real guests stand behind its
     VMs: small Debian systems that answer SSH on port 2222 of an address of their own. They need
     qemu-system-x86 and qemu-utils, and the first time mmdebstrap for their image; they run without root.
+    `python -m ovirt_provision.simulator.guests.image --recipe docker` builds one more, with a Docker engine.
 
     In another terminal: `set -a; . FILE; set +a; ovirt-provision template list`
     """
@@ -73,6 +81,7 @@ def simulate(
         try:
             if guests is Guests.QEMU:
                 guest_image = guest_image or image.build(image.cache_folder(), output.note).folder
+                docker_image = docker_image or image.find_cached(image.DOCKER)
                 state_dir = state_dir or Path(
                     stack.enter_context(tempfile.TemporaryDirectory(prefix="ovirt-simulator-"))
                 )
@@ -82,6 +91,7 @@ def simulate(
                 state_dir=state_dir,
                 guests=guests.value,
                 guest_image=guest_image,
+                docker_image=docker_image if guests is Guests.QEMU else None,
                 profile=profile.value,
                 ready_file=ready_file,
             )

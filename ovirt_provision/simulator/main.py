@@ -7,6 +7,7 @@ import os
 import shlex
 import signal
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -15,10 +16,9 @@ from ovirt_provision.simulator.entities import new_id
 from ovirt_provision.simulator.guests import Guests
 from ovirt_provision.simulator.guests.none import NoGuests
 from ovirt_provision.simulator.simulator import Simulator
+from ovirt_provision.simulator.world import BaseTemplate, debian_template
 
 log = logging.getLogger("ovirt_provision.simulator")
-
-_BASE_DISK_SIZE = 4 << 30
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,8 @@ class SimulateOptions:
     """What the command line says.
 
     `state_dir` holds certificates and the disks of guests; without it a temporary folder is used.
-    `guest_image` is the folder of the guest image, for guests `qemu`. `ready_file` is written, for its owner
+    `guest_image` is the folder of the guest image, for guests `qemu`; with `docker_image` there is a second
+    template, `debian-12-docker`, on that image. `ready_file` is written, for its owner
     alone, when the engine answers: `NAME='value'` lines with OVIRT_URL, OVIRT_USERNAME, OVIRT_PASSWORD and
     OVIRT_CAFILE. Port 0 takes a free port.
     """
@@ -36,6 +37,7 @@ class SimulateOptions:
     state_dir: Path | None = None
     guests: Literal["none", "qemu"] = "none"
     guest_image: Path | None = None
+    docker_image: Path | None = None
     profile: str = "fast"
     ready_file: Path | None = None
 
@@ -50,15 +52,14 @@ async def run(options: SimulateOptions) -> int:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stop.set)
-    base_disk_id = new_id()
+    templates = _templates(options)
     async with Simulator(
         profile=options.profile,
-        guests=_guests(options, base_disk_id),
+        guests=_guests(options, templates),
         listen=options.listen,
         port=options.port,
         state_dir=options.state_dir,
-        base_disk_id=base_disk_id,
-        base_disk_size=_BASE_DISK_SIZE,
+        templates=templates,
     ) as simulator:
         if options.ready_file is not None:
             _write_ready(options.ready_file, simulator)
@@ -73,7 +74,15 @@ async def run(options: SimulateOptions) -> int:
     return 0
 
 
-def _guests(options: SimulateOptions, base_disk_id: str) -> Guests:
+def _templates(options: SimulateOptions) -> Sequence[BaseTemplate]:
+    templates = [debian_template()]
+    if options.docker_image is not None:
+        description = "Debian 12 with cloud-init and a Docker engine"
+        templates.append(BaseTemplate("debian-12-docker", description, new_id(), memory=768 << 20, cpus=2))
+    return templates
+
+
+def _guests(options: SimulateOptions, templates: Sequence[BaseTemplate]) -> Guests:
     if options.guests == "none":
         return NoGuests()
     if options.guest_image is None or options.state_dir is None:
@@ -81,7 +90,13 @@ def _guests(options: SimulateOptions, base_disk_id: str) -> Guests:
     from ovirt_provision.simulator.guests.image import GuestImage
     from ovirt_provision.simulator.guests.qemu import QemuGuests
 
-    return QemuGuests(options.state_dir / "disks", GuestImage.open(options.guest_image), base_disk_id)
+    folders = [folder for folder in (options.guest_image, options.docker_image) if folder is not None]
+    images = {
+        template.disk_id: GuestImage.open(folder) for template, folder in zip(templates, folders, strict=True)
+    }
+    guests = QemuGuests(options.state_dir / "disks", images)
+    log.info("guests at addresses in %s", guests.reach)
+    return guests
 
 
 def _variables(simulator: Simulator) -> str:

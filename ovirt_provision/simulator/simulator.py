@@ -15,14 +15,13 @@ from aiohttp import web
 from ovirt_provision.clock import Clock, SystemClock
 from ovirt_provision.simulator.api import BASE
 from ovirt_provision.simulator.certificates import make_certificates
-from ovirt_provision.simulator.entities import new_id
 from ovirt_provision.simulator.guests import Guests
 from ovirt_provision.simulator.guests.none import NoGuests
 from ovirt_provision.simulator.router import make_router
 from ovirt_provision.simulator.server import Exchange, Server
 from ovirt_provision.simulator.sessions import Sessions
 from ovirt_provision.simulator.timing import PROFILES
-from ovirt_provision.simulator.world import World, start_world
+from ovirt_provision.simulator.world import BaseTemplate, World, debian_template, start_world
 
 log = logging.getLogger(__name__)
 
@@ -34,8 +33,8 @@ class Simulator:
             ...  # simulator.url, .username, .password, .ca_file
 
     `clock` drives everything the engine does; only the two times marked so in `timing.py` are real. `guests`
-    is what stands behind VMs; the template `debian-12` has one disk with the id `base_disk_id` of
-    `base_disk_size` bytes. With port 0 a free one is taken. Without `state_dir` a temporary one is used.
+    is what stands behind VMs; `templates` are there from the start, by default `debian-12` alone. With port 0
+    a free one is taken. Without `state_dir` a temporary one is used.
 
     Raises `OSError` when it cannot listen, `ValueError` for an unknown profile.
     """
@@ -51,8 +50,7 @@ class Simulator:
         listen: str = "127.0.0.1",
         port: int = 0,
         state_dir: Path | None = None,
-        base_disk_id: str | None = None,
-        base_disk_size: int = 4 << 30,
+        templates: Sequence[BaseTemplate] | None = None,
     ) -> None:
         if profile not in PROFILES:
             raise ValueError(f"no timing profile '{profile}'; there are: {', '.join(PROFILES)}")
@@ -62,8 +60,7 @@ class Simulator:
             self.clock,
             PROFILES[profile],
             guests or NoGuests(),
-            base_disk_id=base_disk_id or new_id(),
-            base_disk_size=base_disk_size,
+            templates=templates or [debian_template()],
         )
         self.sessions = Sessions(self.clock, self.username, self.password)
         self._listen = listen

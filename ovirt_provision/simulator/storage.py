@@ -53,7 +53,7 @@ def _unlock(world: World, disks: Sequence[Disk], seconds: float) -> None:
 def _drop(world: World, disks: Sequence[Disk]) -> None:
     for disk in disks:
         world.disks.pop(disk.id, None)
-        if disk.id != world.base_disk_id:
+        if disk.id not in world.base_disk_ids:
             world.guests.remove_disk(disk.id)
 
 

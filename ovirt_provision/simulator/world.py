@@ -96,7 +96,7 @@ class World:
         self.injections = Injections()
         self.instance_id = new_id()
         self.ca_certificate = ""
-        self.base_disk_id = ""  # what the guests cannot remove
+        self.base_disk_ids: set[str] = set()  # what the guests cannot remove
         self.user_id = new_id()
         self.role = "SuperUser"  # of the one user, on everything
         self.data_centers: dict[str, DataCenter] = {}
@@ -483,10 +483,25 @@ class World:
         return entity
 
 
-def start_world(
-    clock: Clock, timing: Timing, guests: Guests, *, base_disk_id: str, base_disk_size: int
-) -> World:
-    """The world that a new simulator shows: one of everything, and the template `debian-12`."""
+@dataclass(frozen=True)
+class BaseTemplate:
+    """A template that is there from the start; `memory` and `disk_size` are in bytes."""
+
+    name: str
+    description: str
+    disk_id: str
+    disk_size: int = 4 << 30
+    memory: int = 1 << 30
+    cpus: int = 1
+
+
+def debian_template() -> BaseTemplate:
+    """The template that every simulator has."""
+    return BaseTemplate("debian-12", "Debian 12 with cloud-init", new_id())
+
+
+def start_world(clock: Clock, timing: Timing, guests: Guests, *, templates: Sequence[BaseTemplate]) -> World:
+    """The world that a new simulator shows: one of everything, and `templates`."""
     world = World(clock, timing, guests)
     data_center = world.add_data_center("Default", description="The default Data Center")
     world.add_mac_pool()
@@ -498,10 +513,16 @@ def start_world(
     profile.network.usages = ["management", "display", "migration", "vm", "default_route"]
     world.add_network(cluster, "lab")
     world.add_blank_template()
-    template = world.add_template(
-        "debian-12", disk_id=base_disk_id, disk_size=base_disk_size, profile=profile
-    )
-    template.description = "Debian 12 with cloud-init"
-    set_text(template.config, "os/type", "debian_9")
-    world.base_disk_id = base_disk_id
+    for base in templates:
+        template = world.add_template(
+            base.name,
+            disk_id=base.disk_id,
+            disk_size=base.disk_size,
+            memory=base.memory,
+            cpus=base.cpus,
+            profile=profile,
+        )
+        template.description = base.description
+        set_text(template.config, "os/type", "debian_9")
+        world.base_disk_ids.add(base.disk_id)
     return world

@@ -1,6 +1,10 @@
-"""The guest image: a small Debian that boots to SSH in seconds, built from Debian's packages by mmdebstrap.
+"""Guest images, built from Debian's packages by mmdebstrap, each from a recipe: a folder in `recipes/`.
 
-`python -m ovirt_provision.simulator.guests.image` builds it into the cache, or into `--output DIR`. A folder
+`minimal` boots to SSH in seconds; `docker` is a Debian as people have it, with systemd, cloud-init and a
+Docker engine. A recipe holds `packages` (one a line), `root/` (files for the new tree, besides those of
+`common/`) and `customize` (a script for the whole tree).
+
+`python -m ovirt_provision.simulator.guests.image` builds one into the cache, or into `--output DIR`. A folder
 holds `disk.qcow2` (ext4, no partition table), `vmlinuz` and `initrd.img` (QEMU boots the kernel itself) and
 `manifest.json`. No root is needed where the user has subordinate ids.
 """
@@ -14,33 +18,17 @@ import shutil
 import signal
 import subprocess
 import sys
+import tarfile
 import tempfile
 import time
 import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 
 SUITE = "bookworm"
-PACKAGES = (
-    "linux-image-cloud-amd64",
-    "tiny-initramfs",
-    "sysvinit-core",
-    "acpid",
-    "ifupdown",
-    "udhcpc",
-    "busybox-static",
-    "iproute2",
-    "openssh-server",
-    "qemu-guest-agent",
-    "python3",
-    "python3-yaml",
-    "procps",
-    "kmod",
-    "sudo",
-)
 DPKG_OPTIONS = (
     "path-exclude=/usr/share/doc/*",
     "path-exclude=/usr/share/man/*",
@@ -48,21 +36,6 @@ DPKG_OPTIONS = (
     "path-exclude=/usr/share/locale/*",
     "path-exclude=/usr/share/i18n/*",
 )
-# Run in the new tree, as its root, after the packages.
-CUSTOMIZE = """
-set -eu
-chroot "$1" chown -R root:root /usr/lib/ovirt-guest /etc/inittab /etc/fstab /etc/ssh/sshd_config.d /etc/acpi
-chroot "$1" python3 -m compileall -q /usr/lib/ovirt-guest
-chroot "$1" passwd --lock root
-chroot "$1" dpkg-divert --quiet --local --rename --divert /sbin/shutdown.init --add /sbin/shutdown
-ln -s /usr/lib/ovirt-guest/shutdown "$1/sbin/shutdown"
-cp "$1/usr/lib/ovirt-guest/interfaces" "$1/etc/network/interfaces"
-cp "$1/usr/lib/ovirt-guest/udhcpc" "$1/etc/udhcpc/default.script"
-echo localhost > "$1/etc/hostname"
-printf '127.0.0.1\\tlocalhost\\n::1\\tlocalhost ip6-localhost ip6-loopback\\n' > "$1/etc/hosts"
-: > "$1/etc/resolv.conf"
-rm -f "$1"/etc/ssh/ssh_host_* "$1"/var/log/*.log
-"""
 DISK_SIZE = 4 << 30  # bytes, as the guest sees it; the file holds what is used
 
 FREE_IN_TMP = 1 << 30
@@ -76,9 +49,8 @@ TOOLS = {
 }
 
 _MODULE = "ovirt_provision.simulator.guests.image"
-_HERE = Path(__file__).parent
-_TREE = _HERE / "root"
-_READER = _HERE / "first_boot.py"
+_RECIPES = Path(__file__).parent / "recipes"
+_COMMON = "common"
 _INTERRUPTS = (signal.SIGINT, signal.SIGTERM)
 
 
@@ -117,24 +89,68 @@ class GuestImage:
             ) from None
 
 
-def recipe_hash() -> str:
-    """Sixteen hex digits that change with all that we put into the image, not with Debian's versions."""
-    digest = hashlib.sha256()
-    for text in (SUITE, *PACKAGES, *DPKG_OPTIONS, CUSTOMIZE, str(DISK_SIZE)):
-        digest.update(text.encode() + b"\0")
-    for path in [*sorted(p for p in _TREE.rglob("*") if p.is_file()), _READER]:
-        digest.update(str(path.relative_to(_HERE)).encode() + b"\0" + path.read_bytes() + b"\0")
-    return digest.hexdigest()[:16]
+@dataclass(frozen=True)
+class Recipe:
+    """What goes into an image; `name` is that of the folder."""
+
+    name: str
+
+    def __post_init__(self) -> None:
+        if self.name not in recipe_names():
+            raise ImageError(f"no recipe '{self.name}'; there are: {', '.join(recipe_names())}")
+
+    @property
+    def packages(self) -> Sequence[str]:
+        return (_RECIPES / self.name / "packages").read_text().split()
+
+    @property
+    def customize(self) -> str:
+        return (_RECIPES / self.name / "customize").read_text()
+
+    @property
+    def files(self) -> Mapping[str, Path]:
+        """The files for the new tree, by their paths in it."""
+        return {
+            str(path.relative_to(root)): path
+            for root in (_RECIPES / _COMMON / "root", _RECIPES / self.name / "root")
+            for path in sorted(root.rglob("*"))
+            if path.is_file()
+        }
+
+    @property
+    def hash(self) -> str:
+        """Sixteen hex digits that change with all that we put into the image, not with Debian's versions."""
+        digest = hashlib.sha256()
+        for text in (SUITE, *self.packages, *DPKG_OPTIONS, self.customize, str(DISK_SIZE)):
+            digest.update(text.encode() + b"\0")
+        for name, path in self.files.items():
+            mode = f"{_mode(path):o}"
+            digest.update(name.encode() + b"\0" + mode.encode() + b"\0" + path.read_bytes() + b"\0")
+        return digest.hexdigest()[:16]
 
 
-def cache_folder() -> Path:
+def recipe_names() -> Sequence[str]:
+    return sorted(path.parent.name for path in _RECIPES.glob("*/packages"))
+
+
+MINIMAL = Recipe("minimal")
+DOCKER = Recipe("docker")
+
+
+def cache_folder(recipe: Recipe = MINIMAL) -> Path:
     """Where the image of today's recipe is kept for all clones of the project, built or not."""
     cache = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
-    return Path(cache).expanduser() / "ovirt-provision" / "guests" / recipe_hash()
+    return Path(cache).expanduser() / "ovirt-provision" / "guests" / recipe.hash
 
 
-def build(output: Path, report: Callable[[str], None] = print) -> GuestImage:
-    """Builds the image as the folder `output`, which appears whole or not at all.
+def find_cached(recipe: Recipe) -> Path | None:
+    """The folder of the image in the cache; None when nobody has built it."""
+    folder = cache_folder(recipe)
+    return folder if (folder / "manifest.json").exists() else None
+
+
+def build(output: Path, report: Callable[[str], None] = print, recipe: Recipe = MINIMAL) -> GuestImage:
+    """Builds the image of `recipe` as the folder `output`, which appears whole or not at all.
 
     An image that is already there is kept. `report` gets progress lines. Raises ImageError.
     """
@@ -150,8 +166,8 @@ def build(output: Path, report: Callable[[str], None] = print) -> GuestImage:
             )
         _check(output.parent)
         with _scratch(output.parent) as beside, _scratch(None) as temporary:
-            _bootstrap(beside / "root", temporary, report)
-            _assemble(beside / "root", beside / "image", report)
+            _bootstrap(recipe, beside / "root", temporary, report)
+            _assemble(recipe, beside / "root", beside / "image", report)
             if output.exists():
                 output.rmdir()
             (beside / "image").rename(output)
@@ -196,14 +212,16 @@ def _check(output: Path) -> None:
             )
 
 
-def _bootstrap(root: Path, temporary: Path, report: Callable[[str], None]) -> None:
+def _bootstrap(recipe: Recipe, root: Path, temporary: Path, report: Callable[[str], None]) -> None:
     report("guest image: 1/3 install Debian's packages")
     root.mkdir()
     temporary.chmod(0o1777)
-    tree = temporary / "tree"
-    shutil.copytree(_TREE, tree)
-    shutil.copy(_READER, tree / "usr/lib/ovirt-guest/first_boot.py")
-    _run(["chmod", "-R", "a+rX,go-w", str(tree)])
+    files = temporary / "files.tar"
+    _pack(recipe.files, files)
+    # By a name, because mmdebstrap repeats the whole text of a hook that fails.
+    customize = temporary / "customize"
+    customize.write_text(recipe.customize)
+    customize.chmod(0o644)
     mmdebstrap = [
         "mmdebstrap",
         "--quiet",
@@ -211,11 +229,11 @@ def _bootstrap(root: Path, temporary: Path, report: Callable[[str], None]) -> No
         "--variant=minbase",
         "--architectures=amd64",
         "--format=tar",
-        f"--include={','.join(PACKAGES)}",
+        f"--include={','.join(recipe.packages)}",
         *(f"--dpkgopt={option}" for option in DPKG_OPTIONS),
         "--aptopt=Acquire::Languages none",
-        f"--essential-hook=sync-in {tree} /",
-        f"--customize-hook={CUSTOMIZE}",
+        f"--essential-hook=tar-in {files} /",
+        f'--customize-hook=sh {customize} "$1"',
         SUITE,
         "-",
         *_sources(),
@@ -247,7 +265,24 @@ def _bootstrap(root: Path, temporary: Path, report: Callable[[str], None]) -> No
             raise ImageError(f"{name} ended with status {status}:\n{tail}")
 
 
-def _assemble(root: Path, image: Path, report: Callable[[str], None]) -> None:
+def _pack(files: Mapping[str, Path], archive: Path) -> None:
+    """Writes files that will be root's; an archive, because only root can give files to root."""
+    with tarfile.open(archive, "w", dereference=True) as tar:
+        for name, path in files.items():
+            entry = tar.gettarinfo(path, name)
+            entry.uid = entry.gid = 0
+            entry.uname = entry.gname = "root"
+            entry.mode = _mode(path)
+            with path.open("rb") as content:
+                tar.addfile(entry, content)
+    archive.chmod(0o644)
+
+
+def _mode(path: Path) -> int:
+    return 0o755 if path.stat().st_mode & 0o100 else 0o644
+
+
+def _assemble(recipe: Recipe, root: Path, image: Path, report: Callable[[str], None]) -> None:
     report("guest image: 2/3 make the file system")
     image.mkdir()
     filesystem = uuid.uuid4()
@@ -267,7 +302,7 @@ def _assemble(root: Path, image: Path, report: Callable[[str], None]) -> None:
     raw.unlink()
     disk.chmod(0o444)
     manifest = {
-        "recipe": recipe_hash(),
+        "recipe": recipe.hash,
         "suite": SUITE,
         "kernel": kernel.name.removeprefix("vmlinuz-"),
         "filesystem": str(filesystem),
@@ -368,19 +403,23 @@ def _interrupt(_number: int, _frame: FrameType | None) -> None:
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line; returns the exit code."""
     parser = argparse.ArgumentParser(
-        prog=f"python -m {_MODULE}", description="Builds the simulator's guest image."
+        prog=f"python -m {_MODULE}", description="Builds a guest image of the simulator."
+    )
+    parser.add_argument(
+        "--recipe", default=MINIMAL.name, choices=recipe_names(), help="which image (default: %(default)s)"
     )
     parser.add_argument(
         "--output", type=Path, metavar="DIR", help="folder to make (default: the cache, by recipe hash)"
     )
     parser.add_argument("--hash", action="store_true", help="print the hash of the recipe and build nothing")
     options = parser.parse_args(arguments)
+    recipe = Recipe(options.recipe)
     if options.hash:
-        print(recipe_hash())
+        print(recipe.hash)
         return 0
     signal.signal(signal.SIGTERM, _interrupt)
     try:
-        build(options.output or cache_folder(), lambda line: print(line, flush=True))
+        build(options.output or cache_folder(recipe), lambda line: print(line, flush=True), recipe)
     except ImageError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1

@@ -1,21 +1,19 @@
 """Real guests: every simulated VM is a QEMU process of this user, every disk a qcow2 file. No root is needed.
 
-A guest has a user-mode network that lets nothing out; SSH comes in by port 2222 of an address of its own in
-127.64.0.0/10. Kernel and initramfs come from the guest image, since no boot loader is as quick.
+A guest has a user-mode network that lets nothing out; SSH comes in by an address of its own, see `network`.
+Kernel and initramfs come from the guest image to which the boot disk goes back: no boot loader is as quick.
 """
 
 import asyncio
 import contextlib
-import hashlib
-import ipaddress
 import logging
 import os
 import re
 import shutil
-import socket
 import tempfile
 import uuid
 from collections.abc import Coroutine, Mapping, Sequence
+from ipaddress import IPv4Address
 from pathlib import Path
 from typing import Any
 
@@ -23,15 +21,14 @@ from ovirt_provision.simulator.guests import GuestInterface, GuestSpec, GuestSta
 from ovirt_provision.simulator.guests.image import GuestImage
 from ovirt_provision.simulator.guests.iso import make_iso
 from ovirt_provision.simulator.guests.monitor import Monitor, MonitorError
+from ovirt_provision.simulator.guests.network import Link, Reach, Static, find_reach, read_static
 
-SSH_PORT = 2222  # on the guest's 127.x address; forwarded to 22, which users may not bind
-ADDRESSES = ipaddress.ip_network("127.64.0.0/10")
 SEAL_TIMEOUT = 180.0  # seconds
 POWER_OFF_TIMEOUT = 5.0  # seconds from SIGTERM, at which QEMU closes its disks, to SIGKILL
 SILENT_GUEST = 60.0  # seconds after which a guest without an agent counts as up, as it does for VDSM
 AGENT_INTERVAL = 10.0  # seconds between two questions to the guest agent
 
-KERNEL_ARGUMENTS = "root=/dev/vda rw console=ttyS0 quiet"
+KERNEL_ARGUMENTS = "root=/dev/vda rw console=ttyS0 quiet net.ifnames=0"
 _LOG = logging.getLogger(__name__)
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9-]*")
 
@@ -43,11 +40,12 @@ class QemuError(OSError):
 class QemuGuests:
     """The `Guests` of QEMU. Disks live in `folder`; it belongs to one simulator and is made when missing.
 
-    `base_disk` is the id under which the image's own disk can be cloned. It is read-only: no VM can start
-    from it. Call every method inside the running event loop. Raises QemuError where QEMU is not installed.
+    `images` are the guest images, by the ids under which their own disks can be cloned. Those are read-only:
+    no VM can start from one. `reach` is where guests are reached; by default the best that works here. Call
+    every method inside the running event loop. Raises QemuError where QEMU is not installed.
     """
 
-    def __init__(self, folder: Path, image: GuestImage, base_disk: str) -> None:
+    def __init__(self, folder: Path, images: Mapping[str, GuestImage], reach: Reach | None = None) -> None:
         for tool in ("qemu-system-x86_64", "qemu-img", "setpriv"):
             if shutil.which(tool) is None:
                 raise QemuError(
@@ -56,10 +54,12 @@ class QemuGuests:
         folder.mkdir(parents=True, exist_ok=True)
         folder.chmod(0o700)  # the disks hold host keys
         self._folder = folder.resolve()
-        self._image = image
-        self._base_disk = base_disk
+        self._images = dict(images)
+        self.reach = reach or find_reach()
         self._works: dict[str, _Work] = {}
         self._guests: dict[str, QemuGuest] = {}
+        # What the last config drive said holds for starts without one, too.
+        self._statics: dict[str, Static | None] = {}
         self._accelerator: asyncio.Task[str] | None = None
 
     def create_disk(self, disk_id: str, size: int) -> "_Work":
@@ -73,7 +73,7 @@ class QemuGuests:
 
     def remove_disk(self, disk_id: str) -> None:
         work = self._works.pop(disk_id, None)
-        if disk_id == self._base_disk:
+        if disk_id in self._images:
             raise ValueError(f"disk {disk_id} is the guest image's own and cannot be removed")
         path = self._path(disk_id)
         path.unlink(missing_ok=True)
@@ -85,7 +85,7 @@ class QemuGuests:
         running = self._guests.get(spec.vm_id)
         if running is not None and running.state is not GuestState.DOWN:
             raise ValueError(f"VM {spec.vm_id} is running")
-        guest = QemuGuest(self, spec, self._free_address(spec.vm_id))
+        guest = QemuGuest(self, spec, self._link(spec))
         self._guests[spec.vm_id] = guest
         return guest
 
@@ -106,19 +106,18 @@ class QemuGuests:
     async def accelerator(self) -> str:
         """`kvm` or `tcg`; the first question may take seconds."""
         if self._accelerator is None:
-            cache = self._image.folder.parent / "accelerator.json"
-            self._accelerator = asyncio.create_task(accelerator.find(self._image, cache))
+            image = next(iter(self._images.values()))
+            cache = image.folder.parent / "accelerator.json"
+            self._accelerator = asyncio.create_task(accelerator.find(image, cache))
         return await asyncio.shield(self._accelerator)
 
     async def machine_arguments(self, spec: GuestSpec, *, kernel_arguments: str) -> list[str]:
         """QEMU's arguments for processor, memory, kernel and disks."""
         disks = [self._path(disk_id) for disk_id in spec.disks]
-        if self._base_disk in spec.disks:
-            raise QemuError(f"disk {self._base_disk} is the guest image's own; clone it first")
-        bootable = bool(disks) and await self._is_guest(disks[0])
-        return machine_arguments(
-            spec, await self.accelerator(), disks, (self._image if bootable else None), kernel_arguments
-        )
+        for disk_id in self._images.keys() & set(spec.disks):
+            raise QemuError(f"disk {disk_id} is the guest image's own; clone it first")
+        image = await self._image_of(disks[0]) if disks else None
+        return machine_arguments(spec, await self.accelerator(), disks, image, kernel_arguments)
 
     def _work(self, disk_id: str, coroutine: Coroutine[Any, Any, None]) -> "_Work":
         running = self._works.get(disk_id)
@@ -129,8 +128,8 @@ class QemuGuests:
         return work
 
     def _path(self, disk_id: str) -> Path:
-        if disk_id == self._base_disk:
-            return self._image.disk
+        if disk_id in self._images:
+            return self._images[disk_id].disk
         if not _ID.fullmatch(disk_id):
             raise ValueError(f"'{disk_id}' is no disk id; letters, digits and '-' are allowed")
         return self._folder / f"{disk_id}.qcow2"
@@ -156,7 +155,7 @@ class QemuGuests:
             part.unlink(missing_ok=True)
 
     async def _seal(self, disk_id: str) -> None:
-        if not await self._is_guest(self._path(disk_id)):
+        if await self._image_of(self._path(disk_id)) is None:
             raise QemuError(f"disk {disk_id} holds no system that the seal knows")
         spec = GuestSpec(
             vm_id="", name=f"seal-{disk_id}", memory=256 << 20, cpus=1, nics=(), disks=(disk_id,)
@@ -172,8 +171,8 @@ class QemuGuests:
         if "ovirt-guest: sealed" not in said.splitlines():
             raise QemuError(f"the seal failed; the guest's last words: {_tail(said)}")
 
-    async def _is_guest(self, disk: Path) -> bool:
-        """Whether the disk holds the root file system of our image, whose kernel then fits it."""
+    async def _image_of(self, disk: Path) -> GuestImage | None:
+        """The image whose root file system the disk holds, however copied; its kernel fits."""
         with tempfile.TemporaryDirectory(dir=self._folder) as folder:
             block = Path(folder) / "superblock"
             await _run(
@@ -189,22 +188,42 @@ class QemuGuests:
                 f"if={disk}",
                 f"of={block}",
             )
-            return block.read_bytes()[0x468:0x478] == self._image.filesystem.bytes
+            filesystem = block.read_bytes()[0x468:0x478]
+        return next((image for image in self._images.values() if image.filesystem.bytes == filesystem), None)
 
-    def _free_address(self, vm_id: str) -> str:
-        used = {guest.address for guest in self._guests.values() if guest.state is not GuestState.DOWN}
+    def _link(self, spec: GuestSpec) -> Link:
+        if spec.config_drive:
+            try:
+                self._statics[spec.vm_id] = read_static(spec.config_drive)
+            except ValueError as error:
+                raise QemuError(f"VM {spec.name} is given a bad static address: {error}") from None
+        static = self._statics.get(spec.vm_id)
+        return Link.make(self.reach, self._host_address(spec, static), static)
+
+    def _host_address(self, spec: GuestSpec, static: Static | None) -> IPv4Address:
+        used = {guest.link.host for guest in self._guests.values() if guest.state is not GuestState.DOWN}
+        if static is not None and self.reach.honest:
+            address = static.interface.ip
+            if address not in self.reach.addresses:
+                raise QemuError(
+                    f"the static address {address} of VM {spec.name} cannot be reached here; "
+                    f"take one in {self.reach.addresses}"
+                )
+            if address in used or not self.reach.is_free(address):
+                raise QemuError(f"the static address {address} of VM {spec.name} is in use")
+            return address
         for attempt in range(100):
-            address = loopback_address(vm_id, attempt)
-            if address not in used and _is_free(address):
+            address = self.reach.address(spec.vm_id, attempt)
+            if address not in used and self.reach.is_free(address):
                 return address
-        raise QemuError(f"no free address in {ADDRESSES} for VM {vm_id}")
+        raise QemuError(f"no free address in {self.reach.addresses} for VM {spec.name}")
 
 
 class QemuGuest:
-    """One run of a VM. `address` is its own 127.x address, `error` why it went down unasked."""
+    """One run of a VM. `link` says where it is reached, `error` why it went down unasked."""
 
-    def __init__(self, guests: QemuGuests, spec: GuestSpec, address: str) -> None:
-        self.address = address
+    def __init__(self, guests: QemuGuests, spec: GuestSpec, link: Link) -> None:
+        self.link = link
         self.error: str | None = None
         self._guests = guests
         self._spec = spec
@@ -247,7 +266,7 @@ class QemuGuest:
 
     async def _run(self) -> None:
         arguments = await self._guests.machine_arguments(self._spec, kernel_arguments=KERNEL_ARGUMENTS)
-        arguments += network_arguments(self._spec, self.address)
+        arguments += network_arguments(self._spec, self.link, self._guests.reach.ports)
         monitor, agent = self._monitor.theirs.fileno(), self._agent.theirs.fileno()
         arguments += connection_arguments(monitor, agent)
         descriptors = [monitor, agent]
@@ -310,7 +329,7 @@ class QemuGuest:
                 async with asyncio.timeout(AGENT_INTERVAL):
                     await self._agent.synchronize()
                     found = await self._agent.execute("guest-network-get-interfaces")
-                self._interfaces = interfaces_of(found, self._spec, self.address)
+                self._interfaces = interfaces_of(found, self._spec, self.link)
             await asyncio.sleep(AGENT_INTERVAL if self._interfaces else 1.0)
 
 
@@ -366,16 +385,14 @@ def machine_arguments(
     return [*arguments, "-device", "virtio-rng-pci"]
 
 
-def network_arguments(spec: GuestSpec, address: str) -> list[str]:
-    """QEMU's arguments for the NICs: each in a network of its own; SSH enters by the first."""
+def network_arguments(spec: GuestSpec, link: Link, ports: Mapping[int, int]) -> list[str]:
+    """QEMU's arguments for the NICs: each in a network of its own; `link` is the first one's."""
     arguments = []
     for number, nic in enumerate(spec.nics):
-        network = f"user,id=net{number},net=10.0.{2 + number}.0/24,restrict=on,ipv6=off"
-        if number == 0:
-            network += f",hostfwd=tcp:{address}:{SSH_PORT}-:22"
+        network = link.netdev(ports) if number == 0 else f"net=10.0.{2 + number}.0/24"
         arguments += [
             "-netdev",
-            network,
+            f"user,id=net{number},restrict=on,ipv6=off,{network}",
             "-device",
             f"virtio-net-pci,netdev=net{number},mac={nic.mac},romfile=",
         ]
@@ -403,16 +420,7 @@ def config_drive_arguments(descriptor: int) -> list[str]:
     ]  # fmt: skip
 
 
-def loopback_address(vm_id: str, attempt: int = 0) -> str:
-    """The VM's own address in 127.64.0.0/10, the same at every start; `attempt` counts those found taken."""
-    digest = hashlib.sha256(f"{vm_id} {attempt}".encode()).digest()
-    offset = int.from_bytes(digest[:4], "big") % ADDRESSES.num_addresses
-    # Not the ends of a /24: some tools take them for network and broadcast addresses.
-    last = 1 + (offset & 0xFF) % 254
-    return str(ADDRESSES.network_address + ((offset & ~0xFF) | last))
-
-
-def interfaces_of(found: Sequence[Mapping[str, Any]], spec: GuestSpec, address: str) -> list[GuestInterface]:
+def interfaces_of(found: Sequence[Mapping[str, Any]], spec: GuestSpec, link: Link) -> list[GuestInterface]:
     """What the guest agent answered, with the first NIC's address replaced by the one it is reached at."""
     first = spec.nics[0].mac.lower() if spec.nics else None
     interfaces = []
@@ -420,24 +428,13 @@ def interfaces_of(found: Sequence[Mapping[str, Any]], spec: GuestSpec, address: 
         mac = str(entry.get("hardware-address", "")).lower()
         addresses = [str(item["ip-address"]) for item in entry.get("ip-addresses", ())]
         if mac == first:
-            addresses = [address if item == "10.0.2.15" else item for item in addresses]
+            addresses = [str(link.host) if item == str(link.guest.ip) else item for item in addresses]
         interfaces.append(GuestInterface(name=str(entry["name"]), mac=mac, addresses=tuple(addresses)))
     return interfaces
 
 
 def _escape(value: str) -> str:
     return value.replace(",", ",,")
-
-
-def _is_free(address: str) -> bool:
-    with socket.socket() as probe:
-        # As QEMU does, so that the connections of the last run that are fading away do not count.
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((address, SSH_PORT))
-        except OSError:
-            return False
-    return True
 
 
 @contextlib.contextmanager

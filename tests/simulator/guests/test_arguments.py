@@ -1,22 +1,17 @@
 """What QEMU is told, and what becomes of the guest agent's answer; nothing is started."""
 
-import ipaddress
 import itertools
+from ipaddress import IPv4Address
 from pathlib import Path
 from uuid import UUID
 
 import pycdlib
-import pytest
 
 from ovirt_provision.simulator.guests import GuestNic, GuestSpec
 from ovirt_provision.simulator.guests.image import GuestImage
 from ovirt_provision.simulator.guests.iso import make_iso
-from ovirt_provision.simulator.guests.qemu import (
-    interfaces_of,
-    loopback_address,
-    machine_arguments,
-    network_arguments,
-)
+from ovirt_provision.simulator.guests.network import LOOPBACK, Link
+from ovirt_provision.simulator.guests.qemu import interfaces_of, machine_arguments, network_arguments
 
 IMAGE = GuestImage(Path("/image"), UUID(int=1))
 SPEC = GuestSpec(
@@ -27,6 +22,7 @@ SPEC = GuestSpec(
     nics=(GuestNic("nic1", "56:6f:00:00:00:01"), GuestNic("nic2", "56:6f:00:00:00:02")),
     disks=("a", "b"),
 )
+LINK = Link.make(LOOPBACK, IPv4Address("127.64.1.2"), None)
 
 
 def options(arguments: list[str], name: str) -> list[str]:
@@ -56,30 +52,15 @@ def test_a_disk_that_is_not_ours_is_left_to_the_firmware() -> None:
 
 
 def test_every_nic_is_alone_in_a_closed_network_and_ssh_comes_in_by_the_first() -> None:
-    arguments = network_arguments(SPEC, "127.64.1.2")
+    arguments = network_arguments(SPEC, LINK, LOOPBACK.ports)
     first, second = options(arguments, "netdev")
     assert "restrict=on" in first
     assert "restrict=on" in second
-    assert "hostfwd=tcp:127.64.1.2:2222-:22" in first
+    assert "hostfwd=tcp:127.64.1.2:2222-10.0.2.15:22" in first
     assert "hostfwd" not in second
     assert [device.split("mac=")[1][:17] for device in options(arguments, "device")] == [
         nic.mac for nic in SPEC.nics
     ]
-
-
-@pytest.mark.parametrize("attempt", range(3))
-def test_a_vm_has_an_address_of_its_own_in_127(attempt: int) -> None:
-    addresses = [loopback_address(f"vm-{number}", attempt) for number in range(500)]
-    assert addresses == [loopback_address(f"vm-{number}", attempt) for number in range(500)]
-    assert all(
-        ipaddress.ip_address(address) in ipaddress.ip_network("127.64.0.0/10") for address in addresses
-    )
-    assert not any(address.endswith((".0", ".255")) for address in addresses)
-    assert len(set(addresses)) > 495
-
-
-def test_a_taken_address_leads_to_another() -> None:
-    assert len({loopback_address("vm", attempt) for attempt in range(10)}) == 10
 
 
 def test_the_reachable_address_is_shown_on_the_interface_with_the_nics_mac() -> None:
@@ -101,7 +82,7 @@ def test_the_reachable_address_is_shown_on_the_interface_with_the_nics_mac() -> 
         },
         {"name": "docker0"},
     ]
-    found = interfaces_of(answer, SPEC, "127.64.1.2")
+    found = interfaces_of(answer, SPEC, LINK)
     assert [(interface.name, interface.mac, *interface.addresses) for interface in found] == [
         ("lo", "00:00:00:00:00:00", "127.0.0.1"),
         ("eth0", "56:6f:00:00:00:01", "127.64.1.2", "fe80::1"),

@@ -5,6 +5,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tarfile
 import tempfile
 import time
 from collections.abc import Iterator
@@ -12,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from ovirt_provision.simulator.guests import image
+from ovirt_provision.simulator.guests import first_boot, image
 
 
 @pytest.fixture
@@ -23,16 +24,57 @@ def open_folder() -> Iterator[Path]:
         yield Path(folder)
 
 
-def test_the_hash_follows_the_recipe(monkeypatch: pytest.MonkeyPatch) -> None:
-    before = image.recipe_hash()
-    assert before == image.recipe_hash()
-    monkeypatch.setattr(image, "PACKAGES", (*image.PACKAGES, "nginx-light"))
-    assert image.recipe_hash() != before
+def test_the_hash_follows_the_recipe(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    folder = tmp_path / "recipes"
+    shutil.copytree(image._RECIPES, folder)
+    monkeypatch.setattr(image, "_RECIPES", folder)
+    minimal, docker = image.MINIMAL.hash, image.DOCKER.hash
+    assert minimal != docker
+    assert minimal == image.MINIMAL.hash
+
+    with (folder / "docker/packages").open("a") as packages:
+        packages.write("nginx-light\n")
+    assert image.MINIMAL.hash == minimal
+    assert image.DOCKER.hash != docker
+
+    before = image.MINIMAL.hash
+    (folder / "minimal/root/usr/lib/ovirt-guest/boot").chmod(0o644)
+    assert image.MINIMAL.hash != before
+
+    before = image.MINIMAL.hash
+    with (folder / "common/root/etc/fstab").open("a") as fstab:
+        fstab.write("tmpfs /tmp tmpfs\n")
+    assert image.MINIMAL.hash != before
 
 
-def test_the_cache_is_the_users_own(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_an_unknown_recipe_is_refused_with_those_that_there_are() -> None:
+    with pytest.raises(image.ImageError, match="no recipe 'dokcer'; there are: docker, minimal"):
+        image.Recipe("dokcer")
+
+
+def test_an_image_gets_the_files_of_its_recipe_as_roots(tmp_path: Path) -> None:
+    archive = tmp_path / "files.tar"
+    image._pack(image.MINIMAL.files, archive)
+    with tarfile.open(archive) as tar:
+        entries = {entry.name: entry for entry in tar}
+        reader = tar.extractfile("usr/lib/ovirt-guest/first_boot.py")
+        assert reader is not None
+        assert reader.read() == Path(first_boot.__file__).read_bytes()
+    assert {(entry.uid, entry.gid, entry.isfile()) for entry in entries.values()} == {(0, 0, True)}
+    assert entries["usr/lib/ovirt-guest/seal"].mode == 0o755
+    assert entries["etc/fstab"].mode == 0o644
+    assert "etc/inittab" not in image.DOCKER.files
+
+
+def test_only_a_finished_image_is_found_in_the_cache(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    assert image.cache_folder() == tmp_path / "ovirt-provision/guests" / image.recipe_hash()
+    folder = image.cache_folder(image.DOCKER)
+    assert folder == tmp_path / "ovirt-provision/guests" / image.DOCKER.hash
+    folder.mkdir(parents=True)
+    assert image.find_cached(image.DOCKER) is None
+    (folder / "manifest.json").touch()
+    assert image.find_cached(image.DOCKER) == folder
+    assert image.find_cached(image.MINIMAL) is None
 
 
 def test_no_image_says_how_to_make_one(tmp_path: Path) -> None:

@@ -16,7 +16,8 @@ import pytest
 
 from ovirt_provision.simulator.guests import GuestNic, GuestSpec, GuestState, image
 from ovirt_provision.simulator.guests.image import GuestImage
-from ovirt_provision.simulator.guests.qemu import SSH_PORT, QemuGuest, QemuGuests, _Work
+from ovirt_provision.simulator.guests.network import LOOPBACK
+from ovirt_provision.simulator.guests.qemu import QemuGuest, QemuGuests, _Work
 
 pytestmark = [pytest.mark.guests, pytest.mark.timeout(600)]
 
@@ -40,7 +41,7 @@ def guest_image() -> GuestImage:
 
 @pytest.fixture
 async def guests(guest_image: GuestImage, tmp_path: Path) -> AsyncIterator[QemuGuests]:
-    guests = QemuGuests(tmp_path / "disks", guest_image, BASE)
+    guests = QemuGuests(tmp_path / "disks", {BASE: guest_image}, LOOPBACK)
     yield guests
     await guests.close()
     assert qemus(tmp_path) == []
@@ -123,7 +124,7 @@ async def ssh(address: str, key: Key, command: str, user: str = "packer") -> tup
     options += ["IdentitiesOnly=yes", "ConnectTimeout=30"]
     process = await asyncio.create_subprocess_exec(
         "ssh", *(part for option in options for part in ("-o", option)), "-F", "none",
-        "-i", str(key.private), "-p", str(SSH_PORT), f"{user}@{address}", command,
+        "-i", str(key.private), "-p", str(LOOPBACK.ssh_port), f"{user}@{address}", command,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.STDOUT,
     )  # fmt: skip
@@ -285,7 +286,7 @@ async def test_a_removed_disk_stays_away_though_it_was_being_copied(
 
 
 async def test_closing_ends_what_is_under_way(guest_image: GuestImage, tmp_path: Path) -> None:
-    guests = QemuGuests(tmp_path / "disks", guest_image, BASE)
+    guests = QemuGuests(tmp_path / "disks", {BASE: guest_image}, LOOPBACK)
     await finished(guests.clone_disk("disk", BASE, thin=True))
     await finished(guests.clone_disk("other", BASE, thin=True))
     seal = guests.seal_disk("other")
@@ -308,7 +309,7 @@ from ovirt_provision.simulator.guests.qemu import QemuGuests
 
 async def main():
     disks, image, base = sys.argv[1:]
-    guests = QemuGuests(Path(disks), GuestImage.open(Path(image)), base)
+    guests = QemuGuests(Path(disks), {base: GuestImage.open(Path(image))})
     await guests.clone_disk("disk", base, thin=True).task
     guests.start(GuestSpec("vm", "vm", 256 << 20, 1, (), ("disk",)))
     await asyncio.Event().wait()
