@@ -26,6 +26,17 @@ def test_a_dropped_reply_leaves_the_effect(play):
     play(scenario)
 
 
+def test_a_late_effect_comes_after_its_client_has_lost_the_connection(play):
+    async def scenario(lab):
+        lab.world.injections.arm("late-effect", method="POST", path="/vms", seconds=30)
+        with pytest.raises(aiohttp.ClientError):
+            await lab.request("POST", "/vms", CREATE)
+        assert lab.world.vm_named("web") is None
+        await lab.wait(lambda: lab.world.vm_named("web") is not None, True)
+
+    play(scenario)
+
+
 def test_what_an_account_may_not_do_is_403_but_jobs_are_400(play):
     async def scenario(lab):
         lab.world.injections.arm("forbidden", times=2)
