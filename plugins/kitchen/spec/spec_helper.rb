@@ -24,9 +24,8 @@ RSpec.configure do |config|
   config.include(Support::Instances)
 
   config.before(:suite) do
-    warn(if STAND_IN then "Test Kitchen is not installed: the driver is tested against a stand-in for its classes."
-         else "The driver is tested against Test Kitchen #{Kitchen::VERSION}."
-         end)
+    tested_against = STAND_IN ? "a stand-in, because Test Kitchen is not installed" : "Test Kitchen #{Kitchen::VERSION}"
+    warn("The driver is tested against #{tested_against}.")
   end
   config.around { |example| Dir.mktmpdir("kitchen-") { |folder| (@folder = folder) && example.run } }
   config.before(:each, :real_kitchen) { skip("needs Test Kitchen, which is not installed") if STAND_IN }

@@ -57,7 +57,8 @@ module OvirtProvision
 
       unless host == "localhost" || host == "::1" || host.match?(/\A127(\.\d{1,3}){3}\z/)
         raise Error, "#{self::VARIABLE} is '#{given}', but only a unix socket or a loopback address can be used " \
-                     "without TLS; forward the daemon's socket instead, as in `ssh -L /path/daemon.sock:/path/daemon.sock host`"
+                     "without TLS; forward the daemon's socket instead, as in " \
+                     "`ssh -L /path/daemon.sock:/path/daemon.sock host`"
       end
       new(target: given, explicit: true)
     end

@@ -95,8 +95,8 @@ module OvirtProvision
       return found if found
 
       raise Unreachable, "no daemon runs and `#{PROGRAM}` is not on PATH, so none can be started: install it " \
-                         "with `pipx install #{PROGRAM}`, or set #{Address::VARIABLE} to the address of a daemon that runs " \
-                         "elsewhere, such as unix:/run/ovirt-provision/daemon.sock"
+                         "with `pipx install #{PROGRAM}`, or set #{Address::VARIABLE} to the address of a daemon " \
+                         "that runs elsewhere, such as unix:/run/ovirt-provision/daemon.sock"
     end
 
     def wait_until_serving(child, log, begins_at, deadline)

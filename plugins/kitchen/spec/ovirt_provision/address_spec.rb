@@ -11,9 +11,11 @@ RSpec.describe OvirtProvision::Address do
     "loopback" => [{ "OVIRT_PROVISION_ADDRESS" => "127.0.0.1:4711" }, "127.0.0.1:4711", nil, true],
     "loopback of IPv6" => [{ "OVIRT_PROVISION_ADDRESS" => "[::1]:4711" }, "[::1]:4711", nil, true],
     "the runtime folder" => [{ "XDG_RUNTIME_DIR" => "/run/user/1", "HOME" => "/home/a" },
-                             "unix:/run/user/1/ovirt-provision/daemon.sock", "/run/user/1/ovirt-provision/daemon.sock", false],
+                             "unix:/run/user/1/ovirt-provision/daemon.sock",
+                             "/run/user/1/ovirt-provision/daemon.sock", false],
     "no relative runtime folder" => [{ "XDG_RUNTIME_DIR" => "run", "XDG_STATE_HOME" => "/state" },
-                                     "unix:/state/ovirt-provision/run/daemon.sock", "/state/ovirt-provision/run/daemon.sock", false],
+                                     "unix:/state/ovirt-provision/run/daemon.sock",
+                                     "/state/ovirt-provision/run/daemon.sock", false],
     "the state folder" => [{ "HOME" => "/home/a" }, "unix:/home/a/.local/state/ovirt-provision/run/daemon.sock",
                            "/home/a/.local/state/ovirt-provision/run/daemon.sock", false]
   }.each do |name, (environment, target, socket, explicit)|

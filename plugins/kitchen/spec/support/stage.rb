@@ -32,11 +32,13 @@ module Support
     def initialize
       @folder = Dir.mktmpdir("ovirt-")
       ready = File.join(@folder, "engine.env")
-      @environment = { "HOME" => @folder, "PATH" => "#{BIN}:#{ENV.fetch("PATH")}", "XDG_RUNTIME_DIR" => File.join(@folder, "run"),
-                       "XDG_STATE_HOME" => File.join(@folder, "state"), "XDG_CONFIG_HOME" => File.join(@folder, "config") }
+      @environment = { "HOME" => @folder, "PATH" => "#{BIN}:#{ENV.fetch("PATH")}",
+                       "XDG_RUNTIME_DIR" => File.join(@folder, "run"), "XDG_STATE_HOME" => File.join(@folder, "state"),
+                       "XDG_CONFIG_HOME" => File.join(@folder, "config") }
       FileUtils.mkdir_p(@environment["XDG_RUNTIME_DIR"], mode: 0o700)
       @simulator = spawn(@environment, "ovirt-provision", "simulate", "--port", "0", "--guests", "none", "--state-dir",
-                         File.join(@folder, "simulator"), "--ready-file", ready, %i[out err] => File.join(@folder, "simulator.log"))
+                         File.join(@folder, "simulator"), "--ready-file", ready,
+                         %i[out err] => File.join(@folder, "simulator.log"))
       deadline = Time.now + START
       until File.exist?(ready)
         raise "the simulator does not start:\n#{File.read(File.join(@folder,

@@ -35,7 +35,8 @@ RSpec.describe Kitchen::Driver::Ovirt do
   describe "configuration" do
     it "has defaults that make an instance of any platform" do
       expect(driver.diagnose).to include(
-        template: "debian-12", cpus: nil, memory: nil, full_clone: false, username: "kitchen", hostname: "web-debian-12", engine: nil
+        template: "debian-12", cpus: nil, memory: nil, full_clone: false, engine: nil,
+        username: "kitchen", hostname: "web-debian-12"
       )
     end
 
@@ -87,7 +88,8 @@ RSpec.describe Kitchen::Driver::Ovirt do
     it "makes a key for the instance that only its user can read" do
       driver.create(state)
       expect(File.stat(state[:ssh_key]).mode & 0o777).to eq(0o600)
-      expect(fake.requests(:CreateMachine).first.start_with.authorized_ssh_keys).to contain_exactly(start_with("ecdsa-sha2-nistp256 "))
+      keys = fake.requests(:CreateMachine).first.start_with.authorized_ssh_keys
+      expect(keys).to contain_exactly(start_with("ecdsa-sha2-nistp256 "))
     end
 
     it "keeps no secret in the state" do

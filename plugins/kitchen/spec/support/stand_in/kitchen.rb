@@ -4,8 +4,8 @@ require "fileutils"
 require "logger"
 require "yaml"
 
-# Stands in for Test Kitchen where it is not installed: as much of its classes as a driver touches, with the behaviour that
-# docs/adr/0003 of Test Kitchen 4.1 describes. The contract examples run against both.
+# Stands in for Test Kitchen where it is not installed: as much of its classes as a driver touches, with the
+# behaviour that docs/adr/0003 of Test Kitchen 4.1 describes. The contract examples run against both.
 module Kitchen
   STAND_IN = true
 
@@ -69,7 +69,8 @@ module Kitchen
 
         def required_config(attribute, &block)
           validations[attribute] = block || lambda do |_, value, driver|
-            raise UserError, "#{self}#{driver.instance.to_str}#config[:#{attribute}] cannot be blank" if value.to_s.empty?
+            blank = "#{self}#{driver.instance.to_str}#config[:#{attribute}] cannot be blank"
+            raise UserError, blank if value.to_s.empty?
           end
         end
 

@@ -44,7 +44,8 @@ RSpec.describe Kitchen::Driver::Ovirt::Request do
   { 512 => 512 << 20, "512" => 512 << 20, "2 GiB" => 2 << 30, "2gb" => 2 << 30, "1.5 GiB" => nil,
     "2G" => nil }.each do |given, bytes|
     it "#{bytes ? "takes" : "refuses"} #{given.inspect} as memory" do
-      expect(bytes ? request(memory: given).spec.memory_bytes : problems(memory: given)).to eq(bytes || ["* memory: #{given.inspect} is given; it must be a number of MiB or a size such as '4 GiB'"])
+      refusal = ["* memory: #{given.inspect} is given; it must be a number of MiB or a size such as '4 GiB'"]
+      expect(bytes ? request(memory: given).spec.memory_bytes : problems(memory: given)).to eq(bytes || refusal)
     end
   end
 
@@ -53,7 +54,8 @@ RSpec.describe Kitchen::Driver::Ovirt::Request do
   end
 
   it "passes NICs, static addresses and DNS on" do
-    config = { nics: [{ name: "nic1", vnic_profile: "lab/lab" }], dns_servers: ["10.0.0.1"], dns_search_domains: "example.com",
+    config = { nics: [{ name: "nic1", vnic_profile: "lab/lab" }],
+               dns_servers: ["10.0.0.1"], dns_search_domains: "example.com",
                nic_configurations: [{ name: "eth0", static_address: "10.11.0.5/24", gateway: "10.11.0.1" }] }
     made = request(config)
     expect(made.spec.nics.map(&:to_h)).to eq([{ name: "nic1", vnic_profile: "lab/lab" }])
@@ -77,7 +79,8 @@ RSpec.describe Kitchen::Driver::Ovirt::Request do
   end
 
   it "tells everything that is wrong at once" do
-    wrong = { cpus: "two", full_clone: "yes", nics: [{ name: "nic1", profile: "x" }, 7], template_version: "new", cluster: ["a"],
+    wrong = { cpus: "two", full_clone: "yes", nics: [{ name: "nic1", profile: "x" }, 7],
+              template_version: "new", cluster: ["a"],
               nic_configurations: [{ name: "eth0", boot_protocol: "bootp" }], boot_disk_size: "big" }
     expect(problems(wrong)).to contain_exactly(
       start_with('* cpus: "two"'), start_with('* full_clone: "yes"'), start_with("* nics[0]:").and(include("profile")),
