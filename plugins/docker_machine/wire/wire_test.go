@@ -300,9 +300,9 @@ func TestUndoOutlivesThePipe(t *testing.T) {
 
 func TestHeartbeat(t *testing.T) {
 	t.Run("a silent host is given up", func(t *testing.T) {
-		h := startPlugin(t, heartbeatVariable+"=50ms")
+		h := startPlugin(t, heartbeatVariable+"=2s")
 		h.client.Go("RPCServerDriver.Create", struct{}{}, nil, nil)
-		for _, want := range []string{"creating", "undoing", "ended: docker-machine is gone: it has been silent for 50ms"} {
+		for _, want := range []string{"creating", "undoing", "ended: docker-machine is gone: it has been silent for 2s"} {
 			if line := h.line(); line != want {
 				t.Errorf("said %q, want %q", line, want)
 			}
