@@ -1,26 +1,14 @@
 package driver
 
 import (
-	"bufio"
 	"context"
-	"errors"
 	"fmt"
-	"net"
-	"strconv"
-	"strings"
-	"time"
 
 	"github.com/ovirt-provision/ovirt-provision/plugins/internal/client"
 	pb "github.com/ovirt-provision/ovirt-provision/plugins/internal/ovirtprovisionv1"
 )
 
-// sshPause is how long an SSH server that does not answer yet is left alone; sshAnswer is how long it may take.
-const (
-	sshPause  = time.Second
-	sshAnswer = 10 * time.Second
-)
-
-// Create makes the Machine, waits until its SSH server answers, and confirms it. Whatever goes wrong before it is
+// Create makes the Machine, waits until its guest is ready, and confirms it. Whatever goes wrong before it is
 // confirmed, the end of ctx included, leaves nothing behind; should nobody be there to see to that, the daemon destroys
 // the Machine when the grace of its lease is over.
 func (d *Driver) Create(ctx context.Context) error {
@@ -86,50 +74,6 @@ func (d *Driver) undo(daemon *client.Client, cause error) error {
 			cause, err)
 	}
 	return cause
-}
-
-// waitForSSH waits until the SSH server of the guest greets. The hosts' own wait is fixed and short.
-func (d *Driver) waitForSSH(ctx context.Context) error {
-	timeout := time.Duration(d.Options.SSHTimeout) * time.Second
-	if timeout == 0 {
-		return nil
-	}
-	address := net.JoinHostPort(d.IPAddress, strconv.Itoa(d.SSHPort))
-	d.say("Waiting for SSH at " + address + "...")
-	errLate := errors.New("too late")
-	ctx, cancel := context.WithTimeoutCause(ctx, timeout, errLate)
-	defer cancel()
-	for {
-		last := greeted(ctx, address)
-		if last == nil {
-			return nil
-		}
-		select {
-		case <-ctx.Done():
-			if cause := context.Cause(ctx); !errors.Is(cause, errLate) {
-				return cause
-			}
-			return fmt.Errorf("SSH at %s did not answer within %s (--%s): %w", address, timeout, flagSSHTimeout, last)
-		case <-time.After(sshPause):
-		}
-	}
-}
-
-// greeted is nil when an SSH server greets at the address (RFC 4253, section 4.2).
-func greeted(ctx context.Context, address string) error {
-	ctx, cancel := context.WithTimeout(ctx, sshAnswer)
-	defer cancel()
-	connection, err := new(net.Dialer).DialContext(ctx, "tcp", address)
-	if err != nil {
-		return err
-	}
-	defer connection.Close()
-	defer context.AfterFunc(ctx, func() { _ = connection.SetDeadline(time.Now()) })()
-	line, err := bufio.NewReader(connection).ReadString('\n')
-	if err == nil && !strings.HasPrefix(line, "SSH-") {
-		err = fmt.Errorf("it greets with %.40q, as no SSH server does", line)
-	}
-	return err
 }
 
 // note keeps what the daemon tells of the Machine.

@@ -3,6 +3,8 @@ package driver
 import (
 	"bytes"
 	"context"
+	"crypto/ed25519"
+	"crypto/rand"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -38,7 +40,7 @@ type testHost struct {
 	out    bytes.Buffer
 }
 
-// newTestHost makes a host whose guest greets as an SSH server does.
+// newTestHost makes a host whose guest can be logged in to.
 func newTestHost(t *testing.T) *testHost {
 	t.Helper()
 	h := &testHost{daemon: fakedaemon.Start(t)}
@@ -74,7 +76,7 @@ func (h *testHost) choose(t *testing.T, given map[string]any) {
 			values[flag.Name] = flag.Value
 		}
 	}
-	values[flagTemplate], values[flagSSHPort] = "debian-12-docker", greet(t, "SSH-2.0-test\r\n")
+	values[flagTemplate], values[flagSSHPort] = "debian-12-docker", serveSSH(t)
 	for name, value := range given {
 		values[name] = value
 	}
@@ -113,9 +115,21 @@ func (h *testHost) again(t *testing.T) *testHost {
 	return next
 }
 
-// greet listens on a loopback port and greets whoever connects.
-func greet(t *testing.T, greeting string) int {
+// serveSSH serves logins with any key on a loopback port; each command succeeds.
+func serveSSH(t *testing.T) int {
 	t.Helper()
+	_, private, err := ed25519.GenerateKey(rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	signer, err := ssh.NewSignerFromKey(private)
+	if err != nil {
+		t.Fatal(err)
+	}
+	config := &ssh.ServerConfig{PublicKeyCallback: func(ssh.ConnMetadata, ssh.PublicKey) (*ssh.Permissions, error) {
+		return nil, nil
+	}}
+	config.AddHostKey(signer)
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -127,11 +141,29 @@ func greet(t *testing.T, greeting string) int {
 			if err != nil {
 				return
 			}
-			_, _ = connection.Write([]byte(greeting))
-			_ = connection.Close()
+			go serveLogin(connection, config)
 		}
 	}()
 	return listener.Addr().(*net.TCPAddr).Port
+}
+
+func serveLogin(connection net.Conn, config *ssh.ServerConfig) {
+	_, channels, requests, err := ssh.NewServerConn(connection, config)
+	if err != nil {
+		return
+	}
+	go ssh.DiscardRequests(requests)
+	for offered := range channels {
+		channel, commands, err := offered.Accept()
+		if err != nil {
+			return
+		}
+		for command := range commands {
+			_ = command.Reply(true, nil)
+			_, _ = channel.SendRequest("exit-status", false, ssh.Marshal(struct{ Status uint32 }{}))
+			_ = channel.Close()
+		}
+	}
 }
 
 func mustSay(t *testing.T, err error, parts ...string) {

@@ -105,7 +105,7 @@ func (d *Driver) GetCreateFlags() []wire.Flag {
 		&wire.StringSliceFlag{Name: flagDNSSearchDomain, EnvVar: "OVIRT_DNS_SEARCH_DOMAIN", Usage: "domain in which names are searched; may be repeated"},
 		&wire.StringFlag{Name: flagSSHUser, EnvVar: "OVIRT_SSH_USER", Value: defaultSSHUser, Usage: "account that the first boot makes, with sudo"},
 		&wire.IntFlag{Name: flagSSHPort, EnvVar: "OVIRT_SSH_PORT", Value: defaultSSHPort, Usage: "port of the guest's SSH server"},
-		&wire.IntFlag{Name: flagSSHTimeout, EnvVar: "OVIRT_SSH_TIMEOUT", Value: defaultSSHTimeout, Usage: "seconds until SSH answers, or the VM is removed again (0: do not wait)"},
+		&wire.IntFlag{Name: flagSSHTimeout, EnvVar: "OVIRT_SSH_TIMEOUT", Value: defaultSSHTimeout, Usage: "seconds until a login over SSH succeeds and the first boot has ended, or the VM is removed again (0: do not wait)"},
 		&wire.IntFlag{Name: flagDockerPort, EnvVar: "OVIRT_DOCKER_PORT", Value: defaultDockerPort, Usage: "port of the Docker daemon"},
 	}
 }
