@@ -1,5 +1,6 @@
 # frozen_string_literal: true
 
+require "timeout"
 require "tmpdir"
 # Test Kitchen 4.1 needs it and does not load it.
 require "time"
@@ -27,6 +28,8 @@ RSpec.configure do |config|
     tested_against = STAND_IN ? "a stand-in, because Test Kitchen is not installed" : "Test Kitchen #{Kitchen::VERSION}"
     warn("The driver is tested against #{tested_against}.")
   end
+  # An example that waits for what never comes fails.
+  config.around { |example| Timeout.timeout(60) { example.run } }
   config.around { |example| Dir.mktmpdir("kitchen-") { |folder| (@folder = folder) && example.run } }
   config.before(:each, :real_kitchen) { skip("needs Test Kitchen, which is not installed") if STAND_IN }
   config.before(:each, :daemon) { skip("needs .venv/bin/ovirt-provision") unless Support::Stage.possible? }

@@ -73,9 +73,9 @@ RSpec.describe "kitchen with the driver", :real_kitchen do
   end
 
   it "lists whether the machines live" do
+    skip("needs Test Kitchen 4.1") unless Kitchen::Driver::Base.method_defined?(:status)
     kitchen("create", "^a")
     said, = kitchen("list", "--live")
-    skip("needs Test Kitchen 4.1") if said.include?("Unknown switches")
     expect(said).to match(/^a-debian-12.* up$/).and match(/^b-debian-12.*not created$/)
   end
 
