@@ -15,7 +15,7 @@ from ovirt_provision.simulator.guests import GuestNic, GuestSpec, GuestState, im
 from ovirt_provision.simulator.guests.network import DOCKER_PORT
 from ovirt_provision.simulator.guests.qemu import QemuGuest, QemuGuests
 
-pytestmark = [pytest.mark.guests, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.by_hand, pytest.mark.timeout(900)]
 
 BASE, SMALL = "docker-base", "minimal-base"
 ADDRESS = "10.11.3.4"
