@@ -27,7 +27,7 @@ help: ## List the targets
 .PHONY: demo
 demo: ## Set up everything, then build a template with packer on a simulated oVirt and boot a machine from it
 	@tools/free-disk
-	@since=$$(date +%s.%N) && $(MAKE) --no-print-directory tools && $(python) tools/demo.py --since $$since
+	@since=$$(date +%s.%N) && $(MAKE) --no-print-directory plugin packer image && $(python) tools/demo.py --since $$since
 
 .PHONY: test
 test: tools check ## Everything: check, then real guests and the real packer
