@@ -80,17 +80,28 @@ async def take_census(engine: Engine, ledger: Ledger, installation: str) -> Sequ
     for disk_id in await engine.disks.find([engine_id for kind, engine_id in rows if kind == "disk"]):
         seen.add(("disk", disk_id))
         row = rows["disk", disk_id]
-        entries.append(_known(row, row.name))
+        entries.append(_known(row, row.name, being_removed=_state_now(ledger, row) != PRESENT))
     entries += [
         Entry(MISSING, kind, engine_id or "", row.name, row.key, row.owner, "the engine does not have it")
         for (kind, engine_id), row in rows.items()
-        if (kind, engine_id) not in seen and row.state == PRESENT
+        if (kind, engine_id) not in seen and row.state == PRESENT and _state_now(ledger, row) == PRESENT
     ]
     return entries
 
 
-def _known(row: Object, name: str, engine_id: str = "") -> Entry:
-    if row.state in (REMOVING, LATE):
+def _state_now(ledger: Ledger, row: Object) -> str:
+    """The state of an object, or of the VM that it belongs to: a disk goes with its VM.
+
+    Read anew, because the engine was read since, and what an operation has removed meanwhile is not missing.
+    """
+    now = ledger.object(row.id)
+    if now.state == PRESENT and now.parent_id is not None:
+        return ledger.object(now.parent_id).state
+    return now.state
+
+
+def _known(row: Object, name: str, engine_id: str = "", *, being_removed: bool = False) -> Entry:
+    if being_removed or row.state in (REMOVING, LATE):
         return Entry(
             AWAITING_ENGINE, row.kind, row.engine_id or engine_id, name, row.key, row.owner, "to be removed"
         )

@@ -39,3 +39,20 @@ def test_what_somebody_else_removed_is_missing(site, run_virtually):
             ]
 
     run_virtually(scenario())
+
+
+def test_a_disk_on_its_way_out_with_its_machine_is_awaited_and_never_missing(site, run_virtually):
+    async def scenario() -> None:
+        async with site() as s:
+            await s.run("CreateMachine", key="web", spec=spec())
+            destroying = await s.call("DestroyMachine", key="web")
+            seen = set()
+            while not s.bridge.ledger.operation(destroying.id).ended:
+                seen |= {(finding, kind) for finding, kind, _ in await s.census()}
+                await s.clock.sleep(0.1)
+
+            assert ("awaiting-engine", "disk") in seen
+            assert not {finding for finding, _ in seen} & {"missing", "leaked", "foreign"}
+            assert await s.census() == []
+
+    run_virtually(scenario())
