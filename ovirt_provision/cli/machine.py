@@ -38,6 +38,7 @@ AddressOption = Annotated[
 ]
 DnsServerOption = Annotated[list[str], typer.Option(metavar="IP", help="DNS server. Repeatable.")]
 DnsSearchOption = Annotated[list[str], typer.Option(metavar="DOMAIN", help="Search domain. Repeatable.")]
+ForceOption = Annotated[bool, typer.Option("--force", help="Power off at once instead of a shutdown first.")]
 CustomScriptOption = Annotated[
     Path | None,
     typer.Option(
@@ -208,9 +209,7 @@ def start(
 @app.command()
 def stop(
     key: KeyArgument,
-    force: Annotated[
-        bool, typer.Option("--force", help="Power off at once instead of a shutdown first.")
-    ] = False,
+    force: ForceOption = False,
     engine: EngineOption = "",
     request_id: RequestIdOption = "",
     no_wait: NoWaitOption = False,
@@ -227,9 +226,7 @@ def stop(
 @app.command()
 def restart(
     key: KeyArgument,
-    force: Annotated[
-        bool, typer.Option("--force", help="Power off at once instead of a shutdown first.")
-    ] = False,
+    force: ForceOption = False,
     engine: EngineOption = "",
     request_id: RequestIdOption = "",
     no_wait: NoWaitOption = False,

@@ -347,9 +347,9 @@ class Runner(Generic[R]):
                 log.warning(
                     "undo is not complete", operation=operation.id, phase=phase.name, error=str(error)
                 )
-            except Exception as error:
-                if isinstance(error, OwnershipLost):
-                    raise
+            except OwnershipLost:
+                raise
+            except Exception:
                 log.exception("undo failed unexpectedly", operation=operation.id, phase=phase.name)
 
     def _enter_phase(self, run: R, phase: Phase[R]) -> None:
