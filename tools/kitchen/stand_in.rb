@@ -7,8 +7,8 @@ require "logger"
 require "open3"
 require "yaml"
 
-# Does with the driver what `kitchen test` does, all instances at the same time: shell as provisioner and verifier, SSH
-# as transport.
+# Does with the driver what `kitchen test` and `kitchen destroy` do, all instances at the same time: shell as provisioner
+# and verifier, SSH as transport.
 class StandIn
   # Seconds.
   READY = 300
@@ -64,41 +64,56 @@ class StandIn
 
   # The exit code.
   def test
-    say("Test Kitchen is NOT installed: a stand-in for its classes plays `kitchen test` with the driver.")
-    names = @project["suites"].product(@project["platforms"])
-    passed = names.map { |suite, platform| Thread.new { passes?(suite["name"], platform["name"]) } }.map(&:value)
-    passed.all? ? 0 : 20
+    act { |name, driver| play(name, driver) }
+  end
+
+  # The exit code.
+  def destroy
+    act do |name, driver|
+      state = Kitchen::StateFile.new(@folder, name)
+      driver.destroy(state.read)
+      state.destroy
+    end
   end
 
   private
+
+  # Yields name and driver of every instance, all at the same time.
+  def act
+    say("Test Kitchen is NOT installed: a stand-in for its classes plays `kitchen` with the driver.")
+    done = @project["suites"].product(@project["platforms"]).map do |suite, platform|
+      Thread.new do
+        name = "#{suite["name"]}-#{platform["name"]}"
+        yield name, make_driver(name, suite, platform)
+        true
+      rescue Kitchen::StandardError => e
+        say("<#{name}> #{e.message}")
+        false
+      end
+    end
+    done.map(&:value).all? ? 0 : 20
+  end
 
   def say(text)
     @lines.synchronize { puts(text) }
   end
 
-  def passes?(suite, platform)
-    name = "#{suite}-#{platform}"
-    transport = Transport.new(@project["transport"])
-    driver = make_driver(name, Named.new(suite), Named.new(platform), transport)
+  def play(name, driver)
     state = Kitchen::StateFile.new(@folder, name).read
     driver.destroy(state)
     driver.create(state)
-    converge(name, transport)
+    converge(name, driver.instance.transport)
     verify(name, state)
     driver.destroy(state)
     Kitchen::StateFile.new(@folder, name).destroy
-    true
-  rescue Kitchen::StandardError => e
-    say("<#{name}> #{e.message}")
-    driver&.destroy(state) if state
-    false
   end
 
-  def make_driver(name, suite, platform, transport)
+  def make_driver(name, suite, platform)
     logger = Logger.new($stdout, formatter: ->(_, _, _, text) { "       <#{name}> #{text}\n" }, level: Logger::INFO)
-    config = @project["driver"].transform_keys(&:to_sym).merge(kitchen_root: @folder)
-    Kitchen::Driver::Ovirt.new(config).finalize_config!(
-      Instance.new(name: name, suite: suite, platform: platform, transport: transport, logger: logger)
+    config = @project["driver"].merge(suite.fetch("driver", {})).transform_keys(&:to_sym)
+    Kitchen::Driver::Ovirt.new(config.merge(kitchen_root: @folder)).finalize_config!(
+      Instance.new(name: name, suite: Named.new(suite["name"]), platform: Named.new(platform["name"]),
+                   transport: Transport.new(@project["transport"]), logger: logger)
     )
   end
 
