@@ -1,0 +1,480 @@
+"""The world in which a recording began, read from the recording itself: what is read before it is made."""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+
+from lxml import etree
+
+from ovirt_provision.simulator import defaults, machine_config, markup
+from ovirt_provision.simulator.entities import (
+    ZERO_ID,
+    Attachment,
+    Cluster,
+    DataCenter,
+    Disk,
+    Host,
+    MacPool,
+    Network,
+    Nic,
+    StorageDomain,
+    Tag,
+    Template,
+    Vm,
+    VnicProfile,
+    is_uuid,
+    mac_number,
+    new_id,
+)
+from ovirt_provision.simulator.guests import GuestSpec
+from ovirt_provision.simulator.markup import Element, find_bool, find_text
+from ovirt_provision.simulator.world import World
+from tests.conformance.recording import Exchange
+
+_API = "/ovirt-engine/api"
+_COLLECTIONS = {
+    "cluster": "clusters",
+    "data_center": "datacenters",
+    "disk": "disks",
+    "host": "hosts",
+    "mac_pool": "macpools",
+    "network": "networks",
+    "storage_domain": "storagedomains",
+    "tag": "tags",
+    "template": "templates",
+    "vm": "vms",
+    "vnic_profile": "vnicprofiles",
+}
+_LINKS_ONLY = frozenset({"actions", "link"})
+
+
+@dataclass
+class Findings:
+    """What a recording shows of what was there.
+
+    `seen` maps collections to ids to the first full element, `inner` does so for what belongs to an entity
+    (by the entity's id and the name of its collection). `named` are names that requests used with success.
+    """
+
+    seen: dict[str, dict[str, Element]] = field(default_factory=dict)
+    inner: dict[tuple[str, str], dict[str, Element]] = field(default_factory=dict)
+    named: dict[str, list[str]] = field(default_factory=dict)
+    made: set[str] = field(default_factory=set)
+    began: datetime | None = None
+
+
+def find(exchanges: Iterable[Exchange]) -> Findings:
+    """Goes through a recording once."""
+    findings = Findings()
+    made_names: set[str] = set()
+    for exchange in exchanges:
+        if exchange.status >= 300:
+            continue
+        asked = _parse(exchange.request_body)
+        body = _parse(exchange.body)
+        if exchange.method == "GET":
+            _note_path(findings, exchange.path)
+        if asked is not None:
+            _note_names(findings, asked)
+            made_names.update(text for text in _made_names(asked) if text)
+        if body is None:
+            continue
+        if exchange.method == "POST" and body.tag != "action":
+            _note_made(findings, exchange, body)
+            if body.tag in ("vm", "template") and findings.began is None:
+                created = find_text(body, "creation_time")
+                if created:
+                    began = datetime.fromisoformat(created).timestamp() - exchange.time - exchange.duration
+                    findings.began = datetime.fromtimestamp(began, UTC)
+        _walk(findings, body, made_names, in_made=False)
+    return findings
+
+
+def _parse(body: str | None) -> Element | None:
+    if not body or not body.lstrip().startswith("<"):
+        return None
+    try:
+        return markup.parse(body.encode())
+    except (ValueError, etree.LxmlError):
+        return None
+
+
+def _made_names(asked: Element) -> Iterable[str | None]:
+    yield find_text(asked, "name")
+    for inner in asked:
+        if asked.tag == "action":
+            yield find_text(inner, "name")
+
+
+def _note_names(findings: Findings, asked: Element) -> None:
+    for element in asked.iter():
+        name = find_text(element, "name")
+        if element is not asked and name and not element.get("id") and element.tag in _COLLECTIONS:
+            names = findings.named.setdefault(_COLLECTIONS[element.tag], [])
+            if name not in names:
+                names.append(name)
+
+
+def _note_path(findings: Findings, path: str) -> None:
+    parts = path.partition("?")[0].removeprefix(_API).strip("/").split("/")
+    if len(parts) >= 2 and is_uuid(parts[1]) and parts[1] not in findings.made:
+        findings.seen.setdefault(parts[0], {}).setdefault(parts[1], markup.node("stub"))
+
+
+def _note_made(findings: Findings, exchange: Exchange, body: Element) -> None:
+    identity, collection = body.get("id"), _place(body)
+    if identity is None or collection is None:
+        return
+    if identity not in findings.seen.get(collection[-1], {}):
+        findings.made.add(identity)
+
+
+def _place(element: Element) -> list[str] | None:
+    """The path of an element's href in parts, its own id left out; None if it is not one of an entity."""
+    href, identity = element.get("href") or "", element.get("id")
+    if identity is None or not href.startswith(f"{_API}/") or not href.endswith(f"/{identity}"):
+        return None
+    return href.removeprefix(f"{_API}/").removeprefix("v4/").split("/")[:-1]
+
+
+def _walk(findings: Findings, element: Element, made_names: set[str], *, in_made: bool) -> None:
+    identity, place = element.get("id"), _place(element)
+    if identity is not None and place is not None:
+        mine = identity in findings.made or any(part in findings.made for part in place)
+        collection = place[-1]
+        known = identity in findings.seen.get(collection, {})
+        name = find_text(element, "name") or ""
+        fresh = not known and name in made_names and collection in ("vms", "templates", "disks", "tags")
+        owned = not known and in_made and collection == "disks"
+        if mine or fresh or owned:
+            findings.made.add(identity)
+            in_made = True
+        else:
+            _note(findings, element, place, identity)
+            in_made = False
+    for child in element:
+        if child.tag not in _LINKS_ONLY:
+            _walk(findings, child, made_names, in_made=in_made)
+
+
+def _note(findings: Findings, element: Element, place: list[str], identity: str) -> None:
+    collection = place[-1]
+    full = any(child.tag not in _LINKS_ONLY for child in element)
+    tables = [findings.seen.setdefault(collection, {})]
+    if len(place) == 3:
+        tables.append(findings.inner.setdefault((place[1], collection), {}))
+    for table in tables:
+        present = table.get(identity)
+        if present is None or (full and len(element) > len(present) and _is_stub(present)):
+            table[identity] = element
+
+
+def _is_stub(element: Element) -> bool:
+    return all(child.tag in _LINKS_ONLY for child in element)
+
+
+def build(world: World, findings: Findings) -> None:
+    """Puts what was there into `world`, in place of what it starts with."""
+    Builder(world, findings).build()
+
+
+class Builder:
+    """Makes entities of elements. What a recording refers to without showing it gets a name and defaults."""
+
+    def __init__(self, world: World, findings: Findings) -> None:
+        self._world = world
+        self._findings = findings
+
+    def build(self) -> None:
+        world = self._world
+        for table in (
+            world.data_centers,
+            world.clusters,
+            world.networks,
+            world.profiles,
+            world.mac_pools,
+            world.domains,
+            world.hosts,
+            world.templates,
+            world.vms,
+            world.disks,
+        ):
+            table.clear()
+        world.base_disk_ids.clear()
+        self._each("datacenters", "Default", self._data_center)
+        self._each("macpools", "Default", self._mac_pool)
+        self._each("clusters", "Default", self._cluster)
+        self._each("hosts", "host1", self._host)
+        self._each("storagedomains", "data", self._domain)
+        self._each("networks", "ovirtmgmt", self._network)
+        self._each("vnicprofiles", "ovirtmgmt", self._profile)
+        world.add_blank_template()
+        self._all("disks", self._disk)
+        self._all("templates", self._template)
+        self._all("vms", self._vm)
+        self._all("tags", self._tag)
+
+    # What to make of what was found
+
+    def _elements(self, collection: str) -> dict[str, Element]:
+        found = self._findings.seen.get(collection, {})
+        return {
+            identity: element
+            for identity, element in found.items()
+            if is_uuid(identity) and identity not in self._findings.made
+        }
+
+    def _all(self, collection: str, make: Callable[[str, str, Element], None]) -> None:
+        elements = self._elements(collection)
+        shown = {find_text(element, "name") for element in elements.values()}
+        # Names that requests used and that no element shows belong to those of which only the id is known.
+        spare = [name for name in self._findings.named.get(collection, ()) if name not in shown]
+        for identity, element in elements.items():
+            name = find_text(element, "name") or find_text(element, "alias")
+            if not name:
+                name = (
+                    "Blank" if identity == ZERO_ID else spare.pop(0) if spare else f"unnamed-{identity[:8]}"
+                )
+            try:
+                make(identity, name, element)
+            except (
+                ValueError,
+                TypeError,
+            ):  # a number that is none, in a recording that nobody promised to be right
+                make(identity, name, markup.node("stub"))
+        for name in spare:
+            if collection not in ("templates", "vms", "disks", "tags"):
+                make(new_id(), name, markup.node("stub"))
+
+    def _each(self, collection: str, default: str, make: Callable[[str, str, Element], None]) -> None:
+        """As `_all`, but there is at least one."""
+        names = self._findings.named.setdefault(collection, [])
+        if not names:
+            names.append(default)
+        self._all(collection, make)
+
+    def _data_center(self, identity: str, name: str, element: Element) -> None:
+        center = DataCenter(identity, name, find_text(element, "description") or "")
+        self._world.data_centers[identity] = center
+
+    def _mac_pool(self, identity: str, name: str, element: Element) -> None:
+        first = find_text(element, "ranges/range/from") or "56:6f:ab:cd:00:00"
+        last = find_text(element, "ranges/range/to") or "56:6f:ab:cd:ff:ff"
+        default = find_bool(element, "default_pool", not self._world.mac_pools)
+        self._world.mac_pools[identity] = MacPool(
+            identity, name, mac_number(first), mac_number(last), default
+        )
+
+    def _cluster(self, identity: str, name: str, element: Element) -> None:
+        world = self._world
+        center = self._of(element, "data_center", world.data_centers)
+        pool = self._of(element, "mac_pool", world.mac_pools)
+        cluster = Cluster(identity, name, center, pool)
+        self._describe(cluster, element)
+        profile = element.find("cpu_profile")
+        if profile is not None and profile.get("id"):
+            cluster.cpu_profile_id = str(profile.get("id"))
+        world.clusters[identity] = cluster
+
+    def _host(self, identity: str, name: str, element: Element) -> None:
+        cluster = self._of(element, "cluster", self._world.clusters)
+        host = Host(identity, name, cluster)
+        host.comment = find_text(element, "comment") or ""
+        host.status = find_text(element, "status") or "up"
+        self._world.hosts[identity] = host
+
+    def _domain(self, identity: str, name: str, element: Element) -> None:
+        world = self._world
+        center = self._of(element, "data_center", world.data_centers)
+        inner = element.find("data_centers/data_center")
+        if inner is not None and inner.get("id") in world.data_centers:
+            center = world.data_centers[str(inner.get("id"))]
+        domain = StorageDomain(identity, name, center, new_id())
+        self._describe(domain, element)
+        for tag in ("available", "used"):
+            text = find_text(element, tag)
+            if text and text.isdigit():
+                setattr(domain, tag, int(text))
+        domain.backup = find_bool(element, "backup", False)
+        domain.master = find_bool(element, "master", not world.domains)
+        domain.status = find_text(element, "status") or "active"
+        world.domains[identity] = domain
+
+    def _network(self, identity: str, name: str, element: Element) -> None:
+        world = self._world
+        network = Network(identity, name, self._of(element, "data_center", world.data_centers))
+        self._describe(network, element)
+        vlan = element.find("vlan")
+        network.vlan = vlan.get("id") if vlan is not None else None
+        network.mtu = int(find_text(element, "mtu") or 0)
+        usages = [usage.text or "" for usage in element.iterfind("usages/usage")]
+        if usages:
+            network.usages = usages
+        elif name == "ovirtmgmt":
+            network.usages = ["management", "display", "migration", "vm", "default_route"]
+        world.networks[identity] = network
+        for cluster in world.clusters.values():
+            members = self._findings.inner.get((cluster.id, "networks"))
+            in_center = cluster.data_center is network.data_center and "management" in network.usages
+            if identity in (members or {}) or (members is None and in_center):
+                cluster.networks.append(network)
+
+    def _profile(self, identity: str, name: str, element: Element) -> None:
+        world = self._world
+        profile = VnicProfile(identity, name, self._of(element, "network", world.networks))
+        self._describe(profile, element)
+        profile.pass_through = find_text(element, "pass_through/mode") == "enabled"
+        profile.port_mirroring = find_bool(element, "port_mirroring", False)
+        profile.filtered = _is_stub(element) or element.find("network_filter") is not None
+        world.profiles[identity] = profile
+
+    def _disk(self, identity: str, name: str, element: Element) -> None:
+        world = self._world
+        holder = element.find("storage_domains")
+        domain = self._of(holder if holder is not None else element, "storage_domain", world.domains)
+        size = int(find_text(element, "provisioned_size") or 1 << 30)
+        disk = Disk(identity, find_text(element, "alias") or name, size, domain)
+        disk.description = find_text(element, "description") or ""
+        disk.format = find_text(element, "format") or disk.format
+        disk.sparse = find_bool(element, "sparse", disk.sparse)
+        disk.status = find_text(element, "status") or "ok"
+        disk.actual_size = int(find_text(element, "actual_size") or disk.actual_size)
+        disk.image_id = find_text(element, "image_id") or disk.image_id
+        disk.shareable = find_bool(element, "shareable", False)
+        disk.propagate_errors = find_bool(element, "propagate_errors", False)
+        disk.wipe_after_delete = find_bool(element, "wipe_after_delete", False)
+        disk.backup = find_text(element, "backup") or disk.backup
+        disk.content_type = find_text(element, "content_type") or disk.content_type
+        world.disks[identity] = disk
+
+    def _template(self, identity: str, name: str, element: Element) -> None:
+        world = self._world
+        if identity == ZERO_ID:
+            blank = world.templates[ZERO_ID]
+            if not _is_stub(element):
+                blank.name = name
+                self._describe(blank, element)
+                blank.config = self._config(element)
+            return
+        base = element.find("version/base_template")
+        template = Template(
+            identity,
+            name,
+            self._of(element, "cluster", world.clusters),
+            self._config(element),
+            self._created(element),
+            str(base.get("id")) if base is not None else identity,
+            int(find_text(element, "version/version_number") or 1),
+            find_text(element, "version/version_name") or "",
+        )
+        self._describe(template, element)
+        template.status = find_text(element, "status") or "ok"
+        template.attachments = self._attachments(identity)
+        template.nics = self._nics(identity)
+        world.templates[identity] = template
+
+    def _vm(self, identity: str, name: str, element: Element) -> None:
+        world = self._world
+        blank = world.templates[ZERO_ID]
+        vm = Vm(
+            identity,
+            name,
+            self._of(element, "cluster", world.clusters),
+            self._config(element),
+            self._created(element),
+            self._of(element, "template", world.templates, blank),
+            self._of(element, "original_template", world.templates, blank),
+        )
+        self._describe(vm, element)
+        vm.status = find_text(element, "status") or "down"
+        vm.stop_reason = find_text(element, "stop_reason")
+        vm.stopped = _time(find_text(element, "stop_time"))
+        vm.attachments = self._attachments(identity)
+        vm.nics = self._nics(identity)
+        vm.initialized = find_text(element, "start_time") is not None
+        if vm.running:
+            vm.host = next(iter(world.hosts.values()))
+            vm.started = _time(find_text(element, "start_time"))
+            vm.run_once = find_bool(element, "run_once", False)
+            memory = int(find_text(vm.config, "memory") or 1 << 30)
+            vm.guest = world.guests.start(GuestSpec(vm.id, name, memory, 1, [], [], {}))
+        world.vms[identity] = vm
+
+    def _tag(self, identity: str, name: str, element: Element) -> None:
+        world = self._world
+        if identity == ZERO_ID:
+            return
+        tag = Tag(identity, name, world.root_tag, find_text(element, "description") or "")
+        world.tags[identity] = tag
+
+    # What several need
+
+    def _of(self, element: Element, tag: str, table: dict[str, object], default: object = None) -> object:
+        """The entity that `element` refers to, or the first there is."""
+        found = element.find(tag)
+        identity = found.get("id") if found is not None else None
+        if identity in table:
+            return table[identity]
+        return default if default is not None else next(iter(table.values()))
+
+    @staticmethod
+    def _describe(entity: object, element: Element) -> None:
+        for tag in ("description", "comment"):
+            text = find_text(element, tag)
+            if text is not None and hasattr(entity, tag):
+                setattr(entity, tag, text)
+
+    @staticmethod
+    def _config(element: Element) -> Element:
+        if _is_stub(element):
+            return defaults.vm_config(memory=1 << 30, cpus=1)
+        return markup.node(
+            "config", None, *(child for child in element if child.tag in machine_config.STORED)
+        )
+
+    def _created(self, element: Element) -> datetime:
+        return _time(find_text(element, "creation_time")) or self._world.now
+
+    def _attachments(self, holder: str) -> list[Attachment]:
+        found = []
+        for identity, element in self._findings.inner.get((holder, "diskattachments"), {}).items():
+            disk = self._world.disks.get(identity)
+            if disk is None:
+                self._disk(identity, f"disk-{identity[:8]}", markup.node("stub"))
+                disk = self._world.disks[identity]
+            found.append(
+                Attachment(
+                    disk,
+                    find_text(element, "interface") or "virtio_scsi",
+                    find_bool(element, "bootable", False),
+                    find_bool(element, "active", True),
+                    find_bool(element, "read_only", False),
+                    find_bool(element, "pass_discard", False),
+                    find_bool(element, "uses_scsi_reservation", False),
+                )
+            )
+        return found
+
+    def _nics(self, holder: str) -> list[Nic]:
+        found = []
+        for identity, element in self._findings.inner.get((holder, "nics"), {}).items():
+            profile = element.find("vnic_profile")
+            found.append(
+                Nic(
+                    identity,
+                    find_text(element, "name") or "nic1",
+                    find_text(element, "mac/address"),
+                    self._world.profiles.get(str(profile.get("id"))) if profile is not None else None,
+                    find_text(element, "interface") or "virtio",
+                    find_bool(element, "linked", True),
+                    find_bool(element, "plugged", True),
+                )
+            )
+        return found
+
+
+def _time(text: str | None) -> datetime | None:
+    try:
+        return datetime.fromisoformat(text) if text else None
+    except ValueError:
+        return None
