@@ -57,6 +57,11 @@ class Site:
         request = VERBS[verb].request_type(**fields)
         return await self.bridge.dispatcher.call(VERBS[verb], OWNER, ENGINE, request)
 
+    async def validate(self, verb: str, **fields: Any) -> None:
+        """Has the references of a call looked up."""
+        request = VERBS[verb].request_type(request_id=str(uuid.uuid4()), **fields)
+        await self.bridge.dispatcher.validate(VERBS[verb], OWNER, ENGINE, request)
+
     async def run(self, verb: str, **fields: Any) -> Operation:
         """Calls a verb and waits for its end."""
         operation = await self.call(verb, **fields)

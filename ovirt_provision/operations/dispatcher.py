@@ -100,7 +100,7 @@ class Dispatcher:
         known = self._known(owner, request.request_id, fingerprint)
         if known is not None:
             return known
-        call = Call(request, owner, self._engines(engine), self._installation, self._ledger, self._timeouts)
+        call = self._make_call(owner, engine, request)
         try:
             plan = await verb.resolve(call)
         except ProvisionError:
@@ -112,6 +112,13 @@ class Dispatcher:
         return self._known(owner, request.request_id, fingerprint) or self._accept(
             verb, call, plan, fingerprint
         )
+
+    async def validate(self, verb: Verb, owner: str, engine: str, request: Any) -> None:
+        """Looks up all that a request refers to; changes nothing. Raises what `call` would raise for that."""
+        await verb.resolve(self._make_call(owner, engine, request))
+
+    def _make_call(self, owner: str, engine: str, request: Any) -> Call:
+        return Call(request, owner, self._engines(engine), self._installation, self._ledger, self._timeouts)
 
     def cancel(self, operation: Operation, by: str) -> Operation:
         """Asks an operation to stop and undo its effects; nothing changes for one that has ended or rolls

@@ -43,6 +43,11 @@ class MachineServicer(machines_pb2_grpc.MachineServiceServicer):
     async def CreateMachine(
         self, request: machines_pb2.CreateMachineRequest, context: Context
     ) -> machines_pb2.CreateMachineResponse:
+        if request.validate_only:
+            bridge = self._bridge()
+            engine = engine_of(bridge, request.engine)
+            await bridge.dispatcher.validate(CREATE_MACHINE, owner_of(context), engine.name, request)
+            return machines_pb2.CreateMachineResponse()
         return machines_pb2.CreateMachineResponse(operation=await self._run(CREATE_MACHINE, request, context))
 
     async def StartMachine(

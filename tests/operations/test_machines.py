@@ -121,6 +121,19 @@ def test_all_wrong_references_are_reported_at_once_with_near_misses_before_any_e
     run_virtually(scenario())
 
 
+def test_a_request_is_validated_without_any_effect(site, run_virtually):
+    async def scenario() -> None:
+        async with site() as s:
+            with pytest.raises(ReferencesNotFound, match="Defualt"):
+                await s.validate("CreateMachine", key="web", spec=spec(cluster="Defualt"))
+            await s.validate("CreateMachine", key="web", spec=spec())
+            assert s.vms() == []
+            assert s.bridge.ledger.living_machine(OWNER, "web") is None
+            assert s.bridge.ledger.unended_operations() == []
+
+    run_virtually(scenario())
+
+
 def test_a_version_that_a_template_lacks_is_named_with_those_it_has(site, run_virtually):
     async def scenario() -> None:
         async with site() as s:

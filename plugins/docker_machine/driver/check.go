@@ -5,18 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"regexp"
-	"slices"
 	"strings"
-
-	"github.com/agext/levenshtein"
 
 	"github.com/ovirt-provision/ovirt-provision/plugins/internal/client"
 	"github.com/ovirt-provision/ovirt-provision/plugins/internal/options"
 	pb "github.com/ovirt-provision/ovirt-provision/plugins/internal/ovirtprovisionv1"
 )
-
-// similar is how much alike two names must be, from 0 to 1, for one to be taken for a misspelling of the other.
-const similar = 0.6
 
 // PreCreateCheck reports all that is wrong with the options at once, and notes the engine. Nothing is made.
 func (d *Driver) PreCreateCheck() error {
@@ -25,9 +19,7 @@ func (d *Driver) PreCreateCheck() error {
 	daemon, err := d.connect(ctx)
 	if err == nil {
 		defer daemon.Close()
-		var inEngine []error
-		inEngine, err = d.checkEngine(ctx, daemon)
-		problems = append(problems, inEngine...)
+		err = d.checkEngine(ctx, daemon, len(problems) > 0)
 	}
 	if err != nil {
 		problems = append(problems, origins.Rename(err))
@@ -91,52 +83,27 @@ func (d *Driver) problems() []error {
 	return append(problems, origins.Check(request, problems)...)
 }
 
-// checkEngine logs in to the engine and looks for what the options name there. err is that it could not be asked.
-func (d *Driver) checkEngine(ctx context.Context, daemon *client.Client) (problems []error, err error) {
+// checkEngine logs in to the engine, and has the daemon look up all that the options name. Of options with problems of
+// their own it looks up only the names.
+func (d *Driver) checkEngine(ctx context.Context, daemon *client.Client, onlyNames bool) error {
 	reply, err := daemon.Engines.GetEngine(ctx, &pb.GetEngineRequest{Engine: daemon.Engine})
 	if err != nil {
-		return nil, err
+		return err
 	}
 	d.EngineURL = reply.GetEngine().GetUrl()
-	if d.Options.Template == "" {
-		return nil, nil
+	request, err := d.createMachine(daemon.Engine, d.newID(), "")
+	if onlyNames {
+		spec := request.GetSpec()
+		request.Spec = &pb.MachineSpec{Template: spec.GetTemplate(), Cluster: spec.GetCluster(), Nics: spec.GetNics()}
+		request.StartWith, err = nil, nil
+		if len(origins.Check(request, nil)) > 0 {
+			return nil
+		}
 	}
-	problem, err := d.checkTemplate(ctx, daemon)
-	if problem != "" {
-		problems = append(problems, &options.Problem{Option: "--" + flagTemplate, Text: problem})
-	}
-	return problems, err
-}
-
-// checkTemplate says what is wrong with the template by name and version; empty where it is there.
-func (d *Driver) checkTemplate(ctx context.Context, daemon *client.Client) (problem string, err error) {
-	reply, err := daemon.Templates.ListTemplates(ctx, &pb.ListTemplatesRequest{Engine: daemon.Engine, PageSize: 1000})
 	if err != nil {
-		return "", err
+		return err
 	}
-	var versions []int
-	best, nearest := similar, ""
-	for _, template := range reply.GetTemplates() {
-		if template.GetName() == d.Options.Template {
-			versions = append(versions, int(template.GetVersion()))
-		}
-		if alike := levenshtein.Similarity(template.GetName(), d.Options.Template, nil); alike >= best {
-			best, nearest = alike, template.GetName()
-		}
-	}
-	wanted := d.Options.TemplateVersion
-	switch {
-	case len(versions) > 0 && (wanted == 0 || slices.Contains(versions, wanted)):
-		return "", nil
-	case len(versions) > 0:
-		slices.Sort(versions)
-		return fmt.Sprintf("'%s' has no version %d, only %v", d.Options.Template, wanted, versions), nil
-	case reply.GetNextPageToken() != "":
-		// There are more than a page; the create itself will tell.
-		return "", nil
-	case nearest != "":
-		return fmt.Sprintf("the engine has no template '%s'; did you mean '%s'?", d.Options.Template, nearest), nil
-	default:
-		return fmt.Sprintf("the engine has no template '%s'", d.Options.Template), nil
-	}
+	request.ValidateOnly = true
+	_, err = daemon.Machines.CreateMachine(ctx, request)
+	return err
 }

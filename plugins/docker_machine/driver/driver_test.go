@@ -166,6 +166,18 @@ func serveLogin(connection net.Conn, config *ssh.ServerConfig) {
 	}
 }
 
+// wrongReferences is how the daemon refuses names that it cannot find.
+func wrongReferences(t *testing.T) error {
+	t.Helper()
+	state, err := status.New(codes.FailedPrecondition, "x").WithDetails(&pb.Error{Code: 9, Violations: []*pb.FieldViolation{
+		{Field: "spec.cluster", Description: "no cluster 'Defualt'"}, {Field: "spec.nics[1].vnic_profile", Description: "no vNIC profile 'b'"},
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return state.Err()
+}
+
 func mustSay(t *testing.T, err error, parts ...string) {
 	t.Helper()
 	if err == nil {
@@ -204,9 +216,11 @@ func TestCalls(t *testing.T) {
 	quoted, _ := json.Marshal(strings.TrimSpace(string(publicKey)))
 	want := []string{
 		`GetEngine {"engine":{}}`,
-		`ListTemplates {"engine":{},"pageSize":1000}`,
-		`ListEngines {}`,
 		`CreateMachine {"engine":{},"requestId":"` + id(1) + `","key":"` + key + `","spec":{"template":{"name":"debian-12-docker"},` +
+			`"name":"web"},"startWith":{"userName":"machine","hostName":"web",` +
+			`"nicConfigurations":[{"name":"eth0","bootProtocol":"BOOT_PROTOCOL_DHCP"}]},"validateOnly":true}`,
+		`ListEngines {}`,
+		`CreateMachine {"engine":{},"requestId":"` + id(2) + `","key":"` + key + `","spec":{"template":{"name":"debian-12-docker"},` +
 			`"name":"web"},"startWith":{"userName":"machine","authorizedSshKeys":[` + string(quoted) + `],"hostName":"web",` +
 			`"nicConfigurations":[{"name":"eth0","bootProtocol":"BOOT_PROTOCOL_DHCP"}]}}`,
 		`WatchOperation {"id":"44444444-4444-4444-8444-000000000001"}`,
@@ -220,12 +234,12 @@ func TestCalls(t *testing.T) {
 		command func(*testHost) error
 		calls   []string
 	}{
-		{"stop", func(h *testHost) error { return h.Stop() }, []string{`StopMachine {"engine":{},"requestId":"` + id(2) + `","key":"` + key + `"}`}},
-		{"start", func(h *testHost) error { return h.Start() }, []string{`StartMachine {"engine":{},"requestId":"` + id(3) + `","key":"` + key + `"}`}},
-		{"restart", func(h *testHost) error { return h.Restart() }, []string{`RestartMachine {"engine":{},"requestId":"` + id(4) + `","key":"` + key + `"}`}},
-		{"kill", func(h *testHost) error { return h.Kill() }, []string{`StopMachine {"engine":{},"requestId":"` + id(5) + `","key":"` + key + `","force":true}`}},
+		{"stop", func(h *testHost) error { return h.Stop() }, []string{`StopMachine {"engine":{},"requestId":"` + id(3) + `","key":"` + key + `"}`}},
+		{"start", func(h *testHost) error { return h.Start() }, []string{`StartMachine {"engine":{},"requestId":"` + id(4) + `","key":"` + key + `"}`}},
+		{"restart", func(h *testHost) error { return h.Restart() }, []string{`RestartMachine {"engine":{},"requestId":"` + id(5) + `","key":"` + key + `"}`}},
+		{"kill", func(h *testHost) error { return h.Kill() }, []string{`StopMachine {"engine":{},"requestId":"` + id(6) + `","key":"` + key + `","force":true}`}},
 		{"status", func(h *testHost) error { _, err := h.GetState(); return err }, []string{`GetMachine {"engine":{},"key":"` + key + `"}`}},
-		{"rm", func(h *testHost) error { return h.Remove() }, []string{`DestroyMachine {"engine":{},"requestId":"` + id(6) + `","key":"` + key + `"}`}},
+		{"rm", func(h *testHost) error { return h.Remove() }, []string{`DestroyMachine {"engine":{},"requestId":"` + id(7) + `","key":"` + key + `"}`}},
 	} {
 		before := len(h.daemon.Calls())
 		h = h.again(t)
@@ -316,11 +330,9 @@ func TestPreCreateCheck(t *testing.T) {
 		{"nothing", map[string]any{}, nil},
 		{"template by id", map[string]any{flagTemplate: "", flagTemplateID: fakedaemon.SourceID}, nil},
 		{"no template", map[string]any{flagTemplate: ""}, []string{"--ovirt-template: either it or --ovirt-template-id is required"}},
-		{"a misspelt template", map[string]any{flagTemplate: "debain-12-docker"}, []string{
-			"--ovirt-template: the engine has no template 'debain-12-docker'; did you mean 'debian-12-docker'?",
+		{"what the daemon cannot find", map[string]any{flagCluster: "Defualt"}, []string{
+			"the request was refused; --ovirt-cluster: no cluster 'Defualt'; --ovirt-vnic-profile: no vNIC profile 'b'",
 		}},
-		{"a foreign template", map[string]any{flagTemplate: "windows"}, []string{"--ovirt-template: the engine has no template 'windows'"}},
-		{"a version", map[string]any{flagTemplateVersion: 7}, []string{"--ovirt-template: 'debian-12-docker' has no version 7, only [1]"}},
 		{"all at once", map[string]any{
 			flagTemplate: "debain-12-docker", flagMemory: -1, flagDiskSize: -1, flagSSHPort: 0, flagDockerPort: 70000, flagSSHTimeout: -1,
 			flagSSHUser: "Root", flagGateway: "10.11.0.1", flagHostname: "a.b", flagUserData: script, flagInterface: "",
@@ -334,12 +346,17 @@ func TestPreCreateCheck(t *testing.T) {
 			"--ovirt-user-data: " + script + " begins with '#!/bin/sh', but must be cloud-config, whose first line is '#cloud-config'",
 			"--ovirt-ssh-user: 'Root': ", "--ovirt-hostname: 'a.b': ", "--ovirt-interface: is required", "--ovirt-dns-server[0]: 'ns': ",
 			"--ovirt-vm-name: 'a b': ", "--ovirt-cpu-cores: 1000: ", "--ovirt-vnic-profile: is required",
-			"--ovirt-template: the engine has no template 'debain-12-docker'; did you mean 'debian-12-docker'?",
+		}},
+		{"flags, and what the daemon cannot find", map[string]any{flagCluster: "Defualt", flagMemory: -1}, []string{
+			"--ovirt-memory: -1", "--ovirt-cluster: no cluster 'Defualt'",
 		}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			h := newTestHost(t)
 			h.choose(t, test.given)
+			if h.Options.Cluster != "" {
+				h.daemon.On("CreateMachine", fakedaemon.Behaviour{Refuse: wrongReferences(t)})
+			}
 			err := h.PreCreateCheck()
 			if test.want == nil {
 				if err != nil || h.EngineURL != h.daemon.EngineURL {
@@ -427,11 +444,8 @@ func TestCreateIsUndone(t *testing.T) {
 			h.daemon.On("CreateMachine", fakedaemon.Behaviour{Fail: &pb.Error{Code: 9, Message: "no room", EngineText: "low space"}})
 		}, nil, "no room\n  the engine says: low space", begun},
 		{"the call is refused", func(h *testHost, _ func()) {
-			state, _ := status.New(codes.FailedPrecondition, "x").WithDetails(&pb.Error{Code: 9, Violations: []*pb.FieldViolation{
-				{Field: "spec.cluster", Description: "no cluster 'a'"}, {Field: "spec.nics[1].vnic_profile", Description: "no vNIC profile 'b'"},
-			}})
-			h.daemon.On("CreateMachine", fakedaemon.Behaviour{Refuse: state.Err()})
-		}, nil, "--ovirt-cluster: no cluster 'a'\n  * --ovirt-vnic-profile: no vNIC profile 'b'", []string{"CreateMachine"}},
+			h.daemon.On("CreateMachine", fakedaemon.Behaviour{Refuse: wrongReferences(t)})
+		}, nil, "--ovirt-cluster: no cluster 'Defualt'\n  * --ovirt-vnic-profile: no vNIC profile 'b'", []string{"CreateMachine"}},
 		{"nobody knows whether the call was accepted", func(h *testHost, _ func()) {
 			h.daemon.On("CreateMachine", fakedaemon.Behaviour{Refuse: status.Error(codes.Internal, "reset")})
 		}, nil, "reset", slices.Concat([]string{"CreateMachine"}, destroyed)},

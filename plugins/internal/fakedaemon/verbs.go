@@ -31,6 +31,9 @@ func (d *Daemon) engine() *pb.Engine {
 func (d *Daemon) CreateMachine(
 	_ context.Context, request *pb.CreateMachineRequest,
 ) (*pb.CreateMachineResponse, error) {
+	if request.GetValidateOnly() {
+		return &pb.CreateMachineResponse{}, nil
+	}
 	machine := &pb.Machine{
 		Key: request.GetKey(), Generation: 1, Engine: "default", Id: MachineID, Name: request.GetSpec().GetName(),
 		Status: pb.Machine_STATUS_DOWN, TemplateId: SourceID, Cluster: "Default",
