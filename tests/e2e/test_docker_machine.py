@@ -188,10 +188,11 @@ def kept(hosts: Hosts) -> Iterator[str]:
     """A host whose create was confirmed; the real end of a create needs a guest."""
     process = hosts.start("create", "--driver", "ovirt", *TEMPLATE, "--ovirt-ssh-timeout", "0", "web")
     wait_for_line(process, "Detecting operating system")
-    process.kill()
-    process.communicate()
-    yield "web"
-    hosts.run("rm", "-y", "web")
+    with end_of_plugins(process):
+        process.kill()
+        process.communicate()
+        yield "web"
+        hosts.run("rm", "-y", "web")
 
 
 def test_a_host_and_its_vm(hosts: Hosts, is_untouched: Callable[[], bool], kept: str, stage: Stage) -> None:
