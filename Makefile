@@ -31,7 +31,7 @@ demo: ## Set up everything, then build a template with packer on a simulated oVi
 
 .PHONY: test
 test: tools check ## Everything: check, then real guests and the real packer
-	$(python) -m pytest -m "(guests or e2e) and not by_hand"
+	tools/in-namespace $(python) -m pytest -m "(guests or e2e) and not by_hand"
 
 .PHONY: check
 check: lint kitchen ## Lint, types and all tests without guests and packer (at most 5 minutes)

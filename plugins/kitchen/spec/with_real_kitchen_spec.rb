@@ -1,7 +1,5 @@
 # frozen_string_literal: true
 
-require "open3"
-
 # The `kitchen` command with the driver, where Test Kitchen is installed.
 RSpec.describe "kitchen with the driver", :real_kitchen do
   around do |example|
@@ -21,15 +19,6 @@ RSpec.describe "kitchen with the driver", :real_kitchen do
   end
 
   let(:fake) { @fake }
-  let(:command) do
-    [RbConfig.ruby, *$LOAD_PATH.grep_v(/stand_in/).map do |path|
-                      "-I#{path}"
-                    end, "-rtime", "-rkitchen", "-rkitchen/cli", "-e", "Kitchen::CLI.start(ARGV)", "--"]
-  end
-
-  def kitchen(*arguments)
-    Open3.capture2e(*command, *arguments, chdir: folder)
-  end
 
   it "tests four instances at the same time" do
     said, status = kitchen("test", "-c", "4")
@@ -60,7 +49,7 @@ RSpec.describe "kitchen with the driver", :real_kitchen do
           (replies << fake.watch(fake.success).first) && begun.push(true) && sleep
         end
       end
-      Open3.popen2e(*command, "create", "-c", "2", "a|b", chdir: folder) do |_, output, waiting|
+      Open3.popen2e(*kitchen_command, "create", "-c", "2", "a|b", chdir: folder) do |_, output, waiting|
         2.times { begun.pop }
         Process.kill(signal, waiting.pid)
         output.read
@@ -82,5 +71,78 @@ RSpec.describe "kitchen with the driver", :real_kitchen do
   it "lists without asking the daemon" do
     expect(kitchen("list").last).to be_success
     expect(fake.asked).to be_empty
+  end
+end
+
+RSpec.describe "kitchen with the driver and the daemon that it starts", :real_kitchen, :daemon do
+  around do |example|
+    File.write(File.join(folder, "kitchen.yml"), <<~YAML)
+      driver: {name: ovirt}
+      transport: {name: dummy}
+      provisioner: {name: dummy}
+      verifier: {name: dummy}
+      platforms: [{name: debian-12}]
+      suites:
+        - name: good
+        - name: wrong
+          driver: {template: debain-12, cluster: Defualt, nics: [{name: nic1, vnic_profile: ovirtmgnt}]}
+    YAML
+    with_environment(stage.environment) { example.run }
+  end
+
+  let(:stage) { Support::Stage.shared }
+  let(:state_file) { File.join(folder, ".kitchen/good-debian-12.yml") }
+
+  # The VMs of this project.
+  def machines
+    stage.census.select { |entry| entry.kind == "vm" && [key("good"), key("wrong")].include?(entry.key) }
+  end
+
+  def key(suite)
+    Kitchen::Driver::Ovirt::Identity.key("#{suite}-debian-12", folder)
+  end
+
+  it "tells all wrong references at once, with near misses, and makes nothing" do
+    said, status = kitchen("create", "wrong")
+    expect(status).not_to be_success
+    expect(said).to include("* template: no template 'debain-12'; did you mean 'debian-12'?",
+                            "* cluster: no cluster 'Defualt'; did you mean 'Default'?",
+                            "* nics[0].vnic_profile: no vNIC profile 'ovirtmgnt'; did you mean 'ovirtmgmt'?")
+    expect(machines).to be_empty
+    expect(kitchen("destroy", "wrong").last).to be_success
+  end
+
+  it "forgets nothing while no daemon is there, and destroys twice" do
+    expect(kitchen("create", "good").last).to be_success
+    with_environment("OVIRT_PROVISION_ADDRESS" => "unix:/nowhere/daemon.sock") do
+      said, status = kitchen("destroy", "good")
+      expect(status).not_to be_success
+      expect(said).to include("no daemon listens at unix:/nowhere/daemon.sock", "ovirt-provision serve")
+    end
+    expect(File.read(state_file)).to include(key("good"))
+    expect(machines.size).to eq(1)
+    2.times { expect(kitchen("destroy", "good").last).to be_success }
+    expect(machines).to be_empty
+    expect(File).not_to exist(state_file)
+  end
+
+  it "destroys what somebody else has destroyed" do
+    kitchen("create", "good")
+    stage.destroy(key("good"))
+    said, status = kitchen("destroy", "good")
+    expect(status).to be_success, said
+    expect(File).not_to exist(state_file)
+  end
+
+  it "can destroy what a killed kitchen has begun" do
+    Open3.popen2e(*kitchen_command, "create", "good", chdir: folder) do |_, output, waiting|
+      output.each_line.find { |line| line.include?("cloning...") }
+      Process.kill("KILL", waiting.pid)
+      output.read
+      expect(waiting.value.termsig).to eq(9)
+    end
+    expect(stage.machine(key("good")).lease.kind).to eq(:KIND_SESSION)
+    expect(kitchen("destroy").last).to be_success
+    expect(machines).to be_empty
   end
 end

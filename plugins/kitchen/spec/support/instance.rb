@@ -1,6 +1,7 @@
 # frozen_string_literal: true
 
 require "logger"
+require "open3"
 require "stringio"
 
 module Support
@@ -63,6 +64,17 @@ module Support
     # What the state file of the instance holds.
     def saved(name = "web-debian-12")
       Kitchen::StateFile.new(folder, name).read
+    end
+
+    # The `kitchen` command of the Test Kitchen that is loaded.
+    def kitchen_command
+      paths = $LOAD_PATH.grep_v(/stand_in/).map { |path| "-I#{path}" }
+      [RbConfig.ruby, *paths, "-rtime", "-rkitchen", "-rkitchen/cli", "-e", "Kitchen::CLI.start(ARGV)", "--"]
+    end
+
+    # Runs `kitchen` in the folder; returns what it said and its status.
+    def kitchen(*arguments)
+      Open3.capture2e(*kitchen_command, *arguments, chdir: folder)
     end
 
     # Sets variables of the environment while the example runs.
