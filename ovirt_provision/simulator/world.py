@@ -257,6 +257,11 @@ class World:
         self.events.append(event)
         return event
 
+    def recall_event(self, event: Event) -> None:
+        """Takes in an event of earlier times; those that follow have higher ids."""
+        self.events.append(event)
+        self._event_ids = itertools.count(event.id + 1)
+
     def start_job(self, description: str, correlation_id: str) -> Job:
         job = Job(new_id(), description, correlation_id, self.now, self.now)
         job.steps = [

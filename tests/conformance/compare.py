@@ -1,5 +1,6 @@
 """Whether two replies say the same: the recorded one and the simulator's."""
 
+import copy
 import json
 import re
 from collections.abc import Iterator, Mapping
@@ -81,7 +82,7 @@ def compare_text(expected: str, got: str, ids: Ids) -> str | None:
     """What differs, None if nothing does; ids that are seen for the first time are learnt."""
     plain_expected, plain_got = _plain(expected), _plain(got)
     if _ID.sub("<id>", plain_expected) != _ID.sub("<id>", plain_got):
-        return f"{_shown(expected)} / {_shown(got)}"
+        return " / ".join(_shown(text) for text in _from_first_difference(plain_expected, plain_got))
     for recorded, ours in zip(_ID.findall(plain_expected), _ID.findall(plain_got), strict=True):
         if not ids.learn(recorded, ours):
             return f"id {recorded} (ours: {ids.ours(recorded)}) / id {ours}"
@@ -216,14 +217,18 @@ def _pair(left: list[Part], right: list[Part], ids: Ids) -> Iterator[tuple[Part 
         found = match
         if found is None:
             key = _key(expected)
-            found = next((one for one in rest if key is not None and _key(one) == key), None)
-            if found is None and rest and key is None:
-                found = rest[0]
+            alike = [one for one in rest if _key(one) == key]
+            found = min(alike, key=lambda one: _distance(expected, one, ids)) if alike else None
             if found is not None:
                 rest.remove(found)
         yield expected, found
     for got in rest:
         yield None, got
+
+
+def _distance(left: Part, right: Part, ids: Ids) -> int:
+    """How much differs, at first sight."""
+    return sum(1 for _ in _compare(left, right, "", copy.deepcopy(ids)))
 
 
 def _key(part: Part) -> str | None:
@@ -244,6 +249,15 @@ def _name_of(part: Part | None) -> str:
     return f"[{key}]" if key is not None and part is not None and (part.children or part.attributes) else ""
 
 
+def _from_first_difference(left: str, right: str) -> tuple[str, str]:
+    """Long texts without most of what they have in common."""
+    same = next(
+        (i for i, (a, b) in enumerate(zip(left, right, strict=False)) if a != b), min(len(left), len(right))
+    )
+    start = max(0, same - 40) if max(len(left), len(right)) > _SHOWN else 0
+    return left[start:], right[start:]
+
+
 def _plain(text: str) -> str:
     text = _HOST.sub("https://<host>", text)
     text = _LOGIN.sub("from <address> using session <session>", text)
@@ -251,6 +265,7 @@ def _plain(text: str) -> str:
 
 
 _STACK_TRACE = 1000
+_SHOWN = 160
 
 
 def _page(body: str) -> str:
@@ -275,4 +290,4 @@ def _shown(text: str | None) -> str:
     if text is None:
         return "none"
     line = " ".join(text.split())
-    return f"'{line}'" if len(line) <= 160 else f"'{line[:157]}…'"
+    return f"'{line}'" if len(line) <= _SHOWN else f"'{line[: _SHOWN - 1]}…'"

@@ -13,7 +13,9 @@ from ovirt_provision.simulator.entities import (
     Cluster,
     DataCenter,
     Disk,
+    Event,
     Host,
+    Job,
     MacPool,
     Network,
     Nic,
@@ -72,8 +74,7 @@ def find(exchanges: Iterable[Exchange]) -> Findings:
             continue
         asked = _parse(exchange.request_body)
         body = _parse(exchange.body)
-        if exchange.method == "GET":
-            _note_path(findings, exchange.path)
+        _note_path(findings, exchange)
         if asked is not None:
             _note_names(findings, asked)
             made_names.update(text for text in _made_names(asked) if text)
@@ -86,6 +87,8 @@ def find(exchanges: Iterable[Exchange]) -> Findings:
                 if created:
                     began = datetime.fromisoformat(created).timestamp() - exchange.time - exchange.duration
                     findings.began = datetime.fromtimestamp(began, UTC)
+        if exchange.method == "PUT" and asked is not None:
+            body = markup.without(body, {child.tag for child in asked})  # what it was before, is not known
         _walk(findings, body, made_names, in_made=False)
     return findings
 
@@ -115,10 +118,16 @@ def _note_names(findings: Findings, asked: Element) -> None:
                 names.append(name)
 
 
-def _note_path(findings: Findings, path: str) -> None:
-    parts = path.partition("?")[0].removeprefix(_API).strip("/").split("/")
-    if len(parts) >= 2 and is_uuid(parts[1]) and parts[1] not in findings.made:
-        findings.seen.setdefault(parts[0], {}).setdefault(parts[1], markup.node("stub"))
+def _note_path(findings: Findings, exchange: Exchange) -> None:
+    """Whom a request names in its path, is there; but every collection of an unknown VM is just empty."""
+    parts = exchange.path.partition("?")[0].removeprefix(_API).strip("/").split("/")
+    if len(parts) == 2 or (len(parts) > 2 and exchange.method != "GET"):
+        _note_reference(findings, parts[0], parts[1])
+
+
+def _note_reference(findings: Findings, collection: str, identity: str) -> None:
+    if is_uuid(identity) and identity not in findings.made:
+        findings.seen.setdefault(collection, {}).setdefault(identity, markup.node("stub"))
 
 
 def _note_made(findings: Findings, exchange: Exchange, body: Element) -> None:
@@ -152,6 +161,10 @@ def _walk(findings: Findings, element: Element, made_names: set[str], *, in_made
         else:
             _note(findings, element, place, identity)
             in_made = False
+        if len(place) == 3:
+            _note_reference(findings, place[0], place[1])
+    if element.tag == "event":
+        return  # what it is about may be gone
     for child in element:
         if child.tag not in _LINKS_ONLY:
             _walk(findings, child, made_names, in_made=in_made)
@@ -159,18 +172,21 @@ def _walk(findings: Findings, element: Element, made_names: set[str], *, in_made
 
 def _note(findings: Findings, element: Element, place: list[str], identity: str) -> None:
     collection = place[-1]
-    full = any(child.tag not in _LINKS_ONLY for child in element)
     tables = [findings.seen.setdefault(collection, {})]
     if len(place) == 3:
         tables.append(findings.inner.setdefault((place[1], collection), {}))
     for table in tables:
         present = table.get(identity)
-        if present is None or (full and len(element) > len(present) and _is_stub(present)):
+        if present is None or len(_tags(element)) > 2 * len(_tags(present)):
             table[identity] = element
 
 
+def _tags(element: Element) -> set[str]:
+    return {child.tag for child in element} - _LINKS_ONLY
+
+
 def _is_stub(element: Element) -> bool:
-    return all(child.tag in _LINKS_ONLY for child in element)
+    return not _tags(element)
 
 
 def build(world: World, findings: Findings) -> None:
@@ -213,6 +229,10 @@ class Builder:
         self._all("templates", self._template)
         self._all("vms", self._vm)
         self._all("tags", self._tag)
+        for identity in self._elements("users"):
+            world.user_id = identity
+            break
+        self._history()
 
     # What to make of what was found
 
@@ -351,9 +371,9 @@ class Builder:
         world = self._world
         if identity == ZERO_ID:
             blank = world.templates[ZERO_ID]
-            if not _is_stub(element):
-                blank.name = name
-                self._describe(blank, element)
+            blank.name = name
+            self._describe(blank, element)
+            if element.find("memory") is not None:
                 blank.config = self._config(element)
             return
         base = element.find("version/base_template")
@@ -400,6 +420,53 @@ class Builder:
             vm.guest = world.guests.start(GuestSpec(vm.id, name, memory, 1, [], [], {}))
         world.vms[identity] = vm
 
+    def _history(self) -> None:
+        """Events and jobs from before the recording began."""
+        world, seen = self._world, self._findings.seen
+        began = self._findings.began or datetime.max.replace(tzinfo=UTC)
+        for _, element in sorted(seen.get("events", {}).items(), key=lambda item: int(item[0])):
+            time = _time(find_text(element, "time"))
+            if time is not None and time < began:
+                world.recall_event(self._event(element, time))
+        for identity, element in seen.get("jobs", {}).items():
+            started = _time(find_text(element, "start_time"))
+            if started is not None and started < began:
+                world.jobs[identity] = self._job(identity, element, started)
+
+    @staticmethod
+    def _event(element: Element, time: datetime) -> Event:
+        refs = {
+            child.tag: (child.get("id"), find_text(child, "name") or "")
+            for child in element
+            if child.get("id") or child.find("name") is not None
+        }
+        return Event(
+            int(element.get("id") or 0),
+            int(find_text(element, "code") or 0),
+            find_text(element, "severity") or "normal",
+            find_text(element, "description") or "",
+            time,
+            find_text(element, "correlation_id"),
+            refs,
+            find_text(element, "origin") or "oVirt",
+            int(find_text(element, "custom_id") or -1),
+            int(find_text(element, "flood_rate") or 0),
+        )
+
+    @staticmethod
+    def _job(identity: str, element: Element, started: datetime) -> Job:
+        return Job(
+            identity,
+            find_text(element, "description") or "",
+            "",
+            started,
+            _time(find_text(element, "last_updated")) or started,
+            find_text(element, "status") or "finished",
+            _time(find_text(element, "end_time")),
+            find_bool(element, "external", False),
+            find_bool(element, "auto_cleared", True),
+        )
+
     def _tag(self, identity: str, name: str, element: Element) -> None:
         world = self._world
         if identity == ZERO_ID:
@@ -426,7 +493,7 @@ class Builder:
 
     @staticmethod
     def _config(element: Element) -> Element:
-        if _is_stub(element):
+        if element.find("memory") is None:
             return defaults.vm_config(memory=1 << 30, cpus=1)
         return markup.node(
             "config", None, *(child for child in element if child.tag in machine_config.STORED)
