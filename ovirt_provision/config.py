@@ -236,6 +236,11 @@ class Timeouts(_Model):
     shutdown: float = _seconds(120, "The guest obeys a shutdown; afterwards the VM is powered off.")
     power_off: float = _seconds(120, "A VM is down after it was powered off.")
     create_template: float = _seconds(3600, "The template stands: the engine copies every disk.")
+    create_version: float = _seconds(
+        1200,
+        "The engine answers the request to create a template version. One that it did not answer is repeated "
+        "only after engine_request and late_create_grace, because nothing fences a second version.",
+    )
     seal: float = _seconds(900, "Sealing, which the engine does after the copy.")
     destroy: float = _seconds(
         600, "A removed VM, template or disk is gone; the engine first ends what it does with it."

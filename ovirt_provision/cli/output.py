@@ -252,11 +252,12 @@ def print_machine(machine: Machine) -> None:
 
 def print_templates(listed: ListTemplatesResponse) -> None:
     print_table(
-        ("NAME", "VERSION", "STATUS", "OURS", "ID", "CREATED", "DESCRIPTION"),
+        ("NAME", "VERSION", "VERSION NAME", "STATUS", "OURS", "ID", "CREATED", "DESCRIPTION"),
         (
             (
                 t.name,
                 str(t.version),
+                t.version_name,
                 word(Template.Status.Name(t.status)),
                 "yes" if t.ours else "",
                 t.id,
@@ -273,6 +274,7 @@ def print_template(template: Template) -> None:
         [
             ("name", template.name),
             ("version", str(template.version)),
+            ("version name", template.version_name),
             ("status", word(Template.Status.Name(template.status))),
             ("id", template.id),
             ("ours", "yes" if template.ours else "no"),

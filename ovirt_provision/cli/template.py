@@ -38,26 +38,39 @@ class TemplateAmbiguous(ProvisionError):
 
 
 @app.command(
-    epilog="""Example, after `machine stop web`:
+    epilog="""Examples, after `machine stop web`:
 
-    ovirt-provision template create web golden-web"""
+    ovirt-provision template create web golden-web
+
+    ovirt-provision template create web golden-web --new-version --version-name spring"""
 )
 def create(
     machine: Annotated[
         str, typer.Argument(metavar="KEY", help="Key of the Machine to make it from; it must be down.")
     ],
-    name: Annotated[str, typer.Argument(metavar="NAME", help="Name of the new template.")],
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Name of the template.")],
     description: Annotated[str, typer.Option(metavar="TEXT", help="Description in the engine.")] = "",
     seal: Annotated[
         bool,
         typer.Option(help="Remove what clones must not share, such as host keys and machine-id. Linux only."),
     ] = True,
+    new_version: Annotated[
+        bool,
+        typer.Option(
+            "--new-version", help="Add a version to the template of that name instead of making a new one."
+        ),
+    ] = False,
+    version_name: Annotated[
+        str, typer.Option(metavar="TEXT", help="Name of the version, with --new-version.")
+    ] = "",
     engine: EngineOption = "",
     request_id: RequestIdOption = "",
     no_wait: NoWaitOption = False,
     output_format: OutputOption = Format.TABLE,
 ) -> None:
     """Make a template from a Machine that is down. The Machine stays, and so does the template."""
+    if version_name and not new_version:
+        raise typer.BadParameter("only with --new-version", param_hint="--version-name")
     daemon = Daemon(engine)
     request = templates_pb2.CreateTemplateRequest(
         engine=daemon.engine,
@@ -66,6 +79,8 @@ def create(
         name=name,
         description=description,
         seal=seal,
+        new_version=new_version,
+        version_name=version_name,
     )
     run_verb(output_format, daemon, daemon.templates.CreateTemplate, request, wait=not no_wait)
 

@@ -76,7 +76,9 @@ class Catalog:
             )
             return None
         if not wanted.template_version:
-            return self._usable(versions[0], "spec.template.name", violations)
+            # One that is still being made, or has failed, keeps nobody from the version before.
+            ready = [version for version in versions if version.status == "ok"]
+            return self._usable((ready or versions)[0], "spec.template.name", violations)
         for version in versions:
             if version.version == wanted.template_version:
                 return self._usable(version, "spec.template.version", violations)

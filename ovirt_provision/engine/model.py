@@ -118,11 +118,16 @@ class Vm:
 
 @dataclass(frozen=True)
 class Template:
-    """A template version; `status` is ok, locked or illegal. `disks` only where they were followed."""
+    """A template version; `status` is ok, locked or illegal. `disks` only where they were followed.
+
+    `base_id` is the id of the version that the others hang on, its own for that one.
+    """
 
     id: str
     name: str
     version: int
+    version_name: str
+    base_id: str
     status: str
     comment: str
     description: str
@@ -136,6 +141,12 @@ class Template:
             id=template.id,
             name=template.name,
             version=template.version.version_number if template.version else 1,
+            version_name=(template.version.version_name or "") if template.version else "",
+            base_id=(
+                template.version.base_template.id
+                if template.version and template.version.base_template
+                else template.id
+            ),
             status=_status(template.status),
             comment=template.comment or "",
             description=template.description or "",

@@ -42,14 +42,28 @@ class Templates:
         return sorted((t for t in found if t.name == name), key=lambda t: t.version, reverse=True)
 
     async def create(
-        self, name: str, *, vm_id: str, comment: str, description: str, seal: bool, correlation_id: str
+        self,
+        name: str,
+        *,
+        vm_id: str,
+        comment: str,
+        description: str,
+        seal: bool,
+        correlation_id: str,
+        base_id: str = "",
+        version_name: str = "",
     ) -> Template:
         """Sends the create request once.
 
         Never with an id: the engine takes it for the id of the source VM (behaviour.md 39). The comment is
-        always sent, because the template would inherit the VM's.
+        always sent, because the template would inherit the VM's. With `base_id` it is the next version of
+        that template, and nothing keeps a second request from making another one (behaviour.md, identity).
         """
         template = types.Template(name=name, comment=comment, description=description, vm=types.Vm(id=vm_id))
+        if base_id:
+            template.version = types.TemplateVersion(
+                base_template=types.Template(id=base_id), version_name=version_name or None
+            )
         created = await self._session.call(
             f"create template {name}",
             lambda system: system.templates_service().add(template, seal=seal or None),

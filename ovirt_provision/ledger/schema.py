@@ -83,7 +83,8 @@ leases = Table(
     Column("expired_at", Float, nullable=True),
 )
 
-# Ids of objects that we destroyed while a create of theirs may still be running in the engine.
+# Objects that may turn up, because a create of theirs may still be running in the engine: those that we
+# destroyed, and a second one where the engine fences none.
 tombstones = Table(
     "tombstones",
     metadata,

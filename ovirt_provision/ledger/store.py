@@ -242,6 +242,23 @@ class Ledger:
         written = connection.execute(objects.insert().values(created_at=self._clock.time(), **values))
         return int(written.inserted_primary_key[0])  # type: ignore[index]
 
+    def add_excess(self, of: Object, engine_id: str) -> None:
+        """Writes an object that the engine has made although `of` stands: it is to be removed."""
+        with self.transaction() as connection:
+            self.add_object(
+                connection,
+                engine=of.engine,
+                kind=of.kind,
+                engine_id=engine_id,
+                name=of.name,
+                owner=of.owner,
+                key=of.key,
+                generation=of.generation,
+                request_id=of.request_id,
+                parent_id=of.parent_id,
+                state=LATE,
+            )
+
     def update_object(self, object_id: int, **values: Any) -> Object:
         with self.transaction() as connection:
             connection.execute(objects.update().where(objects.c.id == object_id).values(**values))
@@ -306,9 +323,11 @@ class Ledger:
         """The object whose intent a request wrote."""
         return self._one(
             Object,
-            objects.select().where(
-                objects.c.engine == engine, objects.c.kind == kind, objects.c.request_id == request_id
-            ),
+            objects.select()
+            .where(objects.c.engine == engine, objects.c.kind == kind, objects.c.request_id == request_id)
+            # Behind it come those that the engine has made in excess.
+            .order_by(objects.c.id)
+            .limit(1),
         )
 
     def children(self, object_id: int) -> Sequence[Object]:
@@ -354,14 +373,14 @@ class Ledger:
     # Tombstones.
 
     def bury(self, object_id: int, until: float) -> None:
-        """Remembers until then (seconds since the epoch) that a create of this destroyed object may still
-        arrive."""
+        """Remembers until then (seconds since the epoch) that a create of this object may still arrive: it is
+        destroyed, or nothing keeps the engine from making a second one."""
         with self.transaction() as connection:
             connection.execute(tombstones.delete().where(tombstones.c.object_id == object_id))
             connection.execute(tombstones.insert().values(object_id=object_id, until=until))
 
     def tombstones(self) -> Sequence[Tombstone]:
-        """Destroyed objects that may still arrive, also those whose time is over: they are to be looked up
+        """Objects of which one may still arrive, also those whose time is over: they are to be looked up
         once more, by a daemon that was down meanwhile."""
         return self._all(Tombstone, tombstones.select().order_by(tombstones.c.object_id))
 

@@ -181,7 +181,7 @@ async def create(run: Provisioning) -> None:
         return (await run.engine.machines.create(wanted, correlation_id=run.correlation_id)).id
 
     await create_once(
-        run, doing=f"create VM {row.name}", find=lambda: _find(run, row, wanted.id, mark), send=send
+        run, row, doing=f"create VM {row.name}", find=lambda: _find(run, row, wanted.id, mark), send=send
     )
 
 

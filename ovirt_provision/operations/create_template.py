@@ -1,18 +1,25 @@
-"""CreateTemplate: a new template from a Machine that is down, sealed or not."""
+"""CreateTemplate: a new template, or a new version of one, from a Machine that is down, sealed or not."""
 
 from collections.abc import Sequence
 from typing import Any
 
 import sqlalchemy as sa
 
-from ovirt_provision.errors import MachineNotDown, NameInUse
+from ovirt_provision.engine.model import Template
+from ovirt_provision.errors import (
+    MachineNotDown,
+    NameInUse,
+    ReferencesNotFound,
+    Violation,
+    did_you_mean,
+)
 from ovirt_provision.ledger.identity import Mark
 from ovirt_provision.ledger.runner import Phase
 from ovirt_provision.ledger.store import HANDED_OVER, INTENDED, Object
 from ovirt_provision.operations.create_once import create_once
 from ovirt_provision.operations.machines import find_machine, insist_on_idle
 from ovirt_provision.operations.provisioning import Provisioning
-from ovirt_provision.operations.removal import remove_template
+from ovirt_provision.operations.removal import bury_if_unanswered, remove_template
 from ovirt_provision.operations.verb import Call, Intent, Verb
 from ovirt_provision.operations.waits import template_ok, vm_ready
 from ovirt_provision.v1 import templates_pb2
@@ -24,10 +31,26 @@ async def resolve(call: Call) -> dict[str, Any]:
     vm = await call.engine.machines.get(row.known_id)
     if vm is None or vm.status != "down":
         raise MachineNotDown(key=row.key, status=vm.status if vm else "no longer in the engine")
-    holders = await call.engine.templates.versions_of(request.name)
-    if holders:
-        raise NameInUse(name=request.name, kind="template", holder=holders[-1].id)
+    versions = await call.engine.templates.versions_of(request.name)
+    if request.new_version:
+        return {"vm_id": vm.id, "base_id": await _base_of(call, versions)}
+    if versions:
+        raise NameInUse(name=request.name, kind="template", holder=versions[-1].id)
     return {"vm_id": vm.id}
+
+
+async def _base_of(call: Call, versions: Sequence[Template]) -> str:
+    """Id of the template that a new version hangs on. Raises ReferencesNotFound."""
+    bases = sorted({version.base_id for version in versions})
+    if len(bases) == 1:
+        return bases[0]
+    name = call.request.name
+    if bases:
+        wrong = f"several templates are called '{name}', in different data centers: {', '.join(bases)}"
+    else:
+        known = {template.name for template in await call.engine.templates.search("", max_rows=1000)}
+        wrong = f"no template '{name}' to make a new version of{did_you_mean(name, known)}"
+    raise ReferencesNotFound([Violation("name", wrong)])
 
 
 def intend(call: Call, plan: dict[str, Any], connection: sa.Connection) -> Intent:
@@ -52,7 +75,9 @@ def intend(call: Call, plan: dict[str, Any], connection: sa.Connection) -> Inten
 async def create(run: Provisioning) -> None:
     """Sends the create until a template with our mark stands (law 1).
 
-    The name fences it: a template of that name with another mark is somebody else's.
+    The name fences a new template: one of that name with another mark is somebody else's. Nothing fences a
+    version, so a request for one that was not answered is repeated only when it cannot have an effect any
+    more, and for a second version it is looked afterwards.
     """
     row, request = run.object, run.request
     mark = run.mark("template", row)
@@ -65,22 +90,45 @@ async def create(run: Provisioning) -> None:
             description=request.description,
             seal=request.seal,
             correlation_id=run.correlation_id,
+            base_id=run.plan.get("base_id", ""),
+            version_name=request.version_name,
         )
         return template.id
 
     if row.engine_id is None:
         await create_once(
-            run, doing=f"create template {row.name}", find=lambda: _find(run, row, mark), send=send
+            run,
+            row,
+            doing=f"create template {row.name}",
+            find=lambda: _find(run, row, mark),
+            send=send,
+            may_repeat=(lambda asked_at: _is_over(run, asked_at)) if request.new_version else None,
         )
+    if request.new_version:
+        bury_if_unanswered(run, row)
+
+
+async def _is_over(run: Provisioning, asked_at: float) -> bool:
+    """True when a request for a version, sent at that time, cannot have an effect any more."""
+    left = asked_at + run.timeouts.engine_request + run.timeouts.late_create_grace - run.clock.time()
+    if left > 0:
+        run.note(f"the engine may still make the version that it was asked for, for {left:.0f} s")
+        return False
+    vm = await run.insist(lambda: run.engine.machines.get(run.plan["vm_id"]))
+    run.note(f"VM {vm.name} is {vm.status}" if vm else "the VM is gone")
+    return vm is not None and vm.status == "down"
 
 
 async def _find(run: Provisioning, row: Object, mark: Mark) -> str | None:
-    """The id of the template with our name and mark; raises NameInUse when the name is somebody else's."""
+    """The id of the template with our name and mark, the oldest if a request has made several.
+
+    Raises NameInUse when the name of a new template is somebody else's.
+    """
     versions = await run.insist(lambda: run.engine.templates.versions_of(row.name))
-    for template in versions:
+    for template in reversed(versions):
         if Mark.parse(template.comment) == mark:
             return template.id
-    if versions:
+    if versions and not run.request.new_version:
         raise NameInUse(
             name=row.name, kind="template", holder=versions[-1].id, correlation_id=run.correlation_id
         )
@@ -92,7 +140,8 @@ async def wait_until_ok(run: Provisioning) -> None:
     row = run.object
     template = await template_ok(run, row.known_id, row.name)
     await vm_ready(run, run.plan["vm_id"], f"template {row.name}")
-    run.ledger.update_object(row.id, details={**row.details, "version": template.version})
+    details = {**row.details, "version": template.version, "version_name": template.version_name}
+    run.ledger.update_object(row.id, details=details)
 
 
 async def undo_create(run: Provisioning) -> None:
@@ -101,7 +150,13 @@ async def undo_create(run: Provisioning) -> None:
 
 def phases(request: templates_pb2.CreateTemplateRequest) -> Sequence[Phase[Provisioning]]:
     return (
-        Phase("creating-template", timeout="create_machine", done=10, act=create, undo=undo_create),
+        Phase(
+            "creating-template",
+            timeout="create_version" if request.new_version else "create_machine",
+            done=10,
+            act=create,
+            undo=undo_create,
+        ),
         Phase("sealing", timeout="seal", done=100, observe=wait_until_ok)
         if request.seal
         else Phase("copying-disks", timeout="create_template", done=100, observe=wait_until_ok),

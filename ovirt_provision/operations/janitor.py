@@ -9,7 +9,7 @@ from ovirt_provision.config import Timeouts
 from ovirt_provision.engine import Engine
 from ovirt_provision.errors import ProvisionError
 from ovirt_provision.ledger.identity import Mark
-from ovirt_provision.ledger.store import LATE, REMOVING, Ledger, Object
+from ovirt_provision.ledger.store import GONE, LATE, PRESENT, REMOVING, Ledger, Object
 from ovirt_provision.operations.dispatcher import Dispatcher
 
 log = structlog.get_logger("janitor")
@@ -75,8 +75,8 @@ class Janitor:
             self._dispatcher.clean_up(row)
 
     async def _sweep(self) -> None:
-        """Looks for destroyed objects whose create was never answered: the engine may have run it
-        afterwards."""
+        """Looks for what the engine has made of creates that were never answered: what was destroyed
+        meanwhile, and second ones."""
         for tombstone in self._ledger.tombstones():
             row = self._ledger.object(tombstone.object_id)
             over = self._clock.time() > tombstone.until
@@ -85,20 +85,28 @@ class Janitor:
             except ProvisionError as error:
                 log.warning("looking for a late arrival is put off", name=row.name, error=str(error))
                 continue
-            if arrived is not None:
+            if arrived is not None and row.state == PRESENT:
+                log.warning("the engine has made a second one", kind=row.kind, name=row.name, id=arrived)
+                self._ledger.add_excess(row, arrived)
+            elif arrived is not None:
                 log.warning("a destroyed object has turned up", kind=row.kind, name=row.name, id=arrived)
                 # What was known of its disks was true of the one that is gone.
                 details = {**row.details, "disks_known": False}
                 self._ledger.update_object(row.id, state=LATE, engine_id=arrived, details=details)
             elif over:
+                if row.state == PRESENT:
+                    self._ledger.update_object(row.id, unanswered=False)
                 self._ledger.forget(row.id)
 
     async def _arrived(self, row: Object) -> str | None:
-        """The id in the engine of a destroyed object that is there."""
+        """The id of an object in the engine that a create of this one has made and no row holds."""
         engine = self._engines(row.engine)
         expected = Mark(row.kind, self._installation, row.owner, row.key, row.generation, row.request_id)
         if row.kind == "vm":
             vm = await engine.machines.get(row.known_id)
             return vm.id if vm is not None and Mark.parse(vm.comment) == expected else None
-        versions = await engine.templates.versions_of(row.name)
-        return next((t.id for t in versions if Mark.parse(t.comment) == expected), None)
+        for template in await engine.templates.versions_of(row.name):
+            holder = self._ledger.object_in_engine(row.engine, "template", template.id)
+            if Mark.parse(template.comment) == expected and (holder is None or holder.state == GONE):
+                return template.id
+        return None

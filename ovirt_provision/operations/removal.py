@@ -23,7 +23,7 @@ async def remove_machine(run: Provisioning, row: Object) -> None:
         await vm_gone(run, vm_id, row.name)
     for child in run.ledger.children(row.id):
         await _disk_gone(run, child, left_behind=not found)
-    _bury_if_unanswered(run, row)
+    bury_if_unanswered(run, row)
     run.ledger.update_object(row.id, state=GONE)
 
 
@@ -67,7 +67,7 @@ async def remove_template(run: Provisioning, row: Object) -> None:
             patience=run.timeouts.destroy,
         )
         await template_gone(run, template_id, row.name)
-    _bury_if_unanswered(run, row)
+    bury_if_unanswered(run, row)
     run.ledger.update_object(row.id, state=GONE)
 
 
@@ -182,7 +182,8 @@ async def _disk_gone(run: Provisioning, child: Object, *, left_behind: bool) -> 
     run.ledger.update_object(child.id, state=GONE)
 
 
-def _bury_if_unanswered(run: Provisioning, row: Object) -> None:
+def bury_if_unanswered(run: Provisioning, row: Object) -> None:
+    """Has the janitor look whether a create that was never answered makes an object after all."""
     if run.ledger.object(row.id).unanswered:
         run.ledger.bury(
             row.id,

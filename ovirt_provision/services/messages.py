@@ -93,6 +93,7 @@ def template_message(engine: str, template: Template, row: store.Object | None) 
         id=template.id,
         name=template.name,
         version=template.version,
+        version_name=template.version_name,
         status=_TEMPLATE_STATUSES.get(template.status, resources_pb2.Template.STATUS_UNSPECIFIED),
         description=template.description,
         ours=row is not None,
@@ -153,7 +154,8 @@ def _add_result(bridge: Bridge, operation: store.Operation, message: resources_p
                 engine=row.engine,
                 id=row.engine_id or "",
                 name=row.name,
-                version=row.details.get("version", 1),
+                version=row.details.get("version", 0 if "new_version" in operation.request else 1),
+                version_name=row.details.get("version_name", ""),
                 status=(
                     resources_pb2.Template.STATUS_OK
                     if operation.state == store.SUCCEEDED

@@ -123,6 +123,10 @@ class FakeDaemon(
         reply.renew_interval.FromMilliseconds(20)
         return reply
 
+    def CreateTemplate(self, request: Any, context: grpc.ServicerContext) -> Any:
+        self._heard(request, context)
+        return templates_pb2.CreateTemplateResponse(operation=operation(verb="CreateTemplate"))
+
     def DestroyTemplate(self, request: Any, context: grpc.ServicerContext) -> Any:
         self._heard(request, context)
         return templates_pb2.DestroyTemplateResponse(operation=operation(verb="DestroyTemplate"))

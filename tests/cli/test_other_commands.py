@@ -74,6 +74,22 @@ def test_a_malformed_address_is_explained(cli: Cli) -> None:
     assert "'nowhere' is neither `unix:/path` nor `host:port`" in result.err
 
 
+def test_a_new_version_of_a_template(cli: Cli, daemon: FakeDaemon) -> None:
+    made = Template(name="golden", version=2, version_name="spring")
+    daemon.script = [operation(9, state=Operation.STATE_SUCCEEDED, percent=100, template=made)]
+    create = ("template", "create", "web", "golden", "--version-name", "spring")
+    result = cli.run(*create, "--new-version", "--no-seal")
+    assert result.code == 0, result.err
+    sent = daemon.last(templates_pb2.CreateTemplateRequest)
+    assert (sent.machine_key, sent.name, sent.version_name) == ("web", "golden", "spring")
+    assert (sent.new_version, sent.seal) == (True, False)
+    assert result.out.split()[:6] == ["name", "golden", "version", "2", "version", "name"]
+
+    alone = cli.run(*create)
+    assert alone.code == 2
+    assert "--new-version" in alone.err
+
+
 def test_a_template_is_found_by_name_and_version(cli: Cli, daemon: FakeDaemon) -> None:
     ids = ["00000000-0000-4000-8000-00000000000a", "00000000-0000-4000-8000-00000000000b"]
     daemon.templates = [

@@ -23,7 +23,7 @@ from tests.crashes import (
     MOMENTS,
     Crashes,
 )
-from tests.harness import Site, spec, started
+from tests.harness import OWNER, Site, spec, started
 
 # What is destroyed is looked up for so long, in seconds.
 _TOMBSTONE = {"late_create_grace": 30}
@@ -76,6 +76,26 @@ async def seal(site: Site) -> Operation:
     return await site.ended(await call(site, "CreateTemplate", machine_key="build", name="golden", seal=True))
 
 
+async def build_and_golden(site: Site) -> None:
+    await site.run("CreateMachine", key="build", spec=spec())
+    site.bridge.leases.confirm(site.bridge.ledger.living_machine(OWNER, "build"))
+    await site.run("CreateTemplate", machine_key="build", name="golden")
+
+
+async def add_version(site: Site) -> Operation:
+    return await site.ended(
+        await call(site, "CreateTemplate", machine_key="build", name="golden", new_version=True)
+    )
+
+
+async def add_version_and_cancel(site: Site) -> Operation:
+    making = await call(site, "CreateTemplate", machine_key="build", name="golden", new_version=True)
+    async for seen in site.bridge.dispatcher.runner.watch(making.id):
+        if seen.phase == "copying-disks":
+            site.bridge.dispatcher.cancel(seen, "by its client")
+    return seen
+
+
 async def seal_and_cancel(site: Site) -> Operation:
     making = await call(site, "CreateTemplate", machine_key="build", name="golden", seal=True)
     async for seen in site.bridge.dispatcher.runner.watch(making.id):
@@ -111,6 +131,27 @@ SCENARIOS = {
         commits=14,
         changes=2,
         readings=94,
+    ),
+    "version": Scenario(
+        add_version,
+        prepare=build_and_golden,
+        vms=("build",),
+        templates=("golden", "golden"),
+        disks=3,
+        commits=9,
+        changes=1,
+        readings=70,
+    ),
+    "version-cancel": Scenario(
+        add_version_and_cancel,
+        prepare=build_and_golden,
+        state=CANCELLED,
+        vms=("build",),
+        templates=("golden",),
+        disks=2,
+        commits=12,
+        changes=2,
+        readings=80,
     ),
     "destroy": Scenario(
         destroy,

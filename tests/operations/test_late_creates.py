@@ -18,7 +18,7 @@ def run_late(site: Site, path: str, seconds: float, times: int = 1) -> None:
 @pytest.mark.parametrize("defence", ["on", "off"])
 def test_a_cancelled_create_that_the_engine_runs_later_is_swept(site, run_virtually, monkeypatch, defence):
     if defence == "off":
-        monkeypatch.setattr(removal, "_bury_if_unanswered", lambda run, row: None)
+        monkeypatch.setattr(removal, "bury_if_unanswered", lambda run, row: None)
 
     async def scenario() -> tuple[list[str], int]:
         async with site() as s:
