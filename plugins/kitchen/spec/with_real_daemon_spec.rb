@@ -85,7 +85,8 @@ RSpec.describe "kitchen-ovirt with the daemon", :daemon do
 
   it "examines the engine for kitchen doctor" do
     expect(driver.doctor(state)).to be(false), console
-    expect(make_driver({ template: "debain-12" }).doctor(state)).to be(true)
-    expect(console).to include("did you mean 'debian-12'?")
+    expect(make_driver({ template: "debain-12", cluster: "Defualt" }).doctor(state)).to be(true)
+    expect(console).to include("did you mean 'debian-12'?", "did you mean 'Default'?")
+    expect(machines).to be_empty
   end
 end

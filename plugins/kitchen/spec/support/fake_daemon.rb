@@ -27,8 +27,7 @@ module Support
       end
     end
 
-    SERVICES = [V1::MachineService, V1::OperationService, V1::EngineService, V1::TemplateService,
-                Grpc::Health::V1::Health]
+    SERVICES = [V1::MachineService, V1::OperationService, V1::EngineService, Grpc::Health::V1::Health]
                .map do |mod|
       service(mod::Service)
     end.freeze
@@ -109,7 +108,9 @@ module Support
 
     def answer_like_a_daemon
       on(:Check) { Grpc::Health::V1::HealthCheckResponse.new(status: :SERVING) }
-      on(:CreateMachine) { V1::CreateMachineResponse.new(operation: operation(:STATE_RUNNING, 1)) }
+      on(:CreateMachine) do |request|
+        V1::CreateMachineResponse.new(operation: request.validate_only ? nil : operation(:STATE_RUNNING, 1))
+      end
       on(:StartMachine) { V1::StartMachineResponse.new(operation: operation(:STATE_RUNNING, 1)) }
       on(:DestroyMachine) { V1::DestroyMachineResponse.new(operation: operation(:STATE_SUCCEEDED, 1)) }
       on(:WatchOperation) do |request|
@@ -124,9 +125,6 @@ module Support
       on(:ExamineEngine) do
         V1::ExamineEngineResponse.new(findings: [{ name: "login", severity: :SEVERITY_OK,
                                                    summary: "The log-in works." }])
-      end
-      on(:ListTemplates) do
-        V1::ListTemplatesResponse.new(templates: [{ name: "debian-12" }, { name: "Blank" }])
       end
     end
 

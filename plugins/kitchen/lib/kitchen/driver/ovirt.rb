@@ -84,7 +84,8 @@ module Kitchen
         aloud do
           warn_of_unknown_options
           connect(state) do |client|
-            public_key = config[:ssh_key] ? key_pair.public_key : "made when it is needed"
+            # A key that create would make does not matter here.
+            public_key = key_pair.public_key if config[:ssh_key]
             Doctor.new(client, logger).trouble?(create_request(client, state, public_key))
           end
         end

@@ -309,14 +309,33 @@ RSpec.describe Kitchen::Driver::Ovirt do
       expect(Dir.children(folder)).to contain_exactly("daemon.sock")
     end
 
-    it "tells the problems of the engine with advice, and a template that is not there" do
+    it "has all that create would name looked up, and makes nothing" do
+      fake.on(:CreateMachine) do
+        fake.refuse(code(:FAILED_PRECONDITION), message: "refused", violations: [
+                      { field: "spec.template.name", description: "no template 'debain-12'" },
+                      { field: "spec.cluster", description: "no cluster 'Defualt'" }
+                    ])
+      end
+      expect(driver(template: "debain-12", cluster: "Defualt").doctor(state)).to be(true)
+      expect(console).to include("* template: no template 'debain-12'", "* cluster: no cluster 'Defualt'")
+      expect(fake.requests(:CreateMachine).map(&:validate_only)).to eq([true])
+      expect(state).to be_empty
+    end
+
+    it "tells the problems of the engine with advice, and each once" do
       finding = { name: "login", severity: :SEVERITY_PROBLEM, summary: "refused",
                   advice: "Correct OVIRT_PASSWORD." }
       fake.on(:ExamineEngine) { OvirtProvision::V1::ExamineEngineResponse.new(findings: [finding]) }
-      driver(template: "debain-12")
+      fake.on(:CreateMachine) { fake.refuse(code(:UNAUTHENTICATED), message: "cannot log in") }
       expect(driver.doctor(state)).to be(true)
-      expect(console).to include("login: refused Correct OVIRT_PASSWORD.",
-                                 "'debain-12'; did you mean 'debian-12'?")
+      expect(console).to include("login: refused Correct OVIRT_PASSWORD.")
+      expect(console).not_to include("cannot log in")
+    end
+
+    it "tells what the examination did not see" do
+      fake.on(:CreateMachine) { fake.refuse(code(:PERMISSION_DENIED), message: "not yours") }
+      expect(driver.doctor(state)).to be(true)
+      expect(console).to include("not yours")
     end
 
     it "tells what is wrong with the configuration" do

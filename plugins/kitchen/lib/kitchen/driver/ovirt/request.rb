@@ -36,7 +36,7 @@ module Kitchen
           @problems = []
         end
 
-        # The schema's CreateMachineRequest. Raises UserError that tells all that is wrong.
+        # The schema's CreateMachineRequest; `public_key` may be nil. Raises UserError that tells all that is wrong.
         def create(engine:, key:, public_key:)
           request = { engine: engine, request_id: SecureRandom.uuid, key: key, spec: spec,
                       start_with: initialization(public_key) }
@@ -77,7 +77,7 @@ module Kitchen
         end
 
         def initialization(public_key)
-          message(:Initialization, user_name: text(:username), authorized_ssh_keys: [public_key],
+          message(:Initialization, user_name: text(:username), authorized_ssh_keys: [public_key].compact,
                                    host_name: text(:hostname), custom_script: custom_script,
                                    nic_configurations: nic_configurations, dns_servers: strings(:dns_servers),
                                    dns_search_domains: strings(:dns_search_domains))
