@@ -136,6 +136,10 @@ class Disk:
     content_type: str = "data"
     source: str | None = None
     made: bool = True
+    volume: str = ""  # by which the guests know its content: its own id, for a disk of a snapshot another
+
+    def __post_init__(self) -> None:
+        self.volume = self.volume or self.id
 
 
 @dataclass
@@ -182,10 +186,28 @@ class Template:
 
 
 @dataclass
+class Snapshot:
+    """A VM as it was. `config` is as in Template; `shown` is the VM as the API showed it at that moment.
+
+    The disks of `attachments` are copies of the VM's: same ids, volumes of their own.
+    """
+
+    id: str
+    description: str
+    created: datetime
+    config: Element
+    shown: Element
+    attachments: list[Attachment]
+    nics: list[Nic]
+    with_memory: bool = False
+    status: str = "locked"
+
+
+@dataclass
 class Vm:
     """`config` as in Template. `lock` is the key of the fault while something is made of the VM's disks.
 
-    `run` counts the starts: a transition of an earlier run is void.
+    `run` counts the starts: a transition of an earlier run is void. `cloning` is as in Template.
     """
 
     id: str
@@ -214,6 +236,9 @@ class Vm:
     stop_reason: str | None = None
     reports_at: float = 0.0
     tags: list["Tag"] = field(default_factory=list)
+    active_snapshot_id: str = field(default_factory=new_id)
+    snapshots: list[Snapshot] = field(default_factory=list)
+    cloning: list[str] = field(default_factory=list)
 
     @property
     def running(self) -> bool:

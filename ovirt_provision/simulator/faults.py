@@ -82,6 +82,14 @@ _TEXTS: Mapping[str, tuple[int, str]] = {
     "vm not running": (409, "Cannot {action}. VM is not running."),
     "vm templated": (409, "Cannot {action}. Template is being created from this VM."),
     "vm cloned": (409, "Cannot {action}. VM is being cloned."),
+    "vm snapshotted": (409, "Cannot {action}. Snapshot is currently being created for VM {vm}."),
+    "vm during snapshot": (
+        409,
+        "Cannot {action}. The VM is performing an operation on a Snapshot. Please wait for the operation to "
+        "finish, and try again.",
+    ),
+    "vm not down": (409, "Cannot {action}. At least one of the VMs is not down."),
+    "snapshot not regular": (409, "Cannot {action}. The operation is only allowed for regular snapshots."),
     "delete protection": (
         409,
         "Cannot {action}. Delete protection is enabled. In order to delete, disable Delete protection first.",

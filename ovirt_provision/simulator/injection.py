@@ -15,6 +15,7 @@ FAULTS: Mapping[str, str] = {
     "job-hangs": "a job never ends, whatever becomes of what it did",
     "template-fails": "the copy of a template's disk fails: it vanishes, with event 1322",
     "seal-fails": "the sealing of a template fails: it vanishes, with event 1324",
+    "snapshot-fails": "the making of a snapshot fails: it vanishes, with event 69",
     "vm-fails": "the making of a VM's disks fails: it vanishes, with event 60",
     "disk-stays-locked": "the disks of what is made next never leave `locked`",
     "vm-pauses": "a VM that boots goes to `paused` instead of `up`",

@@ -190,3 +190,10 @@ def without(element: Element, tags: Iterable[str]) -> Element:
         for child in made.findall(tag):
             made.remove(child)
     return made
+
+
+def without_addresses(element: Element) -> Element:
+    """`element` itself, in which no element has an `href` any more."""
+    for inner in element.iter():
+        inner.attrib.pop("href", "")
+    return element

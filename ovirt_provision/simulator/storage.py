@@ -2,7 +2,16 @@
 
 from collections.abc import Callable, Sequence
 
-from ovirt_provision.simulator.entities import Disk, Job, StorageDomain, Template, Vm
+from ovirt_provision.simulator.entities import (
+    Attachment,
+    Disk,
+    Job,
+    Snapshot,
+    StorageDomain,
+    Template,
+    Vm,
+    new_id,
+)
 from ovirt_provision.simulator.guests import Work
 from ovirt_provision.simulator.world import AllWork, FailedWork, World
 
@@ -31,10 +40,11 @@ def _lock(disks: Sequence[Disk]) -> None:
         disk.status = "locked"
 
 
-def _begin(disks: Sequence[Disk]) -> None:
+def _begin(world: World, disks: Sequence[Disk]) -> None:
     _lock(disks)
     for disk in disks:
         disk.made = False
+        world.disks[disk.id] = disk
 
 
 def _unlock(world: World, disks: Sequence[Disk], seconds: float) -> None:
@@ -65,7 +75,7 @@ def _working(world: World, fault: str, work: Callable[[], Work]) -> Work:
 
 def create(world: World, disk: Disk, job: Job, vm: Vm | None) -> None:
     """Makes an empty disk."""
-    _begin([disk])
+    _begin(world, [disk])
     disk.actual_size = 0
     if vm is None:
         world.log(2020, disk=disk, domain=disk.domain, job=job)
@@ -94,12 +104,29 @@ def create(world: World, disk: Disk, job: Job, vm: Vm | None) -> None:
     )
 
 
+def _copies(world: World, disks: Sequence[Disk], sources: Sequence[Disk], *, thin: bool) -> Work:
+    return AllWork(
+        [
+            world.guests.clone_disk(disk.volume, source.volume, thin=thin)
+            for disk, source in zip(disks, sources, strict=True)
+        ]
+    )
+
+
 def build_vm(
-    world: World, vm: Vm, sources: Sequence[Disk], job: Job, *, thin: bool, creation_id: str | None
+    world: World,
+    vm: Vm,
+    sources: Sequence[Disk],
+    job: Job,
+    *,
+    thin: bool,
+    creation_id: str | None,
+    then: Callable[[], None] = lambda: None,
 ) -> None:
-    """Makes the disks of a new VM from those of its template (or, for a clone, of another VM)."""
+    """Makes the disks of a new VM from those of its template or of a snapshot; `then` is called in every
+    outcome."""
     disks = [attachment.disk for attachment in vm.attachments]
-    _begin(disks)
+    _begin(world, disks)
     vm.status = "image_locked"
     timing = world.timing
 
@@ -109,8 +136,6 @@ def build_vm(
 
     def end(error: str | None) -> None:
         template = vm.original_template
-        if vm.name in template.cloning:
-            template.cloning.remove(vm.name)
         world.locks.discard(("vm name", vm.name))
         if error is not None:
             world.log(60, vm=vm, template=template, job=job)
@@ -121,6 +146,7 @@ def build_vm(
             vm.stopped = world.now
             world.log(53, vm=vm, template=template, job=job)
             _unlock(world, disks, timing.disk_lag)
+        then()
         world.end_job(job, ok=error is None)
 
     def noticed(error: str | None) -> None:
@@ -128,17 +154,140 @@ def build_vm(
         world.after(timing.storage_end, lambda _none: end(error))
 
     seconds = timing.clone_thin if thin else timing.clone_full
-    work = _working(
-        world,
-        "vm-fails",
-        lambda: AllWork(
-            [
-                world.guests.clone_disk(disk.id, source.id, thin=thin)
-                for disk, source in zip(disks, sources, strict=True)
-            ]
-        ),
-    )
+    work = _working(world, "vm-fails", lambda: _copies(world, disks, sources, thin=thin))
     _task(world, job, "Creating Volume" if thin else "Copying Volume", seconds, work, noticed)
+
+
+def take_snapshot(
+    world: World, vm: Vm, snapshot: Snapshot, job: Job, then: Callable[[str | None], None]
+) -> None:
+    """Makes the volumes of a snapshot of `vm`, which may run; `then` is told what went wrong, if so."""
+    frozen = {one.disk.id: one.disk for one in snapshot.attachments}
+    live = [one.disk for one in vm.attachments if one.disk.id in frozen]
+    vm.snapshots.append(snapshot)
+    _lock(live)
+    for disk in live:
+        disk.image_id = new_id()
+
+    def end(error: str | None) -> None:
+        if error is not None:
+            forget_snapshot(world, vm, snapshot)
+        snapshot.status = "ok"
+        _unlock(world, live, 0.0)
+        then(error)
+
+    work = _working(
+        world, "snapshot-fails", lambda: _copies(world, [frozen[disk.id] for disk in live], live, thin=False)
+    )
+    _task(
+        world,
+        job,
+        "Creating Volume",
+        world.timing.create_disk,
+        work,
+        lambda error: world.after(world.timing.storage_end, lambda _none: end(error)),
+    )
+
+
+def remove_snapshot(world: World, vm: Vm, snapshot: Snapshot, then: Callable[[], None]) -> None:
+    """Merges a snapshot's volumes into the disks of `vm`, which may run."""
+    mine = {one.disk.id for one in snapshot.attachments}
+    live = [one.disk for one in vm.attachments if one.disk.id in mine]
+    snapshot.status = "locked"
+    _lock(live)
+
+    def gone(_error: str | None) -> None:
+        forget_snapshot(world, vm, snapshot)
+        _unlock(world, live, 0.0)
+        then()
+
+    world.after(world.timing.remove_disk, gone)
+
+
+def forget_snapshot(world: World, vm: Vm, snapshot: Snapshot) -> None:
+    """Drops a snapshot and its volumes at once."""
+    if snapshot in vm.snapshots:
+        vm.snapshots.remove(snapshot)
+        _remove_volumes(world, snapshot.attachments)
+
+
+def _remove_volumes(world: World, attachments: Sequence[Attachment]) -> None:
+    for attachment in attachments:
+        world.guests.remove_disk(attachment.disk.volume)
+
+
+def clone_vm(world: World, vm: Vm, clone: Vm, snapshot: Snapshot, job: Job) -> None:
+    """Makes a VM as a clone of another one, which may run, through a snapshot that is removed afterwards.
+
+    The clone is seen when its disks begin to be made, and then at once `down`.
+    """
+    disks = [attachment.disk for attachment in clone.attachments]
+    vm.lock = "vm cloned"
+    vm.cloning.append(clone.name)
+
+    def end(error: str | None) -> None:
+        vm.lock = None
+        vm.cloning.remove(clone.name)
+        world.locks.discard(("vm name", clone.name))
+        if error is not None:
+            world.log(60, vm=clone, job=job)
+            world.vms.pop(clone.id, None)
+            _drop(world, disks)
+        else:
+            world.log(53, vm=clone, job=job)
+            _unlock(world, disks, world.timing.disk_lag)
+        world.end_job(job, ok=error is None)
+
+    def copied(error: str | None) -> None:
+        remove_snapshot(world, vm, snapshot, lambda: None)
+        end(error)
+
+    def copy(error: str | None) -> None:
+        if error is not None:
+            end(error)
+            return
+        clone.created = world.now
+        clone.stopped = world.now
+        world.vms[clone.id] = clone
+        _begin(world, disks)
+        frozen = [attachment.disk for attachment in snapshot.attachments]
+        work = _working(world, "vm-fails", lambda: _copies(world, disks, frozen, thin=False))
+        _task(
+            world,
+            job,
+            "Creating Volume",
+            world.timing.clone_full,
+            work,
+            lambda error: world.after(world.timing.storage_end, lambda _none: copied(error)),
+        )
+
+    take_snapshot(world, vm, snapshot, job, copy)
+
+
+def restore(world: World, vm: Vm, snapshot: Snapshot, job: Job, then: Callable[[], None]) -> None:
+    """Gives the disks of `vm`, which is down, the content that they had at the snapshot."""
+    frozen = {one.disk.id: one.disk for one in snapshot.attachments}
+    live = [one.disk for one in vm.attachments if one.disk.id in frozen]
+    vm.status = "image_locked"
+    _lock(live)
+    for disk in live:
+        world.guests.remove_disk(disk.volume)
+
+    def end(error: str | None) -> None:
+        vm.status = "down"
+        _unlock(world, live, world.timing.disk_lag)
+        then()
+        world.end_job(job, ok=error is None)
+
+    work = _copies(world, live, [frozen[disk.id] for disk in live], thin=False)
+    _task(
+        world,
+        job,
+        "Creating Volume",
+        world.timing.create_disk,
+        work,
+        lambda error: world.after(world.timing.storage_end, lambda _none: end(error)),
+    )
 
 
 def build_template(
@@ -146,7 +295,7 @@ def build_template(
 ) -> None:
     """Copies a VM's disks into a new template, and seals them."""
     disks = [attachment.disk for attachment in template.attachments]
-    _begin(disks)
+    _begin(world, disks)
     _lock(sources)
     vm.status = "image_locked"
     vm.lock = "vm templated"
@@ -177,16 +326,7 @@ def build_template(
         )
         _task(world, job, "Sealing Disks", world.timing.seal_disk, work, lambda error: finish(error, 1324))
 
-    work = _working(
-        world,
-        "template-fails",
-        lambda: AllWork(
-            [
-                world.guests.clone_disk(disk.id, source.id, thin=False)
-                for disk, source in zip(disks, sources, strict=True)
-            ]
-        ),
-    )
+    work = _working(world, "template-fails", lambda: _copies(world, disks, sources, thin=False))
     _task(world, job, "Copying Image", world.timing.copy_disk, work, copied)
 
 
@@ -208,6 +348,10 @@ def remove(
         _drop(world, disks)
         for vm in world.vms.values():
             vm.attachments = [a for a in vm.attachments if a.disk not in disks]
+            for snapshot in vm.snapshots:
+                lost = [one for one in snapshot.attachments if one.disk.id not in world.disks]
+                snapshot.attachments = [one for one in snapshot.attachments if one not in lost]
+                _remove_volumes(world, lost)
         then()
         if job is not None:
             world.after(world.timing.remove_end, lambda _none: world.end_job(job))

@@ -98,6 +98,10 @@ class Lab:
             lambda: (vm.status, {one.disk.status for one in vm.attachments} - {"ok"}), ("down", set())
         )
 
+    async def ready_disks(self, vm_id: str) -> None:
+        vm = self.world.vms[vm_id]
+        await self.wait(lambda: {one.disk.status for one in vm.attachments} - {"ok"}, set())
+
     async def up(self, vm_id: str, **action: Any) -> None:
         await self.call(self.vms.vm_service(vm_id).start, **action)
         await self.wait(lambda: self.world.vms[vm_id].status, "up")

@@ -1,5 +1,7 @@
 """`/disks`."""
 
+from collections.abc import Mapping, Sequence
+
 from ovirt_provision.simulator import faults, storage
 from ovirt_provision.simulator.api import (
     BASE,
@@ -15,7 +17,15 @@ from ovirt_provision.simulator.api import (
     reference,
     require_id,
 )
-from ovirt_provision.simulator.entities import ZERO_ID, Disk, StorageDomain, Vm, new_id
+from ovirt_provision.simulator.entities import (
+    ZERO_ID,
+    Attachment,
+    Disk,
+    StorageDomain,
+    Template,
+    Vm,
+    new_id,
+)
 from ovirt_provision.simulator.markup import Element, find_bool, find_text, node
 from ovirt_provision.simulator.resources.lookups import find_domain
 from ovirt_provision.simulator.search import Field, Fields, Kind
@@ -131,6 +141,47 @@ def read_disk(request: Request, body: Element, name: str, domain: StorageDomain)
         wipe_after_delete=find_bool(body, "wipe_after_delete", False),
         content_type=find_text(body, "content_type") or "data",
     )
+
+
+def copy_disks(
+    world: World,
+    target: Vm | Template,
+    attachments: Sequence[Attachment],
+    overrides: Mapping[str, Element],
+    *,
+    thin: bool = False,
+    suffix: str = "",
+) -> list[Disk]:
+    """Attaches to `target` new disks like those of `attachments`, and returns the latter.
+
+    `overrides` says by their ids what the request wants different; `suffix` is put behind the names. The
+    content is still to be copied.
+    """
+    sources = []
+    for attachment in attachments:
+        source = attachment.disk
+        changes = overrides.get(source.id, node("disk"))
+        domain = changes.find("storage_domains/storage_domain")
+        disk = Disk(
+            new_id(),
+            find_text(changes, "name") or find_text(changes, "alias") or source.name + suffix,
+            source.size,
+            (find_domain(world, domain) if domain is not None else None) or source.domain,
+            description=source.description,
+            format="cow" if thin else find_text(changes, "format") or source.format,
+            sparse=True if thin else find_bool(changes, "sparse", source.sparse),
+            actual_size=1_048_576 if isinstance(target, Vm) else source.actual_size,
+            propagate_errors=source.propagate_errors,
+            wipe_after_delete=source.wipe_after_delete,
+            source=source.id if thin else None,
+        )
+        target.attachments.append(
+            Attachment(
+                disk, attachment.interface, attachment.bootable, attachment.active, attachment.read_only
+            )
+        )
+        sources.append(source)
+    return sources
 
 
 def check_enums(body: Element) -> None:

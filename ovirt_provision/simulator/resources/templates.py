@@ -17,9 +17,7 @@ from ovirt_provision.simulator.api import (
 )
 from ovirt_provision.simulator.entities import (
     ZERO_ID,
-    Attachment,
     Cluster,
-    Disk,
     Job,
     Nic,
     Template,
@@ -27,7 +25,9 @@ from ovirt_provision.simulator.entities import (
     new_id,
 )
 from ovirt_provision.simulator.markup import Element, find_text, node
+from ovirt_provision.simulator.resources.disks import copy_disks
 from ovirt_provision.simulator.resources.lookups import find_cluster
+from ovirt_provision.simulator.resources.vms import check_not_busy
 from ovirt_provision.simulator.search import Field, Fields, Kind
 from ovirt_provision.simulator.world import World
 
@@ -145,7 +145,9 @@ def add_template(request: Request) -> Reply:
             if require_id(chosen or "") in world.templates:
                 _fail_for_ever(world, template, job)
             return created(render_template(template, all_content=True))
-        sources = _copy_disks(world, template, vm, body)
+        wanted = body.iterfind("vm/disk_attachments/disk_attachment/disk")
+        overrides = {disk.get("id", "").lower(): disk for disk in wanted}
+        sources = copy_disks(world, template, vm.attachments, overrides)
         world.log(48, vm=vm, template=template, job=job)
         template.status = "locked"
         reply = created(render_template(template, all_content=True))
@@ -196,6 +198,7 @@ def _check_base_name(world: World, name: str, action: str) -> None:
 def _check_source(vm: Vm, action: str) -> None:
     if vm.status != "down":
         raise faults.engine_fault("template source busy", action=action)
+    check_not_busy(vm, action)
     locked = [one.disk.name for one in vm.attachments if one.disk.status == "locked"]
     if locked:
         raise faults.engine_fault("disks locked", action=action, disks=", ".join(locked))
@@ -224,37 +227,6 @@ def _new_template(
         Nic(new_id(), nic.name, None, nic.profile, nic.interface, nic.linked, nic.plugged) for nic in vm.nics
     ]
     return template
-
-
-def _copy_disks(world: World, template: Template, vm: Vm, body: Element) -> list[Disk]:
-    """Gives the template disks like those of the VM, and returns the VM's."""
-    wanted = {
-        disk.get("id", "").lower(): disk for disk in body.iterfind("vm/disk_attachments/disk_attachment/disk")
-    }
-    sources = []
-    for attachment in vm.attachments:
-        source = attachment.disk
-        changes = wanted.get(source.id, node("disk"))
-        disk = Disk(
-            new_id(),
-            find_text(changes, "name") or find_text(changes, "alias") or source.name,
-            source.size,
-            source.domain,
-            description=source.description,
-            format=find_text(changes, "format") or source.format,
-            sparse=markup.find_bool(changes, "sparse", source.sparse),
-            actual_size=source.actual_size,
-            propagate_errors=source.propagate_errors,
-            wipe_after_delete=source.wipe_after_delete,
-        )
-        world.disks[disk.id] = disk
-        template.attachments.append(
-            Attachment(
-                disk, attachment.interface, attachment.bootable, attachment.active, attachment.read_only
-            )
-        )
-        sources.append(source)
-    return sources
 
 
 @routes.add("PUT", "/templates/{template}")

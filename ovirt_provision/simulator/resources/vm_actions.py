@@ -1,14 +1,16 @@
-"""Actions on a VM: start, stop, shutdown, reboot, reset."""
+"""Actions on a VM: start, stop, shutdown, reboot, reset, clone."""
 
+import copy
 from collections.abc import Callable
 
-from ovirt_provision.simulator import config_drive, faults, power
+from ovirt_provision.simulator import config_drive, faults, machine_config, power, storage
 from ovirt_provision.simulator.api import BASE, Reply, Request, Routes, actions, links, perform
-from ovirt_provision.simulator.entities import Host, Job, Vm
+from ovirt_provision.simulator.entities import ZERO_ID, Host, Job, Vm
 from ovirt_provision.simulator.faults import Fault
 from ovirt_provision.simulator.markup import Element, find_bool, find_text, node
-from ovirt_provision.simulator.resources.disks import locked_names
-from ovirt_provision.simulator.resources.vms import ACTIONS, LINKS
+from ovirt_provision.simulator.resources.disks import copy_disks, locked_names
+from ovirt_provision.simulator.resources.snapshots import new_snapshot
+from ovirt_provision.simulator.resources.vms import ACTIONS, LINKS, check_not_busy, give_nics, new_vm
 from ovirt_provision.simulator.world import World
 
 routes = Routes()
@@ -65,8 +67,7 @@ def _start(request: Request, vm: Vm, body: Element) -> Job:
 
 def _check_start(world: World, vm: Vm) -> None:
     action = "run VM"
-    if vm.lock is not None:
-        raise faults.engine_fault(vm.lock, action=action)
+    check_not_busy(vm, action)
     if vm.status == "image_locked":
         raise faults.engine_fault("vm locked", action=action)
     if vm.status != "down":
@@ -172,4 +173,59 @@ def _reboot(request: Request, vm: Vm, *, hard: bool) -> Job:
             raise faults.engine_fault("vm status", action=action, status=power.STATUS_NAMES[vm.status])
         world.execute_job(job)
         power.reboot(world, vm, job, hard=hard)
+    return job
+
+
+@routes.add("POST", "/vms/{vm}/clone")
+def clone_vm(request: Request, vm: str) -> Reply:
+    return _act(request, vm, "clone", lambda found, body: _clone(request, found, body))
+
+
+def _clone(request: Request, vm: Vm, body: Element) -> Job:
+    """Recorded: the clone of a VM without disks is there at once, of another after the snapshot was made."""
+    world = request.world
+    wanted = body.find("vm")
+    name = find_text(wanted, "name") if wanted is not None else None
+    if wanted is None or not name:
+        raise faults.mandatory("vm.name")
+    action = "add VM"
+    with world.command(f"Creating VM {name} as a clone of VM {vm.name}", request.correlation_id) as job:
+        if vm.cloning and vm.attachments:
+            raise faults.engine_fault("disk in use", action=action, vm=vm.cloning[0])
+        request.hold("vm name", name, action)
+        machine_config.check_name(name, action)
+        if world.vm_named(name) is not None:
+            raise faults.engine_fault("name in use", action=action, type="VM")
+        check_not_busy(vm, action)
+        if vm.status == "image_locked":
+            raise faults.engine_fault("vm locked", action=action)
+        locked = locked_names(vm)
+        if locked:
+            raise faults.engine_fault("disks locked", action=action, disks=", ".join(locked))
+        clone = new_vm(
+            world,
+            wanted,
+            ZERO_ID,
+            vm.cluster,
+            machine_config.copy_config(vm),
+            vm.template if not vm.attachments else world.templates[ZERO_ID],
+            vm.original_template,
+        )
+        clone.description = clone.description or vm.description
+        give_nics(world, clone, vm.nics, action)
+        world.execute_job(job)
+        world.log(34, vm=clone, job=job)
+        snapshot = new_snapshot(request, vm, "Auto-generated for Clone VM")
+        if not snapshot.attachments:
+            world.vms[clone.id] = clone
+            world.log(53, vm=clone, job=job)
+            return job
+        domain = body.find("storage_domain")
+        overrides = {}
+        if domain is not None:
+            everywhere = node("disk", None, node("storage_domains", None, copy.deepcopy(domain)))
+            overrides = {one.disk.id: everywhere for one in snapshot.attachments}
+        copy_disks(world, clone, snapshot.attachments, overrides, suffix=f"_{clone.name}")
+        request.keep("vm name", name)
+        storage.clone_vm(world, vm, clone, snapshot, job)
     return job

@@ -1,5 +1,8 @@
 """`/vms`: making, changing, running and removing VMs."""
 
+import copy
+from collections.abc import Sequence
+
 from ovirt_provision.simulator import defaults, faults, machine_config, markup, storage
 from ovirt_provision.simulator.api import (
     BASE,
@@ -15,9 +18,9 @@ from ovirt_provision.simulator.api import (
     reference,
     require_id,
 )
-from ovirt_provision.simulator.entities import ZERO_ID, Attachment, Disk, Job, Nic, Template, Vm, new_id
+from ovirt_provision.simulator.entities import ZERO_ID, Cluster, Disk, Job, Nic, Template, Vm, new_id
 from ovirt_provision.simulator.markup import Element, find_bool, find_text, node
-from ovirt_provision.simulator.resources.disks import locked_names
+from ovirt_provision.simulator.resources.disks import copy_disks, locked_names
 from ovirt_provision.simulator.resources.lookups import find_cluster, find_domain, find_template
 from ovirt_provision.simulator.resources.nics import reported
 from ovirt_provision.simulator.resources.tags import with_descendants
@@ -254,7 +257,7 @@ def add_vm(request: Request) -> Reply:
     if not name:
         raise faults.incomplete("Vm", ["name"])
     if body.find("snapshots/snapshot") is not None:
-        raise faults.not_simulated("POST", f"{BASE}/vms from a snapshot")
+        return _add_from_snapshot(request, body)
     _require(body, "template")
     cluster = find_cluster(world, _element(body, "cluster"))
     template = find_template(world, _element(body, "template"))
@@ -272,34 +275,123 @@ def add_vm(request: Request) -> Reply:
     if clone:
         description = f"Creating VM {name} from Template {template.name} in Cluster {cluster.name}"
     with world.command(description, request.correlation_id) as job:
-        if vm_id in world.vms and world.vms[vm_id].name != name:
-            raise faults.engine_fault("id in use", action=action, type="VM")
-        request.hold("vm name", name, action)
-        machine_config.check_name(name, action)
-        if world.vm_named(name) is not None:
-            raise faults.engine_fault("name in use", action=action, type="VM")
-        if vm_id in world.templates and vm_id != ZERO_ID:
-            raise faults.engine_fault("internal")
+        _check_new(request, vm_id, name, action)
         if template.status == "locked" and template.attachments:
             raise faults.engine_fault("template being created", action=action)
         overrides = _overrides(request, body, template)
         world.execute_job(job)
-        vm = Vm(
-            new_id() if vm_id == ZERO_ID else vm_id,
-            name,
-            cluster,
-            config,
-            world.now,
-            world.templates[ZERO_ID] if clone else template,
-            template,
-            find_text(body, "description") or "",
-            find_text(body, "comment") or "",
-        )
-        vm.stopped = world.now
-        _give_nics(world, vm, template, action)
-        sources = _give_disks(world, vm, template, overrides, thin=not clone)
+        base = world.templates[ZERO_ID] if clone else template
+        vm = new_vm(world, body, vm_id, cluster, config, base, template)
+        give_nics(world, vm, template.nics, action)
+        sources = copy_disks(world, vm, template.attachments, overrides, thin=not clone)
         world.vms[vm.id] = vm
         return _build(request, vm, template, sources, job, clone=clone)
+
+
+def _check_new(request: Request, vm_id: str, name: str, action: str) -> None:
+    """Refuses an id or a name that is taken, and takes the name's lock."""
+    world = request.world
+    if vm_id in world.vms and world.vms[vm_id].name != name:
+        raise faults.engine_fault("id in use", action=action, type="VM")
+    request.hold("vm name", name, action)
+    machine_config.check_name(name, action)
+    if world.vm_named(name) is not None:
+        raise faults.engine_fault("name in use", action=action, type="VM")
+    if vm_id in world.templates and vm_id != ZERO_ID:
+        raise faults.engine_fault("internal")
+
+
+def new_vm(
+    world: World,
+    body: Element,
+    vm_id: str,
+    cluster: Cluster,
+    config: Element,
+    template: Template,
+    original_template: Template,
+) -> Vm:
+    """A VM as the body names it, without disks and NICs and not yet in the world."""
+    vm = Vm(
+        new_id() if vm_id == ZERO_ID else vm_id,
+        find_text(body, "name") or "",
+        cluster,
+        config,
+        world.now,
+        template,
+        original_template,
+        find_text(body, "description") or "",
+        find_text(body, "comment") or "",
+    )
+    vm.stopped = world.now
+    return vm
+
+
+def _add_from_snapshot(request: Request, body: Element) -> Reply:
+    """A VM with full copies of a snapshot's disks. That an id of the client's own is honoured is read in the
+    engine's source, not recorded."""
+    world = request.world
+    element = _element(body, "snapshots/snapshot")
+    if not element.get("id"):
+        raise faults.incomplete("Snapshot", ["id"])
+    cluster = find_cluster(world, _element(body, "cluster"))
+    wanted = require_id(element.get("id", ""))
+    found = [(vm, one) for vm in world.vms.values() for one in vm.snapshots if one.id == wanted]
+    if not found:
+        raise faults.entity_not_found("")
+    ((source, snapshot),) = found
+    action = "add VM"
+    chosen = body.get("id")
+    vm_id = require_id(chosen) if chosen else ZERO_ID
+    config = copy.deepcopy(snapshot.config)
+    request.number(body, "memory", "add")
+    machine_config.apply(config, body, action, creates=True)
+    name = find_text(body, "name") or ""
+    description = f"Creating VM {name} from Snapshot {snapshot.description} in Cluster {cluster.name}"
+    with world.command(description, request.correlation_id) as job:
+        request.hold("vm", source.id, action)
+        _check_new(request, vm_id, name, action)
+        check_not_busy(source, action)
+        if source.status == "image_locked":
+            raise faults.engine_fault("vm locked", action=action)
+        locked = locked_names(source)
+        if locked:
+            raise faults.engine_fault("disks locked", action=action, disks=", ".join(locked))
+        world.execute_job(job)
+        vm = new_vm(world, body, vm_id, cluster, config, world.templates[ZERO_ID], source.original_template)
+        give_nics(world, vm, snapshot.nics, action)
+        by_image = {
+            find_text(disk, "image_id"): disk
+            for disk in body.iterfind("disk_attachments/disk_attachment/disk")
+        }
+        overrides = {
+            one.disk.id: by_image[one.disk.image_id]
+            for one in snapshot.attachments
+            if one.disk.image_id in by_image
+        }
+        sources = copy_disks(world, vm, snapshot.attachments, overrides, suffix=f"_{vm.name}")
+        world.vms[vm.id] = vm
+        if not sources:
+            world.log(34, vm=vm, job=job)
+            return created(render_vm(request, vm, all_content=True))
+        world.log(37, vm=vm, job=job)
+        request.keep("vm name", vm.name)
+        snapshot.status = "locked"
+        creation_id = new_id()
+        vm.creation[creation_id] = "pending"
+
+        def unlock() -> None:
+            snapshot.status = "ok"
+
+        storage.build_vm(world, vm, sources, job, thin=False, creation_id=creation_id, then=unlock)
+        return Reply(202, render_vm(request, vm, all_content=True, creation_id=creation_id))
+
+
+def check_not_busy(vm: Vm, action: str) -> None:
+    """Refuses what cannot be done while something is made of the VM or of a snapshot of it."""
+    if vm.lock is not None:
+        raise faults.engine_fault(vm.lock, action=action, vm=vm.name)
+    if any(snapshot.status == "locked" for snapshot in vm.snapshots):
+        raise faults.engine_fault("vm during snapshot", action=action)
 
 
 def _build(
@@ -318,7 +410,15 @@ def _build(
     request.keep("vm name", vm.name)
     if clone:
         template.cloning.append(vm.name)
-        storage.build_vm(world, vm, sources, job, thin=False, creation_id=None)
+        storage.build_vm(
+            world,
+            vm,
+            sources,
+            job,
+            thin=False,
+            creation_id=None,
+            then=lambda: template.cloning.remove(vm.name),
+        )
         return created(render_vm(request, vm, all_content=True))
     creation_id = new_id()
     vm.creation[creation_id] = "pending"
@@ -354,42 +454,11 @@ def _overrides(request: Request, body: Element, template: Template) -> dict[str,
     return found
 
 
-def _give_nics(world: World, vm: Vm, template: Template, action: str) -> None:
-    for nic in template.nics:
+def give_nics(world: World, vm: Vm, nics: Sequence[Nic], action: str) -> None:
+    """Gives the VM NICs like these, with addresses of its own."""
+    for nic in nics:
         mac = world.new_mac(vm.cluster.mac_pool, action, [own.mac for own in vm.nics if own.mac is not None])
         vm.nics.append(Nic(new_id(), nic.name, mac, nic.profile, nic.interface, nic.linked, nic.plugged))
-
-
-def _give_disks(
-    world: World, vm: Vm, template: Template | Vm, overrides: dict[str, Element], *, thin: bool
-) -> list[Disk]:
-    """Gives the VM disks like those of the template, and returns the template's."""
-    sources = []
-    for attachment in template.attachments:
-        source = attachment.disk
-        changes = overrides.get(source.id, node("disk"))
-        domain = changes.find("storage_domains/storage_domain")
-        disk = Disk(
-            new_id(),
-            find_text(changes, "name") or find_text(changes, "alias") or source.name,
-            source.size,
-            (find_domain(world, domain) if domain is not None else None) or source.domain,
-            description=source.description,
-            format="cow" if thin else find_text(changes, "format") or source.format,
-            sparse=True if thin else find_bool(changes, "sparse", source.sparse),
-            actual_size=1_048_576,
-            propagate_errors=source.propagate_errors,
-            wipe_after_delete=source.wipe_after_delete,
-            source=source.id if thin else None,
-        )
-        world.disks[disk.id] = disk
-        vm.attachments.append(
-            Attachment(
-                disk, attachment.interface, attachment.bootable, attachment.active, attachment.read_only
-            )
-        )
-        sources.append(source)
-    return sources
 
 
 # Changing and removing a VM
@@ -446,8 +515,7 @@ def remove_vm(request: Request, vm: str) -> Reply:
         request.hold("vm", found.id, action)
         if found.running:
             raise faults.engine_fault("vm running", action=action)
-        if found.lock is not None:
-            raise faults.engine_fault(found.lock, action=action)
+        check_not_busy(found, action)
         locked = locked_names(found)
         if locked:
             raise faults.engine_fault("disks locked", action=action, disks=", ".join(locked))
@@ -467,31 +535,11 @@ def remove_vm(request: Request, vm: str) -> Reply:
 def _remove(world: World, vm: Vm, job: Job, *, detach: bool) -> None:
     world.log(113, vm=vm, job=job)
     world.vms.pop(vm.id, None)
+    for snapshot in list(vm.snapshots):
+        storage.forget_snapshot(world, vm, snapshot)
     own = [attachment.disk for attachment in vm.attachments if not attachment.disk.shareable]
     if detach or not own:
         if job.in_background:
             world.end_job(job)
         return
     storage.remove(world, own, job)
-
-
-@routes.add("GET", "/vms/{vm}/snapshots")
-def list_snapshots(request: Request, vm: str) -> Reply:
-    """The active snapshot that every VM has; making others is not simulated."""
-    found: Vm = find_or_404(request.world.vms, vm)
-    path = f"/vms/{vm}/snapshots/{found.id}"
-    snapshot = node(
-        "snapshot",
-        None,
-        actions(path, ["restore"]),
-        node("description", "Active VM"),
-        *links(path, ["cdroms", "nics", "disks"]),
-        node("date", found.created),
-        node("persist_memorystate", "false"),
-        node("snapshot_status", "ok"),
-        node("snapshot_type", "active"),
-        reference("vm", "/vms", vm),
-        href=BASE + path,
-        id=found.id,
-    )
-    return Reply(200, node("snapshots", None, snapshot))
