@@ -241,6 +241,18 @@ def test_another_engine_is_not_taken_for_this_one(hosts: Hosts, kept: str, stage
     assert stage.virtual_machines() == [kept]
 
 
+def test_another_daemon_is_not_taken_for_this_one(
+    hosts: Hosts, kept: str, stage: Stage, tmp_path: Path
+) -> None:
+    with Stage(tmp_path / "other", guests="none") as other:
+        elsewhere = {name: other.environment[name] for name in ("XDG_STATE_HOME", "XDG_RUNTIME_DIR")}
+        code, told = hosts.run("rm", "-y", kept, **elsewhere)
+    assert code == 1
+    assert str(hosts.state(kept)["Installation"]) in told
+    assert str(other.folder / "state/ovirt-provision") in told
+    assert stage.virtual_machines() == [kept]
+
+
 def test_no_password_is_kept(hosts: Hosts, kept: str, stage: Stage) -> None:
     password = stage.environment["OVIRT_PASSWORD"].encode()
     files = [file for file in hosts.store.rglob("*") if file.is_file()]

@@ -12,7 +12,7 @@ import (
 	pb "github.com/ovirt-provision/ovirt-provision/plugins/internal/ovirtprovisionv1"
 )
 
-// PreCreateCheck reports all that is wrong with the options at once, and notes the engine. Nothing is made.
+// PreCreateCheck reports all that is wrong with the options at once, and notes the daemon and the engine. Nothing is made.
 func (d *Driver) PreCreateCheck() error {
 	ctx := context.Background()
 	problems := d.problems()
@@ -90,7 +90,11 @@ func (d *Driver) checkEngine(ctx context.Context, daemon *client.Client, onlyNam
 	if err != nil {
 		return err
 	}
-	d.EngineURL = reply.GetEngine().GetUrl()
+	engines, err := daemon.Engines.ListEngines(ctx, &pb.ListEnginesRequest{})
+	if err != nil {
+		return err
+	}
+	d.EngineURL, d.Installation = reply.GetEngine().GetUrl(), engines.GetDaemon().GetInstallation()
 	request, err := d.createMachine(daemon.Engine, d.newID(), "")
 	if onlyNames {
 		spec := request.GetSpec()

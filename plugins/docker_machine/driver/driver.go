@@ -40,9 +40,11 @@ type Driver struct {
 	// MachineID is the id of the VM in the engine, for people.
 	MachineID string
 	// EngineURL is the engine that was checked before the create; see guard.
-	EngineURL  string
-	DockerPort int
-	Options    Options
+	EngineURL string
+	// Installation is that of the daemon that was asked before the create; see guard.
+	Installation string
+	DockerPort   int
+	Options      Options
 
 	out   io.Writer
 	newID func() string
@@ -117,15 +119,23 @@ func (d *Driver) connectWith(ctx context.Context, options client.Options) (*clie
 	return daemon, nil
 }
 
-// guard refuses an engine other than that of the create, where the user named no profile: to another engine the VM would
-// seem to be gone, and Remove would forget it.
+// guard refuses a daemon other than that of the create, and an engine other than that of the create where the user named
+// no profile: to another the VM would seem to be gone, and Remove would forget it.
 func (d *Driver) guard(ctx context.Context, daemon *client.Client) error {
-	if d.EngineURL == "" || d.Options.Engine != "" {
+	if d.Installation == "" {
 		return nil
 	}
 	reply, err := daemon.Engines.ListEngines(ctx, &pb.ListEnginesRequest{})
 	if err != nil {
 		return err
+	}
+	if other := reply.GetDaemon(); other.GetInstallation() != d.Installation {
+		return fmt.Errorf("host %s belongs to the installation %s, but the daemon that answers is of the installation %s, "+
+			"with the state folder %s; set XDG_STATE_HOME or OVIRT_PROVISION_ADDRESS as they were at the create",
+			d.MachineName, d.Installation, other.GetInstallation(), other.GetStateFolder())
+	}
+	if d.Options.Engine != "" {
+		return nil
 	}
 	for _, engine := range reply.GetEngines() {
 		if engine.GetIsDefault() && engine.GetUrl() != d.EngineURL {

@@ -216,6 +216,7 @@ func TestCalls(t *testing.T) {
 	quoted, _ := json.Marshal(strings.TrimSpace(string(publicKey)))
 	want := []string{
 		`GetEngine {"engine":{}}`,
+		`ListEngines {}`,
 		`CreateMachine {"engine":{},"requestId":"` + id(1) + `","key":"` + key + `","spec":{"template":{"name":"debian-12-docker"},` +
 			`"name":"web"},"startWith":{"userName":"machine","hostName":"web",` +
 			`"nicConfigurations":[{"name":"eth0","bootProtocol":"BOOT_PROTOCOL_DHCP"}]},"validateOnly":true}`,
@@ -552,6 +553,22 @@ func TestAnotherEngineIsRefused(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			mustSay(t, command(h.again(t)), "https://engine.example.com/ovirt-engine/api", "https://other.example.com/ovirt-engine/api", "OVIRT_URL")
+		})
+	}
+	mustLeave(t, h, "machine "+key)
+}
+
+// To the daemon of another state folder, too.
+func TestAnotherDaemonIsRefused(t *testing.T) {
+	h := created(t)
+	h.daemon.Installation = "66666666-6666-4666-8666-666666666666"
+	for name, command := range map[string]func(*testHost) error{
+		"rm":     func(h *testHost) error { return h.Remove() },
+		"stop":   func(h *testHost) error { return h.Stop() },
+		"status": func(h *testHost) error { _, err := h.GetState(); return err },
+	} {
+		t.Run(name, func(t *testing.T) {
+			mustSay(t, command(h.again(t)), fakedaemon.Installation, h.daemon.Installation, "/state", "XDG_STATE_HOME")
 		})
 	}
 	mustLeave(t, h, "machine "+key)

@@ -32,9 +32,10 @@ import (
 
 // Ids that the fake gives out.
 const (
-	MachineID  = "11111111-1111-4111-8111-111111111111"
-	TemplateID = "22222222-2222-4222-8222-222222222222"
-	SourceID   = "33333333-3333-4333-8333-333333333333"
+	MachineID    = "11111111-1111-4111-8111-111111111111"
+	TemplateID   = "22222222-2222-4222-8222-222222222222"
+	SourceID     = "33333333-3333-4333-8333-333333333333"
+	Installation = "55555555-5555-4555-8555-555555555555"
 )
 
 // Behaviour is how the fake treats the calls of one method.
@@ -68,6 +69,8 @@ type Daemon struct {
 	Address string
 	// EngineURL is the URL of the engine. Set before it is asked for.
 	EngineURL string
+	// Installation is the installation id of the daemon. Set before it is asked for.
+	Installation string
 	// Addresses are what a started Machine reports. Set before it is created.
 	Addresses []*pb.Address
 	// TemplateStatus is what GetTemplate reports.
@@ -122,6 +125,7 @@ func Start(t testing.TB) *Daemon {
 func New() *Daemon {
 	return &Daemon{
 		EngineURL:      "https://engine.example.com/ovirt-engine/api",
+		Installation:   Installation,
 		Addresses:      []*pb.Address{{Ip: "127.0.0.9", Mac: "56:6f:00:00:00:01", Nic: "nic1", Interface: "eth0"}},
 		TemplateStatus: pb.Template_STATUS_OK,
 		counts:         map[string]int{},

@@ -20,7 +20,10 @@ func (d *Daemon) GetEngine(context.Context, *pb.GetEngineRequest) (*pb.GetEngine
 
 // ListEngines implements the schema.
 func (d *Daemon) ListEngines(context.Context, *pb.ListEnginesRequest) (*pb.ListEnginesResponse, error) {
-	return &pb.ListEnginesResponse{Engines: []*pb.Engine{d.engine()}}, nil
+	return &pb.ListEnginesResponse{
+		Engines: []*pb.Engine{d.engine()},
+		Daemon:  &pb.Daemon{Version: "0", StateFolder: "/state", Installation: d.Installation},
+	}, nil
 }
 
 func (d *Daemon) engine() *pb.Engine {
