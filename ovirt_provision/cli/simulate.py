@@ -2,15 +2,22 @@
 
 import asyncio
 import contextlib
+import sys
 import tempfile
+from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+from rich.console import Console
+from rich.table import Table
 
 from ovirt_provision.cli import output
 from ovirt_provision.errors import Code, ProvisionError
+
+if TYPE_CHECKING:
+    from ovirt_provision.simulator.surface import Operation
 
 
 class Guests(StrEnum):
@@ -63,6 +70,9 @@ def simulate(
             help="Guest image of the template debian-12-docker. Default: the cached one, if any.",
         ),
     ] = None,
+    coverage: Annotated[
+        bool, typer.Option("--coverage", help="List the operations of the API, simulated or not, and end.")
+    ] = False,
 ) -> None:
     """Run a simulated oVirt engine in the foreground, until Ctrl-C or SIGTERM.
 
@@ -74,9 +84,12 @@ def simulate(
     In another terminal: `set -a; . FILE; set +a; ovirt-provision template list`
     """
     # Imported here: clients do not need the simulator.
-    from ovirt_provision.simulator import main
+    from ovirt_provision.simulator import main, router
     from ovirt_provision.simulator.guests import image
 
+    if coverage:
+        _print_coverage(router.coverage())
+        raise typer.Exit
     with contextlib.ExitStack() as stack:
         try:
             if guests is Guests.QEMU:
@@ -99,3 +112,13 @@ def simulate(
         except (OSError, ValueError, image.ImageError) as error:
             raise SimulatorNotStarted(detail=error) from error
     raise typer.Exit(code)
+
+
+def _print_coverage(operations: "Sequence[tuple[Operation, bool]]") -> None:
+    table = Table("service", "operation", "", "", "simulated", box=None)
+    for operation, simulated in operations:
+        place = (operation.method, operation.path)
+        table.add_row(operation.service, operation.name, *place, "yes" if simulated else "no")
+    Console(width=None if sys.stdout.isatty() else 200).print(table)
+    count = sum(simulated for _, simulated in operations)
+    print(f"{count} of {len(operations)} operations are simulated")

@@ -5,12 +5,13 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from ovirt_provision.simulator import faults, markup
+from ovirt_provision.simulator import faults, markup, surface
 from ovirt_provision.simulator.entities import is_uuid
 from ovirt_provision.simulator.faults import Fault, Refusal
 from ovirt_provision.simulator.markup import Element, node
-from ovirt_provision.simulator.model import ORDER
+from ovirt_provision.simulator.model import TYPES
 from ovirt_provision.simulator.search import Fields, search
+from ovirt_provision.simulator.surface import Operation, Paths
 from ovirt_provision.simulator.world import World
 
 BASE = "/ovirt-engine/api"
@@ -29,6 +30,7 @@ class Request:
     is_json: bool
     correlation_id: str
     held: list[tuple[str, str]] = field(default_factory=list)
+    _body: Element | None = None
 
     def flag(self, name: str, default: bool = False) -> bool:
         value = self.query.get(name)
@@ -39,16 +41,22 @@ class Request:
 
         `method` is the name of the operation in the API model, such as `add`.
         """
+        if self._body is not None:
+            return self._body
         service = self.path.strip("/").split("/")[0]
         broken = faults.bad_syntax(self.host, service, method)
         try:
             element = markup.parse_json(self.content, root) if self.is_json else markup.parse(self.content)
+            if element.tag != root:
+                raise broken
+            markup.check(element, root)
+        except markup.UnknownValue as error:
+            raise faults.bad_value(error.text, error.name, error.values) from None
         except ValueError:
             if self.is_json and not self.content.strip():
                 raise faults.server_error("java.lang.NullPointerException") from None
             raise broken from None
-        if element.tag != root or markup.unknown_child(element) is not None:
-            raise broken
+        self._body = element
         return element
 
     def hold(self, kind: str, key: str, action: str) -> None:
@@ -98,7 +106,6 @@ class Route:
     method: str
     pattern: str
     handler: Handler
-    regex: re.Pattern[str]
 
 
 class Routes:
@@ -109,52 +116,51 @@ class Routes:
 
     def add(self, method: str, pattern: str) -> Callable[[Handler], Handler]:
         def register(handler: Handler) -> Handler:
-            regex = re.compile(re.sub(r"\{(\w+)\}", r"(?P<\1>[^/]+)", pattern))
-            self.routes.append(Route(method, pattern, handler, regex))
+            self.routes.append(Route(method, pattern, handler))
             return handler
 
         return register
 
 
 class Router:
-    """All operations. `known` are names of collections and actions that the engine has but that may not be
-    simulated.
-    """
+    """All operations that are simulated, and the knowledge of the others."""
 
-    def __init__(self, resources: Iterable[Routes], known: Iterable[str]) -> None:
-        self._routes = [route for resource in resources for route in resource.routes]
-        self._known = frozenset(known)
+    def __init__(self, resources: Iterable[Routes]) -> None:
+        self._paths: Paths[Route] = Paths()
+        for resource in resources:
+            for route in resource.routes:
+                self._paths.add(route.method, route.pattern, route)
+
+    def simulates(self, operation: Operation) -> bool:
+        return operation.method in self._paths.find(operation.path)
 
     def dispatch(self, request: Request) -> Reply:
         """Handles a request; raises `Fault` or `Refusal`."""
-        path = "/" + request.path.strip("/")
-        allowed = []
-        for route in self._routes:
-            match = route.regex.fullmatch(path)
-            if match is None:
-                continue
-            if route.method == request.method:
-                return self._handle(route, request, match.groupdict())
-            allowed.append(route.method)
-        parts = [part for part in path.split("/") if part]
-        names = [part for part in parts if not is_uuid(part)]
-        on_item = bool(parts) and is_uuid(parts[-1])
-        has = ("GET", "PUT", "DELETE") if on_item else ("GET", "POST")
-        if names and names[0] in self._known and names[-1] in self._known and request.method in has:
-            raise faults.not_simulated(request.method, BASE + path)
-        if allowed:
-            handled = self._methods(allowed)
-            allow = ", ".join(name for name in _METHODS if name in handled)
-            if request.method == "OPTIONS":
-                raise Refusal(200, allow.encode(), "text/plain;charset=UTF-8", {"Allow": allow})
-            raise Refusal(405, headers={"Allow": allow})
-        raise faults.no_such_resource(f"https://{request.host}{BASE}/v4{path}")
+        routes = self._paths.find(request.path)
+        operations = surface.PATHS.find(request.path)
+        _, operation = operations.get(request.method, (None, None))
+        if request.method in routes:
+            ids, route = routes[request.method]
+            return self._handle(route, operation, request, ids)
+        if operation is not None:
+            raise faults.not_simulated(
+                f"{operation.service}.{operation.name}", f"{operation.method} {operation.path}"
+            )
+        known = {*routes, *operations}
+        if not known:
+            raise faults.no_such_resource(f"https://{request.host}{BASE}/v4/{request.path.strip('/')}")
+        handled = {*known, "OPTIONS", *(("HEAD",) if "GET" in known else ())}
+        allow = ", ".join(name for name in _METHODS if name in handled)
+        if request.method == "OPTIONS":
+            raise Refusal(200, allow.encode(), "text/plain;charset=UTF-8", {"Allow": allow})
+        raise Refusal(405, headers={"Allow": allow})
 
-    @staticmethod
-    def _methods(handled: Sequence[str]) -> set[str]:
-        return {*handled, "OPTIONS", *(("HEAD",) if "GET" in handled else ())}
-
-    def _handle(self, route: Route, request: Request, ids: Mapping[str, str]) -> Reply:
+    def _handle(
+        self, route: Route, operation: Operation | None, request: Request, ids: Mapping[str, str]
+    ) -> Reply:
+        if operation is not None and operation.mandatory and request.method == "POST":
+            body = request.body(operation.root, operation.place[1])
+            operation.check_mandatory(body)
         reply = route.handler(request, **{name: value.lower() for name, value in ids.items()})
         follow = request.query.get("follow")
         if follow and request.method == "GET" and reply.element is not None:
@@ -166,12 +172,12 @@ class Router:
 
     def _follow(self, request: Request, element: Element, path: Sequence[str]) -> None:
         """Replaces a link by what is behind it, as if the client had got it."""
-        if element.get("id") is None and element.tag not in ORDER:
+        if element.get("id") is None and element.tag not in TYPES:
             for child in element:
                 self._follow(request, child, path)
             return
         wanted = _plain(path[0])
-        name = next((tag for tag in ORDER.get(element.tag, ()) if _plain(tag) == wanted), None)
+        name = next((tag for tag in TYPES.get(element.tag, ()) if _plain(tag) == wanted), None)
         link = next(
             (link for link in element.iterfind("link") if _plain(link.get("rel", "")) == wanted), None
         )

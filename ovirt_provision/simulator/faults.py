@@ -263,13 +263,14 @@ def incomplete(type_name: str, fields: Sequence[str], method: str = "add") -> Fa
     return Fault(400, f"{type_name} [{', '.join(fields)}] required for {method}", "Incomplete parameters")
 
 
-def mandatory(parameter: str) -> Fault:
-    return Fault(
-        400,
-        f"Parameter '{parameter}' is mandatory but was not provided.",
-        "Input validation failed.",
-        bare=True,
-    )
+def mandatory(*parameters: str) -> Fault:
+    """One of these has to be given."""
+    if len(parameters) == 1:
+        detail = f"Parameter '{parameters[0]}' is mandatory but was not provided."
+    else:
+        names = " or ".join(f"'{name}'" for name in parameters)
+        detail = f"Parameters {names} are mandatory but both were not provided."
+    return Fault(400, detail, "Input validation failed.", bare=True)
 
 
 def no_signature() -> Fault:
@@ -331,5 +332,5 @@ def server_error(text: str) -> Refusal:
     return Refusal(500, page.encode(), "text/html;charset=UTF-8")
 
 
-def not_simulated(method: str, path: str) -> Fault:
-    return Fault(501, f"{method} {path} is not simulated", "Not simulated", bare=True)
+def not_simulated(operation: str, where: str) -> Fault:
+    return Fault(501, f"{operation} ({where}) is not simulated", "Not simulated", bare=True)

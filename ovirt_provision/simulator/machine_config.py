@@ -54,7 +54,6 @@ STORED = frozenset(
 """The elements of a VM or template that are stored as they come."""
 
 MEBIBYTE = 1 << 20
-_TYPES = ("VmType", ["desktop", "server", "high_performance"])
 _NAME = re.compile(r"[A-Za-z0-9_.\-]+")
 # What is not an operating system of the engine's list becomes `other`, without a word.
 _OS = re.compile(r"(other(_linux)?|(rhel|rhcos|sles|ubuntu|debian|windows|freebsd)_\w+)(_ppc64|_s390x)?")
@@ -73,9 +72,6 @@ def apply(config: Element, body: Element, action: str, *, creates: bool) -> None
 
     `creates` is whether memory without a policy sets the policy too, as it does for a new VM.
     """
-    kind = find_text(body, "type")
-    if kind is not None and kind not in _TYPES[1]:
-        raise faults.bad_value(kind, *_TYPES)
     _check_custom_properties(body, action)
     changes = node("config", None, *(copy.deepcopy(child) for child in body if child.tag in STORED))
     _normalise(changes)

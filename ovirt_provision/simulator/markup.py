@@ -1,14 +1,16 @@
 """The engine's XML and JSON: reading requests, building replies."""
 
 import copy
+import functools
 import json
-from collections.abc import Iterable
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
 from lxml import etree
 
-from ovirt_provision.simulator.model import ORDER
+from ovirt_provision.simulator.model import ENUMERATIONS, TYPES
 
 Element = etree._Element
 
@@ -101,23 +103,65 @@ def _is_list(element: Element) -> bool:
     return len(tags) == 1 and element.tag in {tag + "s" for tag in tags}
 
 
-def arrange(element: Element) -> Element:
-    """Puts the children of `element`, and of those below it, into the order of the API model."""
-    order = ORDER.get(element.tag)
-    if order is not None:
-        places = {tag: place for place, tag in enumerate(order)}
+def arrange(element: Element, kind: str | None = None) -> Element:
+    """Puts the children of `element`, and of those below it, into the order of the API model.
+
+    `kind` is the type of `element`, by default the one that has its name.
+    """
+    kind = kind or str(element.tag)
+    if kind in TYPES:
+        places = _places(kind)
         element[:] = sorted(element, key=lambda child: places.get(child.tag, len(places)))
-    for child in element:
-        arrange(child)
+        for child in element:
+            if len(child):
+                arrange(child, TYPES[kind].get(child.tag))
+    else:
+        item = kind.removesuffix("[]") if kind.endswith("[]") else None
+        for child in element:
+            if len(child):
+                arrange(child, item)
     return element
 
 
-def unknown_child(element: Element) -> str | None:
-    """The first element that the API model does not have, or None."""
-    order = ORDER.get(element.tag)
-    if order is None:
-        return None
-    return next((child.tag for child in element if child.tag not in order), None)
+@functools.cache
+def _places(kind: str) -> Mapping[str, int]:
+    return {tag: place for place, tag in enumerate(TYPES[kind])}
+
+
+class UnknownContent(ValueError):
+    """An element that the API does not have, or text that is not of its type."""
+
+
+class UnknownValue(ValueError):
+    """`text` is not one of the `values` of the enumeration `name`."""
+
+    def __init__(self, text: str, name: str, values: Sequence[str]) -> None:
+        super().__init__(text)
+        self.text = text
+        self.name = name
+        self.values = values
+
+
+def check(element: Element, kind: str) -> None:
+    """Checks that a document is of a type of the API; raises UnknownContent and UnknownValue."""
+    if kind.endswith("[]"):
+        for child in element:
+            check(child, kind.removesuffix("[]"))
+    elif kind in TYPES:
+        for child in element:
+            inner = TYPES[kind].get(child.tag)
+            if inner is None:
+                raise UnknownContent(child.tag)
+            check(child, inner)
+    elif kind in ENUMERATIONS:
+        name, values = ENUMERATIONS[kind]
+        if (element.text or "") not in values:
+            raise UnknownValue(element.text or "", name, values)
+    elif kind == "Integer" and not _INTEGER.fullmatch(element.text or ""):
+        raise UnknownContent(element.tag)
+
+
+_INTEGER = re.compile(r"\s*[+-]?\d+\s*")
 
 
 def to_xml(element: Element) -> bytes:

@@ -1,5 +1,8 @@
 """The whole API: all operations of all resources."""
 
+from collections.abc import Sequence
+
+from ovirt_provision.simulator import surface
 from ovirt_provision.simulator.api import Router
 from ovirt_provision.simulator.resources import (
     clusters,
@@ -22,6 +25,7 @@ from ovirt_provision.simulator.resources import (
     vms,
     vnicprofiles,
 )
+from ovirt_provision.simulator.surface import Operation
 
 _RESOURCES = (
     root,
@@ -48,27 +52,10 @@ _RESOURCES = (
 
 def make_router() -> Router:
     """All operations that are simulated."""
-    known = {name.partition("/")[0] for name in root.COLLECTIONS}
-    for rels in (
-        vms.ACTIONS,
-        vms.LINKS,
-        templates.LINKS,
-        templates.ACTIONS,
-        disks.ACTIONS,
-        disks.LINKS,
-        clusters.ACTIONS,
-        clusters.LINKS,
-        datacenters.ACTIONS,
-        datacenters.LINKS,
-        storagedomains.ACTIONS,
-        storagedomains.LINKS,
-        hosts.ACTIONS,
-        hosts.LINKS,
-        nics.LINKS,
-        snapshots.ACTIONS,
-        snapshots.LINKS,
-        nics.ACTIONS,
-        ("options",),
-    ):
-        known.update(rels)
-    return Router((module.routes for module in _RESOURCES), known)
+    return Router(module.routes for module in _RESOURCES)
+
+
+def coverage() -> Sequence[tuple[Operation, bool]]:
+    """All operations of the API, and whether they are simulated."""
+    router = make_router()
+    return [(operation, router.simulates(operation)) for operation in surface.OPERATIONS]

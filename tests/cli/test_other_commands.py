@@ -132,3 +132,11 @@ def test_engines_are_listed(cli: Cli, daemon: FakeDaemon) -> None:
 def test_help_needs_no_daemon(cli: Cli, command: str) -> None:
     cli.address = "unix:/nowhere/daemon.sock"
     assert "Usage: ovirt-provision" in cli.run(*command.split(), "--help").out
+
+
+def test_the_simulator_tells_what_it_covers(cli: Cli) -> None:
+    lines = cli.run("simulate", "--coverage").out.splitlines()
+    count = int(lines[-1].split()[0])
+    assert lines[-1] == f"{count} of 862 operations are simulated"
+    assert sum(line.split()[-1] == "yes" for line in lines[:-1]) == count
+    assert any(line.split() == ["VmsService", "Add", "POST", "/vms", "yes"] for line in lines)

@@ -36,11 +36,6 @@ routes = Routes()
 ACTIONS = ["copy", "export", "move", "refreshlun", "convert", "sparsify", "reduce"]
 LINKS = ["disksnapshots", "permissions", "statistics"]
 
-_ENUMS = {
-    "format": ("DiskFormat", ["cow", "raw"]),
-    "backup": ("DiskBackup", ["none", "incremental"]),
-}
-
 
 def fields(world: World) -> Fields:
     return {
@@ -111,7 +106,6 @@ def read_disk(request: Request, body: Element, name: str, domain: StorageDomain)
     ]
     if missing:
         raise faults.incomplete("Disk", missing)
-    check_enums(body)
     size = request.number(body, "provisioned_size", "add") or 0
     disk_format = find_text(body, "format") or ""
     sparse = find_bool(body, "sparse", True)
@@ -184,13 +178,6 @@ def copy_disks(
     return sources
 
 
-def check_enums(body: Element) -> None:
-    for tag, (enumeration, values) in _ENUMS.items():
-        text = find_text(body, tag)
-        if text is not None and text not in values:
-            raise faults.bad_value(text, enumeration, values)
-
-
 def change_disk(world: World, disk: Disk, body: Element, size: int | None) -> None:
     """Applies a PUT; the disk stays locked for a while, also when nothing changes."""
     holders = world.holders(disk)
@@ -205,7 +192,6 @@ def change_disk(world: World, disk: Disk, body: Element, size: int | None) -> No
         raise faults.engine_fault("disk shrinks", action=action)
     if find_bool(body, "shareable", disk.shareable) and disk.format == "cow":
         raise faults.engine_fault("disk not shareable", action=action)
-    check_enums(body)
     disk.name = find_text(body, "name") or find_text(body, "alias") or disk.name
     disk.description = find_text(body, "description", disk.description) or ""
     disk.shareable = find_bool(body, "shareable", disk.shareable)
@@ -241,7 +227,7 @@ def add_disk(request: Request) -> Reply:
     world = request.world
     body = request.body("disk", "add")
     if body.find("lun_storage") is not None:
-        raise faults.not_simulated("POST", f"{BASE}/disks with lun_storage")
+        raise faults.not_simulated("DisksService.Add of a LUN", "POST /disks")
     wanted = body.find("storage_domains/storage_domain")
     domain = next(iter(world.domains.values()))
     if wanted is not None:

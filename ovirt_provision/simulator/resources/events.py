@@ -112,18 +112,10 @@ def list_events(request: Request) -> Reply:
 @routes.add("POST", "/events")
 def add_event(request: Request) -> Reply:
     body = request.body("event", "add")
-    values = {name: find_text(body, name) for name in ("description", "severity", "origin")}
-    for name, value in values.items():
-        if not value:
-            raise faults.mandatory(f"event.{name}")
-    severity = (values["severity"] or "").lower()
-    if severity not in _SEVERITIES:
-        raise faults.bad_value(
-            values["severity"] or "", "LogSeverity", ["alert", "error", "normal", "warning"]
-        )
+    severity = find_text(body, "severity") or ""
     code = 9801 + _SEVERITIES.index(severity)
-    event = request.world.add_event(code, severity, values["description"] or "", None, {})
-    event.origin = values["origin"] or ""
+    event = request.world.add_event(code, severity, find_text(body, "description") or "", None, {})
+    event.origin = find_text(body, "origin") or ""
     event.custom_id = request.number(body, "custom_id", "add") or -1
     event.flood_rate = request.number(body, "flood_rate", "add") or 30
     return created(render_event(event))

@@ -79,9 +79,7 @@ def list_jobs(request: Request) -> Reply:
 def add_job(request: Request) -> Reply:
     world = request.world
     body = request.body("job", "add")
-    description = find_text(body, "description")
-    if not description:
-        raise faults.mandatory("job.description")
+    description = find_text(body, "description") or ""
     job = world.start_job(description, request.correlation_id)
     job.steps.clear()
     job.external = True

@@ -111,9 +111,7 @@ def list_snapshots(request: Request, vm: str) -> Reply:
 def add_snapshot(request: Request, vm: str) -> Reply:
     world = request.world
     body = request.body("snapshot", "add")
-    description = find_text(body, "description")
-    if not description:
-        raise faults.mandatory("snapshot.description")
+    description = find_text(body, "description") or ""
     found: Vm = find_or_404(world.vms, vm)
     action = "create Snapshot"
     disks = body.iterfind("disk_attachments/disk_attachment/disk")

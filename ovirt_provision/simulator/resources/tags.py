@@ -52,9 +52,7 @@ def list_tags(request: Request) -> Reply:
 def add_tag(request: Request) -> Reply:
     world = request.world
     body = request.body("tag", "add")
-    name = find_text(body, "name")
-    if not name:
-        raise faults.mandatory("tag.name")
+    name = find_text(body, "name") or ""
     _check_name(world, name)
     tag = Tag(new_id(), name, _parent(world, body) or world.root_tag, find_text(body, "description") or "")
     world.tags[tag.id] = tag

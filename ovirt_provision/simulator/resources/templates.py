@@ -112,9 +112,9 @@ def show_template(request: Request, template: str) -> Reply:
 def add_template(request: Request) -> Reply:
     world = request.world
     body = request.body("template", "add")
-    name = find_text(body, "name")
+    name = find_text(body, "name") or ""
     source = body.find("vm")
-    if not name or source is None or not (source.get("id") or find_text(source, "name")):
+    if source is None:
         raise faults.no_signature()
     vm = _source(world, source)
     # An id of one's own does not become the template's: the engine takes it for the id of the source VM.

@@ -185,9 +185,8 @@ def _clone(request: Request, vm: Vm, body: Element) -> Job:
     """Recorded: the clone of a VM without disks is there at once, of another after the snapshot was made."""
     world = request.world
     wanted = body.find("vm")
-    name = find_text(wanted, "name") if wanted is not None else None
-    if wanted is None or not name:
-        raise faults.mandatory("vm.name")
+    assert wanted is not None  # it is mandatory
+    name = find_text(wanted, "name") or ""
     action = "add VM"
     with world.command(f"Creating VM {name} as a clone of VM {vm.name}", request.correlation_id) as job:
         if vm.cloning and vm.attachments:
