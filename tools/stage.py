@@ -9,19 +9,18 @@ import json
 import os
 import select
 import signal
-import ssl
 import subprocess
 import sys
 import tempfile
 import time
 import urllib.parse
-import urllib.request
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Self
 
 import ovirtsdk4
+import requests
 
 from ovirt_provision.simulator.guests import network
 
@@ -104,12 +103,14 @@ class Stage:
 
     def requests(self) -> Counter[str]:
         """How often the engine was asked for what so far, such as `POST /vms/{id}/start`."""
-        url = urllib.parse.urljoin(self.environment["OVIRT_URL"], REQUESTS_PATH)
-        trust = ssl.create_default_context(cafile=self.environment["OVIRT_CAFILE"])
-        with urllib.request.urlopen(url, context=trust) as reply:
-            counts = Counter(json.load(reply)["operations"])
-        del counts[f"GET {REQUESTS_PATH}"]
-        return counts
+        reply = requests.get(
+            urllib.parse.urljoin(self.environment["OVIRT_URL"], REQUESTS_PATH),
+            auth=(self.environment["OVIRT_USERNAME"], self.environment["OVIRT_PASSWORD"]),
+            verify=self.environment["OVIRT_CAFILE"],
+            timeout=30,
+        )
+        reply.raise_for_status()
+        return Counter(reply.json()["operations"])
 
     def world(self) -> list[tuple[str, str, str]]:
         """Kind, name and id of every VM, template and disk in the engine, by the engine's own SDK."""

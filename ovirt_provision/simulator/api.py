@@ -87,12 +87,13 @@ class Request:
 
 @dataclass
 class Reply:
-    """`location` is the path of what was made, for a 201."""
+    """`location` is the path of what was made, for a 201; `wait` is how many real seconds it comes late."""
 
     status: int = 200
     element: Element | None = None
     location: str | None = None
     headers: Mapping[str, str] = field(default_factory=dict)
+    wait: float = 0.0
 
 
 Handler = Callable[..., Reply]
@@ -269,7 +270,7 @@ def perform(request: Request, method: str, act: Callable[[Element], Sequence[Ele
         if fault.bare:
             raise
         echo.extend([fault.element(), node("status", "failed")])
-        return Reply(fault.status, echo)
+        return Reply(fault.status, echo, wait=fault.wait)
     for element in shown:
         for given in echo.findall(element.tag):
             echo.remove(given)

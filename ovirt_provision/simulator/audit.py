@@ -32,6 +32,7 @@ EVENTS: Mapping[int, tuple[str, str]] = {
     101: ("error", "Failed to complete restoring from Snapshot of VM {vm}."),
     113: ("normal", "VM {vm} was successfully removed by {user}."),
     119: ("error", "VM {vm} is down with error. {why}."),
+    126: ("warning", "VM {vm} is not responding."),
     139: ("error", "VM {vm} has been paused due to unknown storage error."),
     153: ("normal", "VM {vm} was started by {user} (Host: {host})."),
     157: ("normal", "VM {vm} is rebooting. Rebooted by: {user}"),

@@ -235,6 +235,8 @@ class Vm:
     stopped: datetime | None = None
     stop_reason: str | None = None
     reports_at: float = 0.0
+    agent_fault: str | None = None
+    agent_fault_until: float = 0.0
     tags: list["Tag"] = field(default_factory=list)
     active_snapshot_id: str = field(default_factory=new_id)
     snapshots: list[Snapshot] = field(default_factory=list)
@@ -268,6 +270,8 @@ class Step:
 
 @dataclass
 class Job:
+    """One that `hangs` never ends; one that starts a VM does not outlive the engine."""
+
     id: str
     description: str
     correlation_id: str
@@ -279,6 +283,8 @@ class Job:
     auto_cleared: bool = True
     steps: list[Step] = field(default_factory=list)
     in_background: bool = False
+    hangs: bool = False
+    starts_vm: bool = False
 
 
 @dataclass

@@ -29,16 +29,26 @@ class Refusal(Exception):
 
 
 class Fault(Exception):
-    """A refusal with a `<fault>`. In reply to an action it is wrapped into the `<action>` unless `bare`."""
+    """A refusal with a `<fault>`. In reply to an action it is wrapped into the `<action>` unless `bare`.
+
+    `wait` is how many real seconds it takes the engine to say so.
+    """
 
     def __init__(
-        self, status: int, detail: str | None, reason: str = "Operation Failed", *, bare: bool = False
+        self,
+        status: int,
+        detail: str | None,
+        reason: str = "Operation Failed",
+        *,
+        bare: bool = False,
+        wait: float = 0.0,
     ) -> None:
         super().__init__(status, detail)
         self.status = status
         self.detail = detail
         self.reason = reason
         self.bare = bare
+        self.wait = wait
 
     def element(self) -> etree._Element:
         fault = markup.node("fault")
@@ -59,6 +69,13 @@ _TEXTS: Mapping[str, tuple[int, str]] = {
     ),
     "id in use": (400, "Cannot {action}. {type} with the given Id already exists in the system."),
     "internal": (400, "Internal Engine Error"),
+    "host lost": (400, "Network error during communication with the Host."),
+    "quota exceeded": (409, "Cannot {action}. Quota has insufficient storage resources."),
+    "disks illegal": (
+        409,
+        "Cannot {action}. The following attached disks are in ILLEGAL status: {disks} - please remove them "
+        "and try again.",
+    ),
     "special characters": (
         400,
         "Can not {action}. The given name contains special characters. Only lower-case and upper-case "
@@ -229,7 +246,9 @@ _TEXTS: Mapping[str, tuple[int, str]] = {
 }
 
 
-def engine_fault(*texts: str | tuple[str, Mapping[str, object]], **fields: object) -> Fault:
+def engine_fault(
+    *texts: str | tuple[str, Mapping[str, object]], wait: float = 0.0, **fields: object
+) -> Fault:
     """A fault of the engine's validation: one or more texts of the table, joined in square brackets.
 
     Of several texts 400 beats 409 beats 500 beats 403, as in the engine.
@@ -241,7 +260,9 @@ def engine_fault(*texts: str | tuple[str, Mapping[str, object]], **fields: objec
         statuses.append(status)
         messages.append(template.format(**own))
     return Fault(
-        next(status for status in (400, 409, 500, 403) if status in statuses), "[" + ", ".join(messages) + "]"
+        next(status for status in (400, 409, 500, 403) if status in statuses),
+        "[" + ", ".join(messages) + "]",
+        wait=wait,
     )
 
 

@@ -1,9 +1,10 @@
 """A VM's run, from start to power-off: its statuses, events and jobs."""
 
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 
 from ovirt_provision.simulator.entities import Host, Job, Vm
-from ovirt_provision.simulator.guests import Guest, GuestNic, GuestSpec, GuestState
+from ovirt_provision.simulator.guests import Guest, GuestInterface, GuestNic, GuestSpec, GuestState
 from ovirt_provision.simulator.markup import find_text
 from ovirt_provision.simulator.world import World
 
@@ -15,10 +16,14 @@ STATUS_NAMES: Mapping[str, str] = {
     "wait_for_launch": "Wait for Launch",
     "reboot_in_progress": "Reboot in Progress",
     "paused": "Paused",
+    "not_responding": "Not Responding",
     "image_locked": "Image Locked",
     "suspended": "Suspended",
 }
 """How a status is written in faults."""
+
+_TROUBLES = ("start-fails", "vm-crashes", "vm-pauses", "vm-not-responding")
+_AGENT_FAULTS = ("agent-silent", "address-late", "address-docker0", "address-link-local")
 
 
 class _Booted:
@@ -68,6 +73,9 @@ def start(
         config_drive=config_drive,
     )
     job.in_background = True
+    job.starts_vm = True
+    trouble, trouble_seconds = _first_fault(world, _TROUBLES)
+    agent_fault, agent_seconds = _first_fault(world, _AGENT_FAULTS)
     vm.run += 1
     vm.run_once = run_once
     vm.initialized = True
@@ -77,7 +85,7 @@ def start(
     vm.started = world.now
     world.log(153, vm=vm, host=host, job=job)
     try:
-        if world.injections.fires("start-fails") is not None:
+        if trouble == "start-fails":
             raise OSError("the host was told to refuse")
         vm.guest = world.guests.start(spec)
     except OSError as error:
@@ -94,23 +102,65 @@ def start(
             world.end_job(job, ok=vm.run == run)
             return
         assert vm.guest is not None
-        if world.injections.fires("vm-crashes") is not None:
+        if trouble == "vm-crashes":
             vm.guest.power_off()
             _fail(world, vm, job, "Lost connection with qemu process")
         elif vm.guest.state is GuestState.DOWN:
             _fail(world, vm, job, "the guest ended while it booted")
-        elif world.injections.fires("vm-pauses") is not None:
+        elif trouble == "vm-pauses":
             vm.status = "paused"
             world.log(139, vm=vm, host=vm.host, job=None, user=False)
             world.end_job(job)
         else:
             vm.status = "up"
             vm.reports_at = world.monotonic + world.timing.guest_agent
+            vm.agent_fault = agent_fault
+            vm.agent_fault_until = world.monotonic + (agent_seconds or math.inf)
             world.log(32, vm=vm, host=host, job=job)
             world.end_job(job)
+            if trouble == "vm-not-responding":
+                _stop_responding(world, vm, trouble_seconds)
 
     world.after(world.timing.launch, launched)
     world.after(world.timing.launch + world.timing.boot, booted, work=_Booted(vm.guest))
+
+
+def _first_fault(world: World, names: Sequence[str]) -> tuple[str | None, float]:
+    for name in names:
+        seconds = world.injections.fires(name)
+        if seconds is not None:
+            return name, seconds
+    return None, 0.0
+
+
+def _stop_responding(world: World, vm: Vm, seconds: float) -> None:
+    run = vm.run
+
+    def respond(_error: str | None) -> None:
+        if vm.run == run and vm.status == "not_responding":
+            vm.status = "up"
+
+    vm.status = "not_responding"
+    world.log(126, vm=vm, host=vm.host, job=None, user=False)
+    if seconds:
+        world.after(seconds, respond)
+
+
+def reported(world: World, vm: Vm) -> Sequence[GuestInterface]:
+    """What the engine has heard from the guest about its interfaces by now."""
+    if vm.guest is None or vm.status != "up" or world.monotonic < vm.reports_at:
+        return ()
+    interfaces = vm.guest.interfaces
+    if vm.agent_fault is None or world.monotonic >= vm.agent_fault_until or not interfaces:
+        return interfaces
+    if vm.agent_fault == "address-docker0":
+        return [GuestInterface("docker0", "02:42:ac:11:00:01", ["172.17.0.1"]), *interfaces]
+    if vm.agent_fault == "address-link-local":
+        return [
+            GuestInterface(one.name, one.mac, [f"169.254.{number + 1}.7", f"fe80::{number + 1}"])
+            for number, one in enumerate(interfaces)
+        ]
+    return ()
 
 
 def _fail(world: World, vm: Vm, job: Job, why: str) -> None:

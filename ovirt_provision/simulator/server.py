@@ -3,14 +3,14 @@
 import asyncio
 import contextlib
 import gzip
-import ipaddress
 import json
 import logging
 import re
+import socket
+import struct
 import time
 import uuid
-from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import parse_qsl, unquote
@@ -19,23 +19,40 @@ from aiohttp import web
 
 from ovirt_provision.simulator import faults, markup
 from ovirt_provision.simulator.api import BASE, Reply, Request, Router
-from ovirt_provision.simulator.entities import is_uuid
+from ovirt_provision.simulator.control import PREFIX, Control
 from ovirt_provision.simulator.faults import Fault, Refusal
+from ovirt_provision.simulator.injection import operation
 from ovirt_provision.simulator.markup import Element
-from ovirt_provision.simulator.sessions import LoginRefused, Session, Sessions, refusal_json
+from ovirt_provision.simulator.sessions import EXPIRED, LoginRefused, Session, Sessions, refusal_json
 from ovirt_provision.simulator.world import World
 
 log = logging.getLogger(__name__)
 
 _ENGINE = "/ovirt-engine"
 _READING = ("GET", "HEAD", "OPTIONS")
+_WIRE_FAULTS = ("reset", "engine-restart", "late-effect", "drop-reply", "delay", "unavailable")
+
+MAX_BODY = 16 << 20
+"""Bytes of a request that are read; beyond them it is answered 413."""
+
+_PROXY_PAGE = b"""<!DOCTYPE HTML PUBLIC "-//IETF//DTD HTML 2.0//EN">
+<html><head>
+<title>503 Service Unavailable</title>
+</head><body>
+<h1>Service Unavailable</h1>
+<p>The server is temporarily unable to service your
+request due to maintenance downtime or capacity
+problems. Please try again later.</p>
+</body></html>
+"""
 
 
 @dataclass(frozen=True)
 class Exchange:
     """One request that was answered.
 
-    `path` is below the API's base for calls of the API (`in_api`); `seconds` are real.
+    `path` is below the API's base for calls of the API (`in_api`); `seconds` are real. `lost` is whether
+    the client was gone when the engine answered.
     """
 
     method: str
@@ -45,6 +62,7 @@ class Exchange:
     correlation_id: str
     user_agent: str
     in_api: bool
+    lost: bool = False
 
     @property
     def mutates(self) -> bool:
@@ -54,75 +72,109 @@ class Exchange:
     @property
     def operation(self) -> str:
         """Method and path without ids and query."""
-        parts = [
-            "{id}" if is_uuid(part) else part.partition(";")[0]
-            for part in self.path.partition("?")[0].split("/")
-        ]
-        return f"{self.method} {'/'.join(parts)}"
+        return operation(self.method, self.path)
+
+
+class _Response(web.Response):
+    """`wait` is how many real seconds it comes late, `why` the engine's reason for a refusal."""
+
+    wait = 0.0
+    why = ""
 
 
 class Server:
-    """Turns HTTP requests into calls of the router, one at a time."""
+    """Turns HTTP requests into calls of the router, one at a time.
 
-    def __init__(self, world: World, sessions: Sessions, router: Router, ca_file: Path) -> None:
+    `restart` is called with the seconds of an outage when a fault takes the engine down.
+    """
+
+    def __init__(
+        self,
+        world: World,
+        sessions: Sessions,
+        router: Router,
+        ca_file: Path,
+        restart: Callable[[float], None],
+    ) -> None:
         self._world = world
         self._sessions = sessions
         self._router = router
         self._ca = ca_file.read_bytes()
+        self._restart = restart
         self.requests: list[Exchange] = []
+        self._control = Control(self.requests, world.injections)
 
     def application(self) -> web.Application:
-        application = web.Application(client_max_size=16 << 20)
+        application = web.Application(client_max_size=MAX_BODY)
         application.router.add_route("*", "/{path:.*}", self._serve)
         return application
 
     async def _serve(self, http: web.Request) -> web.StreamResponse:
         begin = time.monotonic()
-        raw = http.raw_path
-        if raw.partition("?")[0] == "/simulator/requests":
-            return self._control(http)
-        in_api = _is_api(raw.partition("?")[0])
-        shown = _below_base(raw) if in_api else raw.partition("?")[0]
-        content = await http.read()
-        injections = self._world.injections
-        plain = shown.partition("?")[0]
-        delay = injections.fires("delay", http.method, plain)
-        drops = injections.fires("drop-reply", http.method, plain) is not None
-        late = injections.fires("late-effect", http.method, plain)
-        if late is not None:
-            drops = True
-            if http.transport is not None:
-                http.transport.abort()
-            await self._world.clock.sleep(late)
-        with self._released_locks() as held:
-            response = self._answer(http, content, held)
-            if held or http.method not in _READING:
-                await asyncio.sleep(self._world.timing.command)
-        slow = response.headers.pop("X-Refused-Login", None) is not None
-        await asyncio.sleep((delay or 0.0) + (self._world.timing.refused_login if slow else 0.0))
-        seconds = time.monotonic() - begin
+        path = http.raw_path.partition("?")[0]
+        try:
+            content = await http.read()
+        except web.HTTPRequestEntityTooLarge:
+            return _refusal(faults.html(413, "Request Entity Too Large"), {})
+        if path.startswith(PREFIX):
+            return self._answer_control(http, path.removeprefix(PREFIX), content)
+        in_api = _is_api(path)
+        shown = _below_base(http.raw_path) if in_api else path
+        response = await self._answer_or_break(http, shown.partition("?")[0], content)
         exchange = Exchange(
             http.method,
             shown,
             response.status,
-            seconds,
+            time.monotonic() - begin,
             response.headers.get("Correlation-Id", ""),
             http.headers.get("User-Agent", ""),
             in_api,
+            lost=http.transport is None or http.transport.is_closing(),
         )
         self.requests.append(exchange)
-        log.info(
-            "%-6s %s -> %d%s, %.0f ms%s",
-            http.method,
-            unquote(shown),
-            response.status,
-            " (reply dropped)" if drops else "",
-            seconds * 1000,
-            f", {exchange.correlation_id}" if http.headers.get("Correlation-Id") else "",
-        )
-        if drops and http.transport is not None:
-            http.transport.abort()
+        if log.isEnabledFor(logging.INFO):
+            self._log(http, exchange, response)
         return response
+
+    async def _answer_or_break(self, http: web.Request, plain: str, content: bytes) -> _Response:
+        """The reply, late or over a broken connection where a fault of the wire says so."""
+        injections = self._world.injections
+        with injections.during(http.method, plain):
+            fired = {name: injections.fires(name) for name in _WIRE_FAULTS}
+        restart, late, delay = fired["engine-restart"], fired["late-effect"], fired["delay"]
+        if restart is not None:
+            self._restart(restart)
+        if restart is not None or late is not None or fired["reset"] is not None:
+            _break(http)
+        if late is not None:
+            await self._world.clock.sleep(late)
+        elif http.transport is None or http.transport.is_closing():
+            return _response(503, b"", None)
+        if fired["unavailable"] is not None:
+            return _response(503, _PROXY_PAGE, "text/html; charset=iso-8859-1")
+        with self._released_locks() as held, injections.during(http.method, plain):
+            response = self._answer(http, content, held)
+            if held or http.method not in _READING:
+                await asyncio.sleep(self._world.timing.command)
+        await asyncio.sleep((delay or 0.0) + response.wait)
+        if fired["drop-reply"] is not None:
+            _break(http)
+        return response
+
+    def _log(self, http: web.Request, exchange: Exchange, response: _Response) -> None:
+        """One line: what was asked, the answer, how long it took, which attempt, of what, and why not."""
+        names = [self._world.name_of(part) for part in exchange.path.partition("?")[0].split("/")]
+        log.info(
+            "%-6s %s -> %s%s, %.0f ms%s%s%s",
+            exchange.method,
+            unquote(exchange.path),
+            exchange.status,
+            " (lost)" if exchange.lost else "",
+            exchange.seconds * 1000,
+            "".join(f", {name}" for name in names if name),
+            f", [{exchange.correlation_id}]" if http.headers.get("Correlation-Id") else "",
+            f": {response.why}" if response.why else "",
+        )
 
     @contextlib.contextmanager
     def _released_locks(self) -> Iterator[list[tuple[str, str]]]:
@@ -132,7 +184,7 @@ class Server:
         finally:
             self._world.locks.difference_update(held)
 
-    def _answer(self, http: web.Request, content: bytes, held: list[tuple[str, str]]) -> web.Response:
+    def _answer(self, http: web.Request, content: bytes, held: list[tuple[str, str]]) -> _Response:
         path = http.raw_path.partition("?")[0]
         self._world.settle()
         if path == f"{_ENGINE}/services/health":
@@ -151,24 +203,18 @@ class Server:
 
     # The API
 
-    def _api(self, http: web.Request, content: bytes, held: list[tuple[str, str]]) -> web.Response:
+    def _api(self, http: web.Request, content: bytes, held: list[tuple[str, str]]) -> _Response:
         injections = self._world.injections
         plain = _below_base(http.raw_path).partition("?")[0]
-        if injections.fires("unavailable", http.method, plain) is not None:
-            return _response(
-                503,
-                b"<html><head><title>503 Service Unavailable</title></head></html>",
-                "text/html;charset=UTF-8",
-            )
         try:
+            if injections.fires("unauthorized") is not None:
+                raise faults.unauthorized()
             session = self._sessions.authenticate(
                 http.headers.get("Authorization"), http.cookies.get("JSESSIONID")
             )
-            if injections.fires("unauthorized", http.method, plain) is not None:
+            if injections.fires("session-revoked") is not None:
                 self._sessions.log_out(session.token)
-                raise faults.unauthorized(
-                    "invalid_grant: The provided authorization grant for the auth code has expired."
-                )
+                raise faults.unauthorized(EXPIRED)
         except Refusal as refusal:
             return _refusal(refusal, {})
         self._see(http, session)
@@ -195,18 +241,21 @@ class Server:
         try:
             as_json = _wants_json(http)
             _check_formats(http)
-            if injections.fires("forbidden", http.method, plain) is not None:
+            if injections.fires("forbidden") is not None:
                 raise faults.forbidden(plain)
             reply = self._router.dispatch(request)
         except Refusal as refusal:
             return _refusal(refusal, headers)
         except Fault as fault:
-            reply = Reply(fault.status, fault.element())
-        return self._render(http, reply, headers, as_json)
+            reply = Reply(fault.status, fault.element(), wait=fault.wait)
+        why = _why(reply)
+        response = self._render(http, reply, headers, as_json)
+        response.wait, response.why = reply.wait, why
+        return response
 
     def _render(
         self, http: web.Request, reply: Reply, headers: Mapping[str, str], as_json: bool
-    ) -> web.Response:
+    ) -> _Response:
         headers = {**headers, **reply.headers}
         if reply.status == 201 and reply.location is not None:
             # The doubled path is the engine's own mistake.
@@ -233,7 +282,7 @@ class Server:
 
     # Logging in and out, and what needs no login
 
-    def _sso(self, http: web.Request, name: str, content: bytes) -> web.Response:
+    def _sso(self, http: web.Request, name: str, content: bytes) -> _Response:
         form = dict(parse_qsl(content.decode(errors="replace"), keep_blank_values=True))
         form |= dict(parse_qsl(http.raw_path.partition("?")[2], keep_blank_values=True))
         if name == "revoke":
@@ -247,19 +296,20 @@ class Server:
             reply = self._sessions.token_reply(form, http.headers.get("Accept", ""))
         except LoginRefused as refused:
             response = _json_response(400, refusal_json(refused))
+            response.why = refused.text
             if refused.slow:
-                response.headers["X-Refused-Login"] = "slow"
+                response.wait = self._world.timing.refused_login
             return response
         return _json_response(200, json.dumps(reply, separators=(",", ":")).encode())
 
-    def _log_out(self, http: web.Request, content: bytes) -> web.Response:
+    def _log_out(self, http: web.Request, content: bytes) -> _Response:
         form = dict(parse_qsl(content.decode(errors="replace"), keep_blank_values=True))
         session = self._sessions.log_out(form.get("token", ""))
         if session is not None and session.seen_by_api:
             self._world.log(31, job=None, address=http.remote or "", session=session.id)
         return _json_response(200, b"{ }")
 
-    def _pki(self, http: web.Request) -> web.Response:
+    def _pki(self, http: web.Request) -> _Response:
         query = dict(parse_qsl(http.raw_path.partition("?")[2]))
         if query.get("resource") != "ca-certificate" or query.get("format", "X509-PEM-CA") not in (
             "X509-PEM-CA",
@@ -268,20 +318,13 @@ class Server:
             return _response(400, b"", None)
         return _response(200, self._ca, "application/x-x509-ca-cert")
 
-    def _control(self, http: web.Request) -> web.Response:
-        """Counts of what was asked of the engine so far; for this machine only."""
-        if http.remote is None or not ipaddress.ip_address(http.remote).is_loopback:
-            return _response(403, b"", None)
-        api = [one for one in self.requests if one.in_api]
-        mutating = sum(1 for one in api if one.mutates)
-        counts = {
-            "total": len(self.requests),
-            "reading": len(api) - mutating,
-            "mutating": mutating,
-            "session": len(self.requests) - len(api),
-            "operations": dict(sorted(Counter(one.operation for one in self.requests).items())),
-        }
-        return _response(200, json.dumps(counts, indent=2).encode() + b"\n", "application/json")
+    def _answer_control(self, http: web.Request, path: str, content: bytes) -> _Response:
+        try:
+            self._sessions.authenticate(http.headers.get("Authorization"), None)
+        except Refusal as refusal:
+            return _refusal(refusal, {})
+        status, value = self._control.answer(http.method, path.partition("?")[0], content)
+        return _json_response(status, json.dumps(value, indent=2).encode() + b"\n")
 
 
 def _is_api(path: str) -> bool:
@@ -347,18 +390,18 @@ def _add_version(element: Element) -> None:
             one.set("href", f"{BASE}/v4{href.removeprefix(BASE)}")
 
 
-def _refusal(refusal: Refusal, headers: Mapping[str, str]) -> web.Response:
+def _refusal(refusal: Refusal, headers: Mapping[str, str]) -> _Response:
     return _response(refusal.status, refusal.body, refusal.content_type, {**headers, **refusal.headers})
 
 
-def _json_response(status: int, body: bytes) -> web.Response:
+def _json_response(status: int, body: bytes) -> _Response:
     return _response(status, body, "application/json")
 
 
 def _response(
     status: int, body: bytes, content_type: str | None, headers: Mapping[str, str] | None = None
-) -> web.Response:
-    response = web.Response(status=status, body=body, headers=dict(headers or {}))
+) -> _Response:
+    response = _Response(status=status, body=body, headers=dict(headers or {}))
     if content_type is not None:
         response.headers["Content-Type"] = content_type
     elif "Content-Type" in response.headers:
@@ -366,13 +409,33 @@ def _response(
     return response
 
 
-def _compress(http: web.Request, response: web.Response) -> web.Response:
+def _why(reply: Reply) -> str:
+    """What the fault in a reply says."""
+    if reply.status < 400 or reply.element is None:
+        return ""
+    fault = next(reply.element.iter("fault"), None)
+    said = [markup.find_text(fault, tag) for tag in ("detail", "reason")] if fault is not None else []
+    return next((" ".join(text.split()) for text in said if text), "")
+
+
+def _break(http: web.Request) -> None:
+    """Resets the connection; without SO_LINGER the client would see it end in good order."""
+    if http.transport is not None:
+        raw = http.transport.get_extra_info("socket")
+        if raw is not None:
+            raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        http.transport.abort()
+
+
+def _compress(http: web.Request, response: _Response) -> _Response:
     body = response.body
     if not isinstance(body, bytes) or not body or "gzip" not in http.headers.get("Accept-Encoding", ""):
         return response
     headers = {name: value for name, value in response.headers.items() if name.lower() != "content-length"}
-    return web.Response(
+    compressed = _Response(
         status=response.status,
         body=gzip.compress(body, mtime=0),
         headers={**headers, "Content-Encoding": "gzip"},
     )
+    compressed.wait, compressed.why = response.wait, response.why
+    return compressed

@@ -25,6 +25,8 @@ from ovirt_provision.simulator.world import BaseTemplate, World, debian_template
 
 log = logging.getLogger(__name__)
 
+_BACKLOG = 1024  # connections that wait to be accepted: a whole farm of clients at once
+
 
 class Simulator:
     """An oVirt engine in this process and event loop.
@@ -68,6 +70,7 @@ class Simulator:
         self._folder = state_dir
         self._temporary: tempfile.TemporaryDirectory[str] | None = None
         self._runner: web.AppRunner | None = None
+        self._restarting: asyncio.Task[None] | None = None
         self._server: Server | None = None
         self._ca_file: Path | None = None
 
@@ -104,23 +107,54 @@ class Simulator:
             self._folder = Path(self._temporary.name)
         self._ca_file, server_file = make_certificates(self._folder, self._listen)
         self.world.ca_certificate = self._ca_file.read_text()
-        self._server = Server(self.world, self.sessions, make_router(), self._ca_file)
-        context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-        context.load_cert_chain(server_file)
+        self._server = Server(
+            self.world, self.sessions, make_router(), self._ca_file, restart=self._begin_restart
+        )
+        self._tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+        self._tls.load_cert_chain(server_file)
         self._runner = web.AppRunner(
             self._server.application(), access_log=None, handle_signals=False, shutdown_timeout=1.0
         )
         await self._runner.setup()
-        site = web.TCPSite(self._runner, self._listen, self._port, ssl_context=context)
         try:
-            await site.start()
+            await self._open()
         except OSError:
             await self.stop()
             raise
         self._port = self._runner.addresses[0][1]
 
+    async def _open(self) -> None:
+        assert self._runner is not None
+        await web.TCPSite(
+            self._runner, self._listen, self._port, ssl_context=self._tls, backlog=_BACKLOG
+        ).start()
+
+    async def restart(self, seconds: float = 20.0) -> None:
+        """Takes the engine down and up again, as the fault `engine-restart` does: returns when it is back.
+
+        For `seconds` of the simulator's clock nobody listens at its port. Raises `OSError` when another
+        program has taken it meanwhile.
+        """
+        assert self._runner is not None, "the simulator has not been started"
+        assert self._runner.server is not None
+        self.world.restart(seconds)
+        self.sessions.revoke_all()
+        for site in list(self._runner.sites):
+            await site.stop()
+        for connection in self._runner.server.connections:
+            if connection.transport is not None:
+                connection.transport.abort()
+        await self.clock.sleep(seconds)
+        await self._open()
+
+    def _begin_restart(self, seconds: float) -> None:
+        self._restarting = asyncio.create_task(self.restart(seconds))
+
     async def stop(self) -> None:
         """Ends guests and connections, and removes what is temporary."""
+        if self._restarting is not None:
+            self._restarting.cancel()
+            await asyncio.gather(self._restarting, return_exceptions=True)
         if self._runner is not None:
             await self._runner.cleanup()
             self._runner = None

@@ -12,6 +12,7 @@ from ovirt_provision.simulator.entities import (
     Vm,
     new_id,
 )
+from ovirt_provision.simulator.faults import engine_fault
 from ovirt_provision.simulator.guests import Work
 from ovirt_provision.simulator.world import AllWork, FailedWork, World
 
@@ -47,17 +48,21 @@ def _begin(world: World, disks: Sequence[Disk]) -> None:
         world.disks[disk.id] = disk
 
 
-def _unlock(world: World, disks: Sequence[Disk], seconds: float) -> None:
+def _ending(world: World) -> str:
+    """The status in which the disks of this request end up."""
     if world.injections.fires("disk-stays-locked") is not None:
-        return
+        return "locked"
+    return "illegal" if world.injections.fires("disk-illegal") is not None else "ok"
 
-    def ok(_error: str | None) -> None:
+
+def _unlock(world: World, disks: Sequence[Disk], seconds: float, ending: str = "ok") -> None:
+    def end(_error: str | None) -> None:
         for disk in disks:
-            if disk.status == "locked":
-                disk.status = "ok"
+            if disk.status == "locked" and ending != "locked":
+                disk.status = ending
                 disk.made = True
 
-    world.after(seconds, ok)
+    world.after(seconds, end)
 
 
 def _drop(world: World, disks: Sequence[Disk]) -> None:
@@ -76,6 +81,7 @@ def _working(world: World, fault: str, work: Callable[[], Work]) -> Work:
 def create(world: World, disk: Disk, job: Job, vm: Vm | None) -> None:
     """Makes an empty disk."""
     _begin(world, [disk])
+    ending = _ending(world)
     disk.actual_size = 0
     if vm is None:
         world.log(2020, disk=disk, domain=disk.domain, job=job)
@@ -90,7 +96,7 @@ def create(world: World, disk: Disk, job: Job, vm: Vm | None) -> None:
             _drop(world, [disk])
         else:
             disk.actual_size = 1_048_576
-            _unlock(world, [disk], 0.0)
+            _unlock(world, [disk], 0.0, ending)
             world.log(2021 if vm is None else 97, disk=disk, domain=disk.domain, vm=vm, job=job)
         world.end_job(job, ok=error is None)
 
@@ -99,7 +105,7 @@ def create(world: World, disk: Disk, job: Job, vm: Vm | None) -> None:
         job,
         "Creating Volume",
         world.timing.create_disk,
-        world.guests.create_disk(disk.id, disk.size),
+        _working(world, "disk-fails", lambda: world.guests.create_disk(disk.id, disk.size)),
         lambda error: world.after(world.timing.storage_end, lambda _none: end(error)),
     )
 
@@ -127,6 +133,7 @@ def build_vm(
     outcome."""
     disks = [attachment.disk for attachment in vm.attachments]
     _begin(world, disks)
+    ending = _ending(world)
     vm.status = "image_locked"
     timing = world.timing
 
@@ -145,7 +152,7 @@ def build_vm(
             vm.status = "down"
             vm.stopped = world.now
             world.log(53, vm=vm, template=template, job=job)
-            _unlock(world, disks, timing.disk_lag)
+            _unlock(world, disks, timing.disk_lag, ending)
         then()
         world.end_job(job, ok=error is None)
 
@@ -222,6 +229,8 @@ def clone_vm(world: World, vm: Vm, clone: Vm, snapshot: Snapshot, job: Job) -> N
     The clone is seen when its disks begin to be made, and then at once `down`.
     """
     disks = [attachment.disk for attachment in clone.attachments]
+    ending = _ending(world)
+    fails = world.injections.fires("vm-fails") is not None
     vm.lock = "vm cloned"
     vm.cloning.append(clone.name)
 
@@ -235,7 +244,7 @@ def clone_vm(world: World, vm: Vm, clone: Vm, snapshot: Snapshot, job: Job) -> N
             _drop(world, disks)
         else:
             world.log(53, vm=clone, job=job)
-            _unlock(world, disks, world.timing.disk_lag)
+            _unlock(world, disks, world.timing.disk_lag, ending)
         world.end_job(job, ok=error is None)
 
     def copied(error: str | None) -> None:
@@ -251,7 +260,7 @@ def clone_vm(world: World, vm: Vm, clone: Vm, snapshot: Snapshot, job: Job) -> N
         world.vms[clone.id] = clone
         _begin(world, disks)
         frozen = [attachment.disk for attachment in snapshot.attachments]
-        work = _working(world, "vm-fails", lambda: _copies(world, disks, frozen, thin=False))
+        work = FailedWork("injected") if fails else _copies(world, disks, frozen, thin=False)
         _task(
             world,
             job,
@@ -297,6 +306,8 @@ def build_template(
     disks = [attachment.disk for attachment in template.attachments]
     _begin(world, disks)
     _lock(sources)
+    ending = _ending(world)
+    seal_fails = seal and world.injections.fires("seal-fails") is not None
     vm.status = "image_locked"
     vm.lock = "vm templated"
 
@@ -311,7 +322,7 @@ def build_template(
         else:
             template.status = "ok"
             world.log(51, vm=vm, template=template, job=job)
-            _unlock(world, disks, world.timing.disk_lag)
+            _unlock(world, disks, world.timing.disk_lag, ending)
         world.end_job(job, ok=error is None)
 
     def finish(error: str | None, code: int) -> None:
@@ -321,9 +332,9 @@ def build_template(
         if error is not None or not seal:
             finish(error, 1322)
             return
-        work = _working(
-            world, "seal-fails", lambda: AllWork([world.guests.seal_disk(disk.id) for disk in disks])
-        )
+        work: Work = FailedWork("injected")
+        if not seal_fails:
+            work = AllWork([world.guests.seal_disk(disk.id) for disk in disks])
         _task(world, job, "Sealing Disks", world.timing.seal_disk, work, lambda error: finish(error, 1324))
 
     work = _working(world, "template-fails", lambda: _copies(world, disks, sources, thin=False))
@@ -333,7 +344,7 @@ def build_template(
 def edit(world: World, disk: Disk, seconds: float) -> None:
     """Locks a disk for a while, as every PUT does."""
     _lock([disk])
-    _unlock(world, [disk], seconds)
+    _unlock(world, [disk], seconds, _ending(world))
 
 
 def remove(
@@ -359,6 +370,9 @@ def remove(
     world.after(world.timing.remove_disk if disks else 0.0, gone)
 
 
-def room(domain: StorageDomain, bytes_needed: int) -> bool:
-    """Whether a preallocated disk of this size fits; thin disks always do."""
-    return bytes_needed <= domain.available
+def check_room(world: World, domain: StorageDomain, action: str, bytes_needed: int = 0) -> None:
+    """Raises the fault when the disks do not fit; `bytes_needed` are those of preallocated ones."""
+    if world.injections.fires("quota-exceeded") is not None:
+        raise engine_fault("quota exceeded", action=action)
+    if bytes_needed > domain.available or world.injections.fires("storage-full") is not None:
+        raise engine_fault("low space", action=action, domain=domain.name)

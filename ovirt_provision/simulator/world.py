@@ -45,7 +45,11 @@ log = logging.getLogger(__name__)
 USER = "admin@internal-authz"
 """How the one user is written in events."""
 
-_JOB_KEPT = {"finished": timedelta(minutes=10), "failed": timedelta(minutes=60)}
+_JOB_KEPT = {
+    "finished": timedelta(minutes=10),
+    "failed": timedelta(minutes=60),
+    "unknown": timedelta(minutes=60),
+}
 
 _Entity = TypeVar("_Entity")
 
@@ -264,6 +268,7 @@ class World:
 
     def start_job(self, description: str, correlation_id: str) -> Job:
         job = Job(new_id(), description, correlation_id, self.now, self.now)
+        job.hangs = self.injections.fires("job-hangs") is not None
         job.steps = [
             Step(new_id(), "Validating", "validating", 0, self.now),
         ]
@@ -271,7 +276,13 @@ class World:
         return job
 
     def execute_job(self, job: Job) -> None:
-        """The job's validation has passed."""
+        """The job's validation has passed; raises a `Fault` when the host cannot be reached for the rest."""
+        lost = self.injections.fires("host-lost")
+        if lost is not None:
+            raise engine_fault("host lost", wait=lost)
+        self._execute(job)
+
+    def _execute(self, job: Job) -> None:
         self._end_step(job.steps[0], "finished")
         job.steps.append(Step(new_id(), "Executing", "executing", 1, self.now))
         job.updated = self.now
@@ -297,7 +308,7 @@ class World:
         step.ended = self.now
 
     def end_job(self, job: Job, ok: bool = True) -> None:
-        if self.injections.fires("job-hangs") is not None:
+        if job.hangs or job.status != "started":
             return
         job.status = "finished" if ok else "failed"
         job.ended = job.updated = self.now
@@ -320,7 +331,7 @@ class World:
             self.end_job(job, ok=False)
             raise
         if len(job.steps) == 1:
-            self.execute_job(job)
+            self._execute(job)
         if not job.in_background and job.status == "started":
             self.end_job(job)
 
@@ -331,7 +342,37 @@ class World:
             if kept is not None and job.ended is not None and job.ended + kept < self.now:
                 del self.jobs[job.id]
 
+    def restart(self, seconds: float) -> None:
+        """The engine ends now and is back after `seconds`: what the host has done by then is noticed then.
+
+        Source: `JobRepositoryImpl.finalizeJobs` of the engine.
+        """
+        self.settle()
+        back = self._instant + seconds
+        for transition in self._transitions:
+            transition.due = max(transition.due, back)
+        heapq.heapify(self._transitions)
+        for job in list(self.jobs.values()):
+            if job.status != "started" or any(step.on_host for step in job.steps):
+                continue
+            if job.starts_vm:
+                del self.jobs[job.id]
+                continue
+            job.status = "unknown"
+            job.ended = job.updated = self.now
+            for step in job.steps:
+                if step.ended is None:
+                    self._end_step(step, "unknown")
+
     # Looking things up
+
+    def name_of(self, key: str) -> str | None:
+        """The name of what has this id, None if nothing has."""
+        for table in (self.vms, self.disks, self.templates, self.hosts, self.domains, self.clusters):
+            found = table.get(key)
+            if found is not None:
+                return str(found.name)
+        return None
 
     def vm_named(self, name: str) -> Vm | None:
         return next((vm for vm in self.vms.values() if vm.name == name), None)
@@ -356,7 +397,7 @@ class World:
         """The lowest free address of the pool, other than those in `taken`."""
         used = {mac_number(mac) for mac in (*self.macs(), *taken)}
         number = next((number for number in range(pool.first, pool.last + 1) if number not in used), None)
-        if number is None:
+        if number is None or self.injections.fires("mac-pool-empty") is not None:
             raise engine_fault("mac pool empty", action=action)
         return mac_text(number)
 

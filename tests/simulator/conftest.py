@@ -16,6 +16,7 @@ from ovirtsdk4 import types
 
 from ovirt_provision.clock import VirtualClock
 from ovirt_provision.simulator import Simulator
+from ovirt_provision.simulator.sessions import Session
 
 
 @dataclass(frozen=True)
@@ -48,6 +49,9 @@ class Lab:
         self.authorization = aiohttp.encode_basic_auth(simulator.username, simulator.password)
         self.system = self.connection.system_service()
         self.vms = self.system.vms_service()
+
+    def log_in(self) -> Session:
+        return self.simulator.sessions.log_in(self.simulator.username, self.simulator.password)
 
     async def call(self, function: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
         with self.clock.hold():

@@ -251,7 +251,7 @@ def test_requests_are_counted_by_what_they_do(play):
         await lab.request("GET", "/vms")
         await lab.request("POST", "/vms", vm("<name>a</name>"))
         await lab.request("GET", f"/vms/{lab.world.vm_named('a').id}")
-        reply = await lab.request("GET", "//simulator/requests", Authorization=None)
+        reply = await lab.request("GET", "//simulator/requests")
         counts = json.loads(reply.text)
         assert (counts["reading"], counts["mutating"]) == (2, 1)
         assert counts["operations"] == {"GET /vms": 1, "GET /vms/{id}": 1, "POST /vms": 1}

@@ -99,6 +99,7 @@ def render_disk(disk: Disk) -> Element:
 
 def read_disk(request: Request, body: Element, name: str, domain: StorageDomain) -> Disk:
     """A new disk as the body asks for it; it is checked, but not yet in the world."""
+    world = request.world
     missing = [
         label
         for label, tag in (("provisionedSize", "provisioned_size"), ("format", "format"))
@@ -119,8 +120,7 @@ def read_disk(request: Request, body: Element, name: str, domain: StorageDomain)
     if (disk_format == "cow" and not sparse) or (disk_format == "raw" and backup == "incremental"):
         what = f"{disk_format.upper()} {'Sparse' if sparse else 'Preallocated'} backup-{backup.capitalize()}"
         raise faults.engine_fault("disk configuration", action=action, what=what)
-    if not sparse and not storage.room(domain, size):
-        raise faults.engine_fault("low space", action=action, domain=domain.name)
+    storage.check_room(world, domain, action, 0 if sparse else size)
     return Disk(
         new_id(),
         find_text(body, "name") or find_text(body, "alias") or name,
@@ -289,3 +289,10 @@ def _log_removed(world: World, disk: Disk, correlation_id: str) -> None:
 def locked_names(vm: Vm) -> list[str]:
     """The aliases of the VM's disks that are locked."""
     return [attachment.disk.name for attachment in vm.attachments if attachment.disk.status == "locked"]
+
+
+def check_legal(vm: Vm, action: str) -> None:
+    """Raises the fault for a VM with illegal disks."""
+    illegal = [one.disk.name for one in vm.attachments if one.disk.status == "illegal"]
+    if illegal:
+        raise faults.engine_fault("disks illegal", action=action, disks=", ".join(illegal))

@@ -2,7 +2,6 @@
 
 import re
 import uuid
-from collections.abc import Sequence
 
 from ovirt_provision.simulator import faults
 from ovirt_provision.simulator.api import (
@@ -21,6 +20,7 @@ from ovirt_provision.simulator.api import (
 from ovirt_provision.simulator.entities import Nic, Vm, VnicProfile, new_id
 from ovirt_provision.simulator.guests import GuestInterface
 from ovirt_provision.simulator.markup import Element, find_bool, find_text, node
+from ovirt_provision.simulator.power import reported
 from ovirt_provision.simulator.resources.lookups import find_profile
 from ovirt_provision.simulator.world import World
 
@@ -66,13 +66,6 @@ def render_template_nic(nic: Nic, template_id: str) -> Element:
         href=f"{BASE}/templates/{template_id}/nics/{nic.id}",
         id=nic.id,
     )
-
-
-def reported(world: World, vm: Vm) -> Sequence[GuestInterface]:
-    """What the guest reports by now."""
-    if vm.guest is None or vm.status != "up" or world.monotonic < vm.reports_at:
-        return ()
-    return vm.guest.interfaces
 
 
 def render_device(vm: Vm, interface: GuestInterface) -> Element:

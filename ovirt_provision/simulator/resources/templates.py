@@ -25,7 +25,7 @@ from ovirt_provision.simulator.entities import (
     new_id,
 )
 from ovirt_provision.simulator.markup import Element, find_text, node
-from ovirt_provision.simulator.resources.disks import copy_disks
+from ovirt_provision.simulator.resources.disks import check_legal, copy_disks
 from ovirt_provision.simulator.resources.lookups import find_cluster
 from ovirt_provision.simulator.resources.vms import check_not_busy
 from ovirt_provision.simulator.search import Field, Fields, Kind
@@ -133,6 +133,8 @@ def add_template(request: Request) -> Reply:
             request.hold("template name", name, action)
             _check_base_name(world, name, action)
         _check_source(vm, action)
+        for domain in {one.disk.domain.id: one.disk.domain for one in vm.attachments}.values():
+            storage.check_room(world, domain, action)
         world.execute_job(job)
         template = _new_template(request, body, vm, name, cluster, base)
         world.templates[template.id] = template
@@ -202,6 +204,7 @@ def _check_source(vm: Vm, action: str) -> None:
     locked = [one.disk.name for one in vm.attachments if one.disk.status == "locked"]
     if locked:
         raise faults.engine_fault("disks locked", action=action, disks=", ".join(locked))
+    check_legal(vm, action)
 
 
 def _new_template(

@@ -8,7 +8,7 @@ from ovirt_provision.simulator.api import BASE, Reply, Request, Routes, actions,
 from ovirt_provision.simulator.entities import ZERO_ID, Host, Job, Vm
 from ovirt_provision.simulator.faults import Fault
 from ovirt_provision.simulator.markup import Element, find_bool, find_text, node
-from ovirt_provision.simulator.resources.disks import copy_disks, locked_names
+from ovirt_provision.simulator.resources.disks import check_legal, copy_disks, locked_names
 from ovirt_provision.simulator.resources.snapshots import new_snapshot
 from ovirt_provision.simulator.resources.vms import ACTIONS, LINKS, check_not_busy, give_nics, new_vm
 from ovirt_provision.simulator.world import World
@@ -75,6 +75,7 @@ def _check_start(world: World, vm: Vm) -> None:
     locked = locked_names(vm)
     if locked:
         raise faults.engine_fault("disks locked", action=action, disks=", ".join(locked))
+    check_legal(vm, action)
     devices = [device.text for device in vm.config.iterfind("os/boot/devices/device")]
     bootable = any(attachment.active for attachment in vm.attachments)
     if not bootable and not {"cdrom", "network"} & set(devices):

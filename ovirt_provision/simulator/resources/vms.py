@@ -20,9 +20,9 @@ from ovirt_provision.simulator.api import (
 )
 from ovirt_provision.simulator.entities import ZERO_ID, Cluster, Disk, Job, Nic, Template, Vm, new_id
 from ovirt_provision.simulator.markup import Element, find_bool, find_text, node
+from ovirt_provision.simulator.power import reported
 from ovirt_provision.simulator.resources.disks import copy_disks, locked_names
 from ovirt_provision.simulator.resources.lookups import find_cluster, find_domain, find_template
-from ovirt_provision.simulator.resources.nics import reported
 from ovirt_provision.simulator.resources.tags import with_descendants
 from ovirt_provision.simulator.search import Field, Fields, Kind
 from ovirt_provision.simulator.world import World
@@ -107,9 +107,7 @@ def fields(world: World) -> Fields:
         "id": Field(lambda vm: vm.id, Kind.ID),
         "vm.id": Field(lambda vm: vm.id, Kind.ID),
         "host": Field(lambda vm: vm.host.name if vm.running and vm.host else None, free_text=True),
-        "ip": Field(
-            lambda vm: [ip for nic in (vm.guest.interfaces if vm.guest else ()) for ip in nic.addresses]
-        ),
+        "ip": Field(lambda vm: [ip for nic in reported(world, vm) for ip in nic.addresses]),
         "os": Field(lambda vm: find_text(vm.config, "os/type")),
         "creationdate": Field(lambda vm: vm.created, Kind.TIME),
         "memory": Field(lambda vm: int(find_text(vm.config, "memory") or 0) >> 20, Kind.NUMBER),
@@ -279,6 +277,8 @@ def add_vm(request: Request) -> Reply:
         if template.status == "locked" and template.attachments:
             raise faults.engine_fault("template being created", action=action)
         overrides = _overrides(request, body, template)
+        for domain in {one.disk.domain.id: one.disk.domain for one in template.attachments}.values():
+            storage.check_room(world, domain, action)
         world.execute_job(job)
         base = world.templates[ZERO_ID] if clone else template
         vm = new_vm(world, body, vm_id, cluster, config, base, template)
