@@ -7,8 +7,8 @@ require "logger"
 require "open3"
 require "yaml"
 
-# Does with the driver what `kitchen test` and `kitchen destroy` do, all instances at the same time: shell as provisioner
-# and verifier, SSH as transport.
+# Does with the driver what `kitchen test` and `kitchen destroy` do, all instances at the same time: shell as
+# provisioner and verifier, SSH as transport.
 class StandIn
   # Seconds.
   READY = 300
@@ -109,7 +109,7 @@ class StandIn
   end
 
   def make_driver(name, suite, platform)
-    logger = Logger.new($stdout, formatter: ->(_, _, _, text) { "       <#{name}> #{text}\n" }, level: Logger::INFO)
+    logger = Logger.new($stdout, formatter: ->(_, _, _, text) { "       #{text}\n" }, level: Logger::INFO)
     config = @project["driver"].merge(suite.fetch("driver", {})).transform_keys(&:to_sym)
     Kitchen::Driver::Ovirt.new(config.merge(kitchen_root: @folder)).finalize_config!(
       Instance.new(name: name, suite: Named.new(suite["name"]), platform: Named.new(platform["name"]),

@@ -154,11 +154,11 @@ module Kitchen
                                    public_key: public_key)
       end
 
-      # Runs a verb and tells its phases as they come.
+      # Runs a verb and tells its phases as they come, with the instance: several may be at it.
       def run(client, method, request)
         phase = nil
         client.run(:machines, method, request) do |operation|
-          info("#{operation.phase}...") if operation.phase != phase && !operation.phase.empty?
+          info("#{instance.to_str} #{operation.phase}...") if operation.phase != phase && !operation.phase.empty?
           phase = operation.phase
           debug("#{operation.percent} % #{operation.progress}")
           yield operation if block_given?
