@@ -30,6 +30,7 @@ class Request:
     is_json: bool
     correlation_id: str
     held: list[tuple[str, str]] = field(default_factory=list)
+    accept: str = ""
     _body: Element | None = None
 
     def flag(self, name: str, default: bool = False) -> bool:
@@ -87,13 +88,17 @@ class Request:
 
 @dataclass
 class Reply:
-    """`location` is the path of what was made, for a 201; `wait` is how many real seconds it comes late."""
+    """`location` is the path of what was made, for a 201; `wait` is how many real seconds it comes late.
+
+    `text` and its type come instead of an element.
+    """
 
     status: int = 200
     element: Element | None = None
     location: str | None = None
     headers: Mapping[str, str] = field(default_factory=dict)
     wait: float = 0.0
+    text: tuple[bytes, str] | None = None
 
 
 Handler = Callable[..., Reply]

@@ -237,6 +237,15 @@ _TEXTS: Mapping[str, tuple[int, str]] = {
         "Cannot {action} External Job. External steps can be added only to external jobs or steps.",
     ),
     "not authorized": (403, "User is not authorized to perform this action."),
+    "console in use": (
+        400,
+        "Cannot ${{action}} ${{type}}. One VM can not contain more than one device with the same graphics "
+        "type.",
+    ),
+    "display unsupported": (
+        400,
+        "Cannot {action}. Selected display type is not supported by the operating system.",
+    ),
     "tag name": (
         400,
         "Invalid tag name. Only letters, numbers, '-', and '_' are valid characters., Attribute: _tag.name",

@@ -2,6 +2,7 @@
 
 import copy
 import re
+from collections.abc import Sequence
 
 from ovirt_provision.simulator import defaults, faults, markup
 from ovirt_provision.simulator.api import BASE
@@ -82,6 +83,11 @@ def apply(config: Element, body: Element, action: str, *, creates: bool) -> None
         if changes.find("memory_policy/max") is None:
             set_text(config, "memory_policy/max", 4 * int(memory))
     markup.merge(config, changes)
+    protocol = find_text(changes, "display/type")
+    if protocol is not None:
+        set_consoles(config, [protocol])
+        if creates and changes.find("display/video_type") is None:
+            set_text(config, "display/video_type", "bochs" if protocol == "vnc" else "qxl")
     if not _OS.fullmatch(find_text(config, "os/type") or ""):
         set_text(config, "os/type", "other")
     _check_memory(config, action, creates=creates)
@@ -124,11 +130,30 @@ def _normalise(element: Element) -> None:
         _normalise(child)
 
 
+def consoles(config: Element) -> Sequence[str]:
+    """The protocols of the graphics consoles."""
+    stored = config.find("graphics_consoles")
+    if stored is None:
+        return [find_text(config, "display/type") or "vnc"]
+    return [protocol.text or "" for protocol in stored]
+
+
+def set_consoles(config: Element, protocols: Sequence[str]) -> None:
+    for old in config.findall("graphics_consoles"):
+        config.remove(old)
+    config.append(node("graphics_consoles", None, *(node("protocol", one) for one in protocols)))
+
+
 def shown(config: Element, *, all_content: bool, running: bool, certificate: str) -> list[Element]:
     """The elements of `config` as a reply shows them. `certificate` is the CA's, for the display of a running
     VM.
     """
-    elements = {child.tag: copy.deepcopy(child) for child in config}
+    elements = {child.tag: copy.deepcopy(child) for child in config if child.tag != "graphics_consoles"}
+    protocols = consoles(config)
+    if protocols:
+        set_text(elements["display"], "type", "spice" if "spice" in protocols else protocols[0])
+    else:
+        del elements["display"]
     extra = {child.tag: child for child in defaults.all_content()}
     if all_content:
         elements = extra | elements
@@ -140,7 +165,7 @@ def shown(config: Element, *, all_content: bool, running: bool, certificate: str
         _show_initialization(initialization)
         if not len(initialization):
             del elements["initialization"]
-    if running:
+    if running and protocols:
         display = elements["display"]
         set_text(display, "address", "127.0.0.1")
         display.append(

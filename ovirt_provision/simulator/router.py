@@ -6,6 +6,7 @@ from ovirt_provision.simulator import surface
 from ovirt_provision.simulator.api import Router
 from ovirt_provision.simulator.resources import (
     clusters,
+    consoles,
     datacenters,
     diskattachments,
     disks,
@@ -32,12 +33,14 @@ _RESOURCES = (
     vms,
     vm_actions,
     snapshots,
+    consoles,
     nics,
     permissions,
     diskattachments,
     disks,
     templates,
     clusters,
+    consoles,
     datacenters,
     storagedomains,
     networks,

@@ -23,6 +23,7 @@ from ovirt_provision.simulator.control import PREFIX, Control
 from ovirt_provision.simulator.faults import Fault, Refusal
 from ovirt_provision.simulator.injection import operation
 from ovirt_provision.simulator.markup import Element
+from ovirt_provision.simulator.resources.consoles import VIEWER
 from ovirt_provision.simulator.sessions import EXPIRED, LoginRefused, Session, Sessions, refusal_json
 from ovirt_provision.simulator.world import World
 
@@ -237,6 +238,7 @@ class Server:
             "json" in http.headers.get("Content-Type", ""),
             correlation_id,
             held,
+            http.headers.get("Accept", ""),
         )
         try:
             as_json = _wants_json(http)
@@ -260,6 +262,8 @@ class Server:
         if reply.status == 201 and reply.location is not None:
             # The doubled path is the engine's own mistake.
             headers["Location"] = f"https://{http.headers.get('Host', 'localhost')}{BASE}/v4{reply.location}"
+        if reply.text is not None:
+            return _response(reply.status, *reply.text, headers)
         if reply.element is None:
             return _response(reply.status, b"", None, headers)
         if _is_versioned(http.raw_path):
@@ -367,6 +371,8 @@ def _wants_json(http: web.Request) -> bool:
     for part in http.headers.get("Accept", "*/*").split(","):
         kind = part.partition(";")[0].strip()
         if kind in ("application/xml", "text/xml", "*/*", "application/*", ""):
+            return False
+        if kind == VIEWER and "/graphicsconsoles/" in http.path:
             return False
         if kind == "application/json":
             return True

@@ -118,12 +118,12 @@ def test_a_correlation_id_is_cleaned_and_echoed(play, sent, echoed):
         ("GET", "/vms?max=-1", 400, "illegal max count value for query : -1"),
         ("GET", "/templates?follow=bogus", 500, "<html>"),
         ("GET", "/v3", 405, "HTTP method GET is not supported by this URL"),
-        ("GET", "/vmpools", 501, "GET /ovirt-engine/api/vmpools is not simulated"),
+        ("GET", "/vmpools", 501, "VmPoolsService.List (GET /vmpools) is not simulated"),
         (
             "POST",
             f"/vms/{UNKNOWN}/migrate",
             501,
-            f"POST /ovirt-engine/api/vms/{UNKNOWN}/migrate is not simulated",
+            "VmService.Migrate (POST /vms/{id}/migrate) is not simulated",
         ),
     ],
 )

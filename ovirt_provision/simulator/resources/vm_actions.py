@@ -76,6 +76,8 @@ def _check_start(world: World, vm: Vm) -> None:
     if locked:
         raise faults.engine_fault("disks locked", action=action, disks=", ".join(locked))
     check_legal(vm, action)
+    if "spice" in machine_config.consoles(vm.config):
+        raise faults.engine_fault("display unsupported", action=action)
     devices = [device.text for device in vm.config.iterfind("os/boot/devices/device")]
     bootable = any(attachment.active for attachment in vm.attachments)
     if not bootable and not {"cdrom", "network"} & set(devices):
