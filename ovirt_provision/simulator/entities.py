@@ -29,6 +29,31 @@ class Named(Protocol):
 
 
 @dataclass
+class User:
+    """`principal` is the name in the directory, `entry_id` its id there."""
+
+    id: str
+    principal: str
+    name: str = ""
+    last_name: str = ""
+    email: str = ""
+    entry_id: str = field(default_factory=new_id)
+
+
+@dataclass
+class Permission:
+    """A role of a user, or of the group of everyone, on one object or on everything.
+
+    `target` is the name of the object's collection and its id; `role` is the role's id.
+    """
+
+    id: str
+    role: str
+    user: User | None = None
+    target: tuple[str, str] | None = None
+
+
+@dataclass
 class DataCenter:
     """`quota_id` is that of its unlimited default quota."""
 

@@ -314,7 +314,7 @@ def build_template(
     def end(error: str | None, code: int) -> None:
         vm.status = "down"
         vm.lock = None
-        _unlock(world, sources, world.timing.disk_lag)
+        _unlock(world, sources, 0.0)
         if error is not None:
             world.log(code, vm=vm, template=template, job=job)
             world.templates.pop(template.id, None)

@@ -10,7 +10,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TypeVar
 
 from ovirt_provision.clock import Clock
-from ovirt_provision.simulator import defaults
+from ovirt_provision.simulator import defaults, roles
 from ovirt_provision.simulator.audit import EVENTS
 from ovirt_provision.simulator.entities import (
     ZERO_ID,
@@ -24,10 +24,12 @@ from ovirt_provision.simulator.entities import (
     MacPool,
     Network,
     Nic,
+    Permission,
     Step,
     StorageDomain,
     Tag,
     Template,
+    User,
     Vm,
     VnicProfile,
     mac_number,
@@ -101,8 +103,10 @@ class World:
         self.instance_id = new_id()
         self.ca_certificate = ""
         self.base_disk_ids: set[str] = set()  # what the guests cannot remove
-        self.user_id = new_id()
-        self.role = "SuperUser"  # of the one user, on everything
+        self.admin = User(new_id(), "admin", "admin", email="admin@localhost")
+        self.users: dict[str, User] = {self.admin.id: self.admin}
+        self.directory: dict[str, User] = {}  # who could be added as a user, by principal
+        self.permissions: dict[str, Permission] = roles.start_permissions(self.admin)
         self.data_centers: dict[str, DataCenter] = {}
         self.clusters: dict[str, Cluster] = {}
         self.networks: dict[str, Network] = {}
@@ -124,6 +128,24 @@ class World:
         self._epoch = clock.time() - clock.monotonic()
         self.root_tag = Tag(ZERO_ID, "root", None, "root")
         self.tags[ZERO_ID] = self.root_tag
+
+    @property
+    def user_id(self) -> str:
+        """The id of the one user who can log in."""
+        return self.admin.id
+
+    @property
+    def role(self) -> str:
+        """The name of that user's role on everything."""
+        return roles.ROLES[self._admin_permission.role].name
+
+    @role.setter
+    def role(self, name: str) -> None:
+        self._admin_permission.role = next(role.id for role in roles.ROLES.values() if role.name == name)
+
+    @property
+    def _admin_permission(self) -> Permission:
+        return next(one for one in self.permissions.values() if one.user is self.admin and one.target is None)
 
     # Time
 

@@ -1,88 +1,27 @@
-"""The permissions of an object or user: the one that the one user has on everything; and `/roles`."""
+"""Who may do what: `/permissions`, the permissions of an object or user, and `/roles`."""
 
-from dataclasses import dataclass
-
+from ovirt_provision.simulator import faults
 from ovirt_provision.simulator.api import (
     BASE,
     Reply,
     Request,
     Routes,
     collection,
+    complete,
+    created,
     find_or_404,
     links,
     reference,
+    require_id,
 )
-from ovirt_provision.simulator.markup import Element, node
+from ovirt_provision.simulator.entities import Permission, User, new_id
+from ovirt_provision.simulator.markup import Element, find_text, node
+from ovirt_provision.simulator.roles import ADMINISTRATIVE, EVERYONE, PERMITS, ROLES, Role, role_named
+from ovirt_provision.simulator.world import World
 
 routes = Routes()
 
-
-PERMITS = {
-    "create_vm": 1,
-    "delete_vm": 2,
-    "edit_vm_properties": 3,
-    "change_vm_cd": 5,
-    "connect_to_vm": 7,
-    "configure_vm_network": 9,
-    "configure_vm_storage": 10,
-    "manipulate_vm_snapshots": 12,
-    "create_instance": 16,
-    "reboot_vm": 17,
-    "stop_vm": 18,
-    "shut_down_vm": 19,
-    "hibernate_vm": 21,
-    "run_vm": 22,
-    "create_template": 200,
-    "edit_template_properties": 201,
-    "delete_template": 202,
-    "copy_template": 203,
-    "create_disk": 1100,
-    "attach_disk": 1101,
-    "edit_disk_properties": 1102,
-    "delete_disk": 1104,
-    "login": 1300,
-}
-"""The engine's number of each permit that matters to VMs, templates and disks."""
-
-
-@dataclass(frozen=True)
-class Role:
-    """`permits` are names of PERMITS."""
-
-    id: str
-    name: str
-    description: str
-    administrative: bool
-    permits: tuple[str, ...]
-
-
-ROLES = {
-    role.id: role
-    for role in (
-        Role(
-            "00000000-0000-0000-0000-000000000001",
-            "SuperUser",
-            "Roles management administrator",
-            True,
-            tuple(PERMITS),
-        ),
-        Role(
-            "00000000-0000-0000-0001-000000000001",
-            "UserRole",
-            "Standard User Role",
-            False,
-            ("change_vm_cd", "connect_to_vm", "reboot_vm", "stop_vm", "shut_down_vm", "run_vm", "login"),
-        ),
-        Role(
-            "00000000-0000-0000-0001-000000000002",
-            "PowerUserRole",
-            "User Role, allowed to create VMs, Templates and Disks",
-            False,
-            ("create_vm", "create_instance", "create_template", "create_disk", "login"),
-        ),
-    )
-}
-_OWNERS = {
+_OBJECTS = {
     "vms": "vm",
     "templates": "template",
     "disks": "disk",
@@ -92,21 +31,101 @@ _OWNERS = {
 }
 
 
-@routes.add("GET", "/{owners}/{owner}/permissions")
-def list_permissions(request: Request, owners: str, owner: str) -> Reply:
-    user = request.world.user_id
-    role = next(role.id for role in ROLES.values() if role.name == request.world.role)
-    path = f"/{owners}/{owner}/permissions"
-    permission = node(
+def render_permission(
+    permission: Permission, target: tuple[str, str] | None = None, path: str = ""
+) -> Element:
+    """As one of `target`, if given, under whose `path` it is then found; that of a group never is."""
+    collection_name, target_id = target or permission.target or ("", "")
+    user = permission.user
+    if user is None:
+        path = f"/groups/{EVERYONE}"
+    return node(
         "permission",
         None,
-        reference("role", "/roles", role),
-        reference(_OWNERS[owners], f"/{owners}", owner) if owners in _OWNERS else None,
-        reference("user", "/users", user),
-        href=f"{BASE}{path}/{user}",
-        id=user,
+        reference("group", "/groups", EVERYONE) if user is None else None,
+        reference("role", "/roles", permission.role),
+        reference(_OBJECTS[collection_name], f"/{collection_name}", target_id)
+        if collection_name in _OBJECTS
+        else None,
+        reference("user", "/users", user.id) if user is not None else None,
+        href=f"{BASE}{path}/permissions/{permission.id}",
+        id=permission.id,
     )
-    return Reply(200, node("permissions", None, permission))
+
+
+@routes.add("GET", "/permissions")
+def list_system_permissions(request: Request) -> Reply:
+    rows = [one for one in request.world.permissions.values() if one.target is None]
+    return collection(request, "permissions", rows, render_permission)
+
+
+@routes.add("GET", "/users/{user}/permissions")
+def list_permissions_of_user(request: Request, user: str) -> Reply:
+    """The user's own, and those of everyone."""
+    every = request.world.permissions.values()
+    own = [one for one in every if one.user is not None and one.user.id == user]
+    rows = [*own, *(one for one in every if one.user is None)]
+    return collection(
+        request, "permissions", rows, lambda one: render_permission(one, path=f"/users/{user}")
+    )
+
+
+@routes.add("GET", "/{owners}/{owner}/permissions")
+def list_permissions(request: Request, owners: str, owner: str) -> Reply:
+    """Those on the object, and those on everything."""
+    target = (owners, owner)
+    rows = [one for one in request.world.permissions.values() if one.target in (None, target)]
+    return collection(
+        request, "permissions", rows, lambda one: render_permission(one, target, f"/{owners}/{owner}")
+    )
+
+
+@routes.add("GET", "/{owners}/{owner}/permissions/{permission}")
+def show_permission(request: Request, owners: str, owner: str, permission: str) -> Reply:
+    found: Permission = find_or_404(request.world.permissions, permission)
+    target = (owners, owner) if owners in _OBJECTS else None
+    return Reply(200, render_permission(found, target, f"/{owners}/{owner}"))
+
+
+@routes.add("POST", "/{owners}/{owner}/permissions")
+def add_permission(request: Request, owners: str, owner: str) -> Reply:
+    world = request.world
+    body = request.body("permission", "add")
+    role, user = body.find("role"), body.find("user")
+    if role is None or (user is None and body.find("group") is None):
+        raise faults.no_signature()
+    made = Permission(new_id(), _find_role(role).id, _find_user(world, user), (owners, owner))
+    world.permissions[made.id] = made
+    path = f"/users/{made.user.id}" if made.user is not None else ""
+    return created(render_permission(made, path=path))
+
+
+@routes.add("DELETE", "/{owners}/{owner}/permissions/{permission}")
+def remove_permission(request: Request, owners: str, owner: str, permission: str) -> Reply:
+    find_or_404(request.world.permissions, permission)
+    del request.world.permissions[permission]
+    return complete()
+
+
+def _find_role(element: Element) -> Role:
+    given = element.get("id")
+    found = ROLES.get(require_id(given)) if given else role_named(find_text(element, "name") or "")
+    if found is None:
+        raise faults.engine_fault("role unknown")
+    return found
+
+
+def _find_user(world: World, element: Element | None) -> User | None:
+    if element is None:
+        return None
+    given = element.get("id") or ""
+    found = world.users.get(require_id(given))
+    if found is None:
+        raise faults.entity_not_found(given)
+    return found
+
+
+# Roles
 
 
 def _render_role(role: Role) -> Element:
@@ -145,7 +164,7 @@ def list_permits(request: Request, role: str) -> Reply:
             "permit",
             None,
             node("name", name),
-            node("administrative", "false"),
+            node("administrative", ADMINISTRATIVE[name]),
             reference("role", "/roles", found.id),
             href=f"{BASE}{path}/permits/{number}",
             id=str(number),

@@ -62,11 +62,11 @@ COLLECTIONS = [
 ]
 
 
-def _href(rel: str) -> str:
+def _href(rel: str, base: str = BASE) -> str:
     name, _, search = rel.partition("/")
     if not search:
-        return f"{BASE}/{name}"
-    return f"{BASE}/{name}{';from={event_id}' if name == 'events' else ''}?search={{query}}"
+        return f"{base}/{name}"
+    return f"{base}/{name}{';from={event_id}' if name == 'events' else ''}?search={{query}}"
 
 
 @routes.add("GET", "/")
@@ -76,7 +76,7 @@ def show(request: Request) -> Reply:
     counts = {
         "hosts": (up, len(world.hosts)),
         "storage_domains": (len(world.domains), len(world.domains)),
-        "users": (1, 1),
+        "users": (world.users, world.users),
         "vms": (sum(1 for vm in world.vms.values() if vm.running), len(world.vms)),
     }
     user = f"{BASE}/users/{world.user_id}"
@@ -117,5 +117,7 @@ def show(request: Request) -> Reply:
         node("authenticated_user", href=user, id=world.user_id),
         node("effective_user", href=user, id=world.user_id),
     )
-    header = ",".join(f"<https://{request.host}{_href(rel)}>; rel={rel}" for rel in sorted(COLLECTIONS))
+    base = f"https://{request.host}{BASE}{'/v4' if request.versioned else ''}"
+    # The engine sorts them with `;` before `>`.
+    header = ",".join(sorted(f"<{_href(rel, base)}>; rel={rel}" for rel in COLLECTIONS))
     return Reply(200, element, headers={"Link": header})
