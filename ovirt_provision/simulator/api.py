@@ -268,14 +268,15 @@ def complete(job_id: str | None = None) -> Reply:
 def perform(request: Request, method: str, act: Callable[[Element], Sequence[Element]]) -> Reply:
     """An action: its own element comes back, with what `act` returns or with the fault in it."""
     body = request.body("action", method)
-    echo = markup.without(body, ("fault", "status", "job"))
     try:
         shown = act(body)
     except Fault as fault:
         if fault.bare:
             raise
+        echo = markup.without(body, ("fault", "status", "job"))
         echo.extend([fault.element(), node("status", "failed")])
         return Reply(fault.status, echo, wait=fault.wait)
+    echo = markup.without(body, ("fault", "status", "job"))
     for element in shown:
         for given in echo.findall(element.tag):
             echo.remove(given)

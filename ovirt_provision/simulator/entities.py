@@ -233,6 +233,7 @@ class Vm:
     """`config` as in Template. `lock` is the key of the fault while something is made of the VM's disks.
 
     `run` counts the starts: a transition of an earlier run is void. `cloning` is as in Template.
+    `stateless_run` is whether the end of this run drops what it changed.
     """
 
     id: str
@@ -252,6 +253,7 @@ class Vm:
     next_run: Element | None = None
     run: int = 0
     run_once: bool = False
+    stateless_run: bool = False
     initialized: bool = False
     stopping: bool = False
     guest: Guest | None = None

@@ -236,6 +236,7 @@ _TEXTS: Mapping[str, tuple[int, str]] = {
         400,
         "Cannot {action} External Job. External steps can be added only to external jobs or steps.",
     ),
+    "role unknown": (400, "Cannot add permission, invalid Role id"),
     "not authorized": (403, "User is not authorized to perform this action."),
     "console in use": (
         400,

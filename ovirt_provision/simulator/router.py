@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from ovirt_provision.simulator import surface
 from ovirt_provision.simulator.api import Router
 from ovirt_provision.simulator.resources import (
+    catalogue,
     clusters,
     consoles,
     datacenters,
@@ -17,11 +18,13 @@ from ovirt_provision.simulator.resources import (
     networks,
     nics,
     permissions,
+    profiles,
     root,
     snapshots,
     storagedomains,
     tags,
     templates,
+    users,
     vm_actions,
     vms,
     vnicprofiles,
@@ -35,6 +38,7 @@ _RESOURCES = (
     snapshots,
     consoles,
     nics,
+    users,
     permissions,
     diskattachments,
     disks,
@@ -50,6 +54,8 @@ _RESOURCES = (
     tags,
     jobs,
     events,
+    profiles,
+    catalogue,
 )
 
 

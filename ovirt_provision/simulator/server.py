@@ -24,7 +24,14 @@ from ovirt_provision.simulator.faults import Fault, Refusal
 from ovirt_provision.simulator.injection import operation
 from ovirt_provision.simulator.markup import Element
 from ovirt_provision.simulator.resources.consoles import VIEWER
-from ovirt_provision.simulator.sessions import EXPIRED, LoginRefused, Session, Sessions, refusal_json
+from ovirt_provision.simulator.sessions import (
+    EXPIRED,
+    LoginRedirected,
+    LoginRefused,
+    Session,
+    Sessions,
+    refusal_json,
+)
 from ovirt_provision.simulator.world import World
 
 log = logging.getLogger(__name__)
@@ -189,7 +196,7 @@ class Server:
         path = http.raw_path.partition("?")[0]
         self._world.settle()
         if path == f"{_ENGINE}/services/health":
-            return _response(200, b"DB Up!Welcome to Health Status!", "text/html;charset=UTF-8")
+            return _response(200, b"DB Up!Welcome to Health Status!", "text/html;charset=ISO-8859-1")
         if path == f"{_ENGINE}/services/pki-resource":
             return self._pki(http)
         if path == f"{_ENGINE}/services/sso-logout":
@@ -216,6 +223,7 @@ class Server:
             if injections.fires("session-revoked") is not None:
                 self._sessions.log_out(session.token)
                 raise faults.unauthorized(EXPIRED)
+            self._check_login_permission(session)
         except Refusal as refusal:
             return _refusal(refusal, {})
         self._see(http, session)
@@ -268,9 +276,24 @@ class Server:
             return _response(reply.status, b"", None, headers)
         if _is_versioned(http.raw_path):
             _add_version(reply.element)
+            if "Link" in headers:
+                headers["Link"] = headers["Link"].replace(f"{BASE}/", f"{BASE}/v4/")
+        if http.method == "HEAD":
+            return _response(reply.status, b"", None, headers)
         if as_json:
             return _response(reply.status, markup.to_json(reply.element), "application/json", headers)
         return _response(reply.status, markup.to_xml(reply.element), "application/xml;charset=UTF-8", headers)
+
+    def _check_login_permission(self, session: Session) -> None:
+        """Who has no permission at all gets a token, but nothing for it."""
+        principal, _, profile = session.username.partition("@")
+        permitted = {one.user.principal for one in self._world.permissions.values() if one.user is not None}
+        if principal not in permitted:
+            self._world.see_user(principal)
+            raise faults.unauthorized(
+                f"The user {principal}@{profile}-authz with profile [{profile}] is not authorized to perform "
+                "login"
+            )
 
     def _see(self, http: web.Request, session: Session) -> None:
         """The first use of a session by the API is what the engine calls a login."""
@@ -298,6 +321,11 @@ class Server:
             return _response(404, b"", None)
         try:
             reply = self._sessions.token_reply(form, http.headers.get("Accept", ""))
+        except LoginRedirected:
+            why = "error=unauthorized_client&error_description=Authentication+required."
+            location = f"https://{http.headers.get('Host', 'localhost')}{_ENGINE}/oauth2-callback?{why}"
+            cookie = f"JSESSIONID={uuid.uuid4().hex}; path={_ENGINE}/sso; HttpOnly"
+            return _response(302, b"", None, {"Location": location, "Set-Cookie": cookie})
         except LoginRefused as refused:
             response = _json_response(400, refusal_json(refused))
             response.why = refused.text
@@ -320,7 +348,7 @@ class Server:
             "X509-PEM",
         ):
             return _response(400, b"", None)
-        return _response(200, self._ca, "application/x-x509-ca-cert")
+        return _response(200, self._ca, "application/x-x509-ca-cert; charset=ISO-8859-1")
 
     def _answer_control(self, http: web.Request, path: str, content: bytes) -> _Response:
         try:

@@ -31,23 +31,32 @@ class LoginRefused(Exception):
         self.slow = slow
 
 
+class LoginRedirected(Exception):
+    """A login by Kerberos or a certificate, of which there is none here."""
+
+
 @dataclass
 class Session:
     token: str
     id: str
     used: float
+    username: str
     seen_by_api: bool = False
     cookie: str | None = None
 
 
 class Sessions:
-    """The live sessions of the one user."""
+    """The live sessions, and who may have one: `username`, who may do everything, and added accounts."""
 
     def __init__(self, clock: Clock, username: str, password: str) -> None:
         self._clock = clock
         self._username = username
-        self._password = password
+        self._passwords = {username: password}
         self._sessions: dict[str, Session] = {}
+
+    def add_account(self, username: str, password: str) -> None:
+        """Someone else in the directory, as `name@profile`; the profile is that of `username`."""
+        self._passwords[username] = password
 
     def log_in(self, username: str, password: str) -> Session:
         """A new session; raises `LoginRefused`."""
@@ -56,11 +65,14 @@ class Sessions:
             raise _denied(f"{username}@N/A", "no profile")
         if profile != self._username.rpartition("@")[2]:
             raise _denied(username, "no profile")
-        same = secrets.compare_digest(password.encode(), self._password.encode())
-        if username != self._username or not same or not user:
+        known = self._passwords.get(username, "")
+        if not secrets.compare_digest(password.encode(), known.encode()) or not known or not user:
             raise _denied(username, "password")
         session = Session(
-            secrets.token_urlsafe(64), base64.b64encode(secrets.token_bytes(64)).decode(), self._now
+            secrets.token_urlsafe(64),
+            base64.b64encode(secrets.token_bytes(64)).decode(),
+            self._now,
+            username,
         )
         self._sessions[session.token] = session
         return session
@@ -70,6 +82,8 @@ class Sessions:
         if "application/json" not in accept:
             raise LoginRefused("invalid_request", "Missing parameter: 'Accept Header'")
         grant = form.get("grant_type", "")
+        if grant == "urn:ovirt:params:oauth:grant-type:http":
+            raise LoginRedirected
         if grant != "password":
             raise LoginRefused(
                 "unsupported_grant_type",

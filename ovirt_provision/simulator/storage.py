@@ -14,7 +14,7 @@ from ovirt_provision.simulator.entities import (
 )
 from ovirt_provision.simulator.faults import engine_fault
 from ovirt_provision.simulator.guests import Work
-from ovirt_provision.simulator.world import AllWork, FailedWork, World
+from ovirt_provision.simulator.world import AllWork, DoneWork, FailedWork, World
 
 
 def _task(
@@ -24,13 +24,19 @@ def _task(
     seconds: float,
     work: Work,
     then: Callable[[str | None], None],
+    *,
+    on_host: bool = True,
+    finalizes: bool = True,
 ) -> None:
-    """A task of the host: takes at least `seconds` and until `work` is done; then the command's end."""
+    """A task of the host: takes at least `seconds` and until `work` is done; then the command's end.
+
+    `on_host` and `finalizes` are how its step is shown: as one of VDSM, with a step of its own for the end.
+    """
     job.in_background = True
-    step = world.add_step(job, description)
+    step = world.add_step(job, description, on_host=on_host)
 
     def noticed(error: str | None) -> None:
-        world.end_step(job, step, ok=error is None)
+        world.end_step(job, step, ok=error is None, finalizes=finalizes)
         then(error)
 
     world.after(seconds, noticed, work=work, grid=True)
@@ -160,9 +166,17 @@ def build_vm(
         world.after(max(0.0, timing.storage_end - timing.complete_lead), complete)
         world.after(timing.storage_end, lambda _none: end(error))
 
-    seconds = timing.clone_thin if thin else timing.clone_full
+    def copy(_error: str | None) -> None:
+        _task(
+            world, job, "Copying Volume", max(0.0, timing.clone_full - volume), work, noticed, on_host=False
+        )
+
     work = _working(world, "vm-fails", lambda: _copies(world, disks, sources, thin=thin))
-    _task(world, job, "Creating Volume" if thin else "Copying Volume", seconds, work, noticed)
+    if thin:
+        _task(world, job, "Creating Volume", timing.clone_thin, work, noticed)
+    else:
+        volume = min(timing.create_disk, timing.clone_full)
+        _task(world, job, "Creating Volume", volume, DoneWork(), copy)
 
 
 def take_snapshot(
@@ -172,6 +186,8 @@ def take_snapshot(
     frozen = {one.disk.id: one.disk for one in snapshot.attachments}
     live = [one.disk for one in vm.attachments if one.disk.id in frozen]
     vm.snapshots.append(snapshot)
+    if not live:
+        snapshot.status = "ok"
     _lock(live)
     for disk in live:
         disk.image_id = new_id()
@@ -193,6 +209,7 @@ def take_snapshot(
         world.timing.create_disk,
         work,
         lambda error: world.after(world.timing.storage_end, lambda _none: end(error)),
+        finalizes=False,
     )
 
 
@@ -226,13 +243,16 @@ def _remove_volumes(world: World, attachments: Sequence[Attachment]) -> None:
 def clone_vm(world: World, vm: Vm, clone: Vm, snapshot: Snapshot, job: Job) -> None:
     """Makes a VM as a clone of another one, which may run, through a snapshot that is removed afterwards.
 
-    The clone is seen when its disks begin to be made, and then at once `down`.
+    The clone is seen when its disks begin to be made, then at once `down`, but without its display.
     """
     disks = [attachment.disk for attachment in clone.attachments]
     ending = _ending(world)
     fails = world.injections.fires("vm-fails") is not None
     vm.lock = "vm cloned"
     vm.cloning.append(clone.name)
+    display = clone.config.find("display")
+    if display is not None:
+        clone.config.remove(display)
 
     def end(error: str | None) -> None:
         vm.lock = None
@@ -243,6 +263,8 @@ def clone_vm(world: World, vm: Vm, clone: Vm, snapshot: Snapshot, job: Job) -> N
             world.vms.pop(clone.id, None)
             _drop(world, disks)
         else:
+            if display is not None:
+                clone.config.append(display)
             world.log(53, vm=clone, job=job)
             _unlock(world, disks, world.timing.disk_lag, ending)
         world.end_job(job, ok=error is None)
@@ -354,6 +376,8 @@ def remove(
     _lock(disks)
     if job is not None:
         job.in_background = True
+        for _ in disks:
+            world.add_step(job, "Deleting Image")
 
     def gone(_error: str | None) -> None:
         _drop(world, disks)

@@ -4,7 +4,7 @@
 | --- | --- | --- | --- | --- |
 | storage_grid | 10 | 0 | 0 | the engine looks at storage tasks every so many seconds; 0: at once |
 | storage_end | 4 | 8 | 0.1 | from noticing the end of a storage task to the end of the command |
-| disk_lag | 1 | 0.5 | 0.1 | a VM or template leaves its lock this much before its disks |
+| disk_lag | 1 | 0 | 0.1 | a VM or template leaves its lock this much before its disks |
 | complete_lead | 2 | 2 | 0.1 | `creation_status` is complete this much before the VM leaves `image_locked` |
 | lock_tail | 5 | 5 | 0.1 | a VM of a template without disks keeps its name locked after it is made |
 | create_disk | 2 | 4 | 0.5 | the host makes an empty disk |
@@ -93,7 +93,7 @@ ENGINE = Timing(
 RECORDED = Timing(
     storage_grid=0,
     storage_end=8,
-    disk_lag=0.5,
+    disk_lag=0,
     complete_lead=2,
     lock_tail=5,
     create_disk=4,

@@ -80,6 +80,13 @@ class AllWork:
         return next((part.error for part in self._parts if part.error), None)
 
 
+class DoneWork:
+    """Work for which nobody has to wait."""
+
+    done = True
+    error: str | None = None
+
+
 class FailedWork:
     """Work that has failed before it began."""
 
@@ -146,6 +153,12 @@ class World:
     @property
     def _admin_permission(self) -> Permission:
         return next(one for one in self.permissions.values() if one.user is self.admin and one.target is None)
+
+    def see_user(self, principal: str) -> None:
+        """Someone of the directory who tries to log in becomes a user, with or without permissions."""
+        if not any(user.principal == principal for user in self.users.values()):
+            user = self.directory.get(principal) or User(new_id(), principal)
+            self.users[user.id] = user
 
     # Time
 
@@ -219,6 +232,15 @@ class World:
         if vm.next_run is not None:
             vm.config = vm.next_run
             vm.next_run = None
+        if vm.stateless_run:
+            vm.stateless_run = False
+            self._drop_stateless_changes(vm)
+
+    def _drop_stateless_changes(self, vm: Vm) -> None:
+        """The engine goes back to the snapshot of the start; meanwhile the VM is locked."""
+        lock = ("vm", vm.id)
+        self.locks.add(lock)
+        self.after(self.timing.create_disk + self.timing.storage_end, lambda _error: self.locks.discard(lock))
 
     # Events and jobs
 
@@ -309,17 +331,19 @@ class World:
         job.steps.append(Step(new_id(), "Executing", "executing", 1, self.now))
         job.updated = self.now
 
-    def add_step(self, job: Job, description: str) -> Step:
-        """A step of the host under the job's executing step."""
+    def add_step(self, job: Job, description: str, *, on_host: bool = True) -> Step:
+        """A step under the job's executing step, `on_host` as one of VDSM."""
         executing = job.steps[1]
         number = sum(1 for step in job.steps if step.parent is executing)
-        step = Step(new_id(), description, "unknown", number, self.now, parent=executing, on_host=True)
+        step = Step(new_id(), description, "unknown", number, self.now, parent=executing, on_host=on_host)
         job.steps.append(step)
         job.updated = self.now
         return step
 
-    def end_step(self, job: Job, step: Step, ok: bool = True) -> None:
+    def end_step(self, job: Job, step: Step, ok: bool = True, *, finalizes: bool = True) -> None:
         self._end_step(step, "finished" if ok else "failed")
+        if not finalizes:
+            return
         final = Step(new_id(), "Finalizing", "finalizing", 0, self.now, parent=step)
         self._end_step(final, "finished")
         job.steps.append(final)

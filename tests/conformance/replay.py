@@ -5,7 +5,7 @@ import base64
 import json
 import re
 import ssl
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,7 +23,7 @@ from tests.conformance.recording import Exchange, Recording, load, state_of
 TOLERANCE = 15.0
 """Seconds by which a polled state may come earlier or later than recorded."""
 
-_POLL_EVERY = 0.5
+_POLL_EVERY = 0.2
 _HOST = "/ovirt-engine"
 
 
@@ -72,7 +72,10 @@ async def _replay(
 ) -> Result:
     async with Simulator(clock=clock, profile=profile) as simulator:
         world.build(simulator.world, findings)
-        async with _Client.open(simulator, clock, recording) as client:
+        for username in _others(recording, simulator.username):
+            simulator.sessions.add_account(username, simulator.password)
+        known = world.recorded_ids(simulator.world, findings)
+        async with _Client.open(simulator, clock, recording, known) as client:
             found = []
             for exchange in recording.exchanges:
                 differences = await client.differences(exchange)
@@ -85,17 +88,19 @@ class _Client:
     """The recording's client. `_shift` is how much later than recorded things are, in seconds."""
 
     def __init__(
-        self, simulator: Simulator, clock: VirtualClock, recording: Recording, http: aiohttp.ClientSession
+        self,
+        simulator: Simulator,
+        clock: VirtualClock,
+        recording: Recording,
+        known: Iterable[str],
+        http: aiohttp.ClientSession,
     ) -> None:
         self._simulator = simulator
         self._clock = clock
         self._http = http
         self._ids = Ids()
-        for table in vars(simulator.world).values():
-            if isinstance(table, dict):
-                for identity in table:
-                    if isinstance(identity, str):
-                        self._ids.learn(identity, identity)
+        for identity in known:
+            self._ids.learn(identity, identity)
         self._begin = clock.monotonic()
         self._shift = 0.0
         self._accepted = _accepted_passwords(recording)
@@ -108,7 +113,7 @@ class _Client:
     @classmethod
     @asynccontextmanager
     async def open(
-        cls, simulator: Simulator, clock: VirtualClock, recording: Recording
+        cls, simulator: Simulator, clock: VirtualClock, recording: Recording, known: Iterable[str]
     ) -> AsyncIterator["_Client"]:
         trust = ssl.create_default_context(cafile=simulator.ca_file)
         async with aiohttp.ClientSession(
@@ -116,7 +121,7 @@ class _Client:
             skip_auto_headers=["Accept", "Content-Type"],
             cookie_jar=aiohttp.DummyCookieJar(),
         ) as http:
-            yield cls(simulator, clock, recording, http)
+            yield cls(simulator, clock, recording, known, http)
 
     async def differences(self, exchange: Exchange) -> list[str]:
         found: list[str] = []
@@ -183,6 +188,8 @@ class _Client:
             headers["Cookie"] = f"JSESSIONID={self._cookie}"
         body = exchange.request_body
         if body is not None:
+            if exchange.status < 300:
+                await self._look_up_disk(body)
             body = self._credentials(self._ids.translate(self._with_tokens(body)))
         path = self._credentials(self._ids.translate(self._with_event_numbers(exchange.path)))
         reply = await self._send(exchange.method, path, headers, body)
@@ -190,6 +197,21 @@ class _Client:
         if cookie is not None:
             self._cookie = cookie.group(1)
         return reply
+
+    async def _look_up_disk(self, body: str) -> None:
+        """A client may have learnt the id of a template's only disk without that being recorded."""
+        template = re.search(r'<template id="([^"]+)"', body)
+        unknown = [one for one in re.findall(r'<disk id="([^"]+)"', body) if self._ids.ours(one) is None]
+        if template is None or len(unknown) != 1 or self._ids.ours(template.group(1)) is None:
+            return
+        path = f"{_HOST}/api/templates/{self._ids.ours(template.group(1))}/diskattachments"
+        authorization = f"Bearer {self._token or await self._log_in()}"
+        reply = await self._send(
+            "GET", path, {"Accept": "application/xml", "Authorization": authorization}, None
+        )
+        found = re.findall(r'<disk_attachment [^>]*id="([^"]+)"', reply.body)
+        if len(found) == 1:
+            self._ids.learn(unknown[0], found[0])
 
     async def _send(self, method: str, path: str, headers: Mapping[str, str], body: str | None) -> Reply:
         url = yarl.URL(self._host + path.replace(" ", "%20"), encoded=True)
@@ -280,6 +302,16 @@ def _accepted_passwords(recording: Recording) -> set[str]:
         if "/sso/" in exchange.path:
             found.update(parse_qs(form).get("password", []))
     return found
+
+
+def _others(recording: Recording, username: str) -> set[str]:
+    """Who else got a token."""
+    found = set()
+    for exchange in recording.exchanges:
+        if exchange.status == 200 and "/sso/" in exchange.path and "access_token" in exchange.body:
+            form = f"{exchange.request_body or ''}&{exchange.path.partition('?')[2]}"
+            found.update(parse_qs(form).get("username", []))
+    return found - {username}
 
 
 def _why(reply: Reply) -> str:

@@ -22,6 +22,7 @@ from ovirt_provision.simulator.entities import (
     StorageDomain,
     Tag,
     Template,
+    User,
     Vm,
     VnicProfile,
     is_uuid,
@@ -55,13 +56,17 @@ class Findings:
     """What a recording shows of what was there.
 
     `seen` maps collections to ids to the first full element, `inner` does so for what belongs to an entity
-    (by the entity's id and the name of its collection). `named` are names that requests used with success.
+    (by the entity's id and the name of its collection). `named` are names that requests used with success,
+    `names` those by which events call an id.
+    `added_users` are whom a request added.
     """
 
     seen: dict[str, dict[str, Element]] = field(default_factory=dict)
     inner: dict[tuple[str, str], dict[str, Element]] = field(default_factory=dict)
     named: dict[str, list[str]] = field(default_factory=dict)
     made: set[str] = field(default_factory=set)
+    names: dict[str, str] = field(default_factory=dict)
+    added_users: list[Element] = field(default_factory=list)
     began: datetime | None = None
 
 
@@ -81,6 +86,8 @@ def find(exchanges: Iterable[Exchange]) -> Findings:
         if body is None:
             continue
         if exchange.method == "POST" and body.tag != "action":
+            if body.tag == "user":
+                findings.added_users.append(body)  # whoever can be added is in the directory
             _note_made(findings, exchange, body)
             if body.tag in ("vm", "template") and findings.began is None:
                 created = find_text(body, "creation_time")
@@ -104,8 +111,8 @@ def _parse(body: str | None) -> Element | None:
 
 def _made_names(asked: Element) -> Iterable[str | None]:
     yield find_text(asked, "name")
-    for inner in asked:
-        if asked.tag == "action":
+    for inner in asked.iter("vm", "disk") if asked.tag in ("action", "disk_attachment", "vm") else ():
+        if not inner.get("id"):
             yield find_text(inner, "name")
 
 
@@ -163,8 +170,12 @@ def _walk(findings: Findings, element: Element, made_names: set[str], *, in_made
             in_made = False
         if len(place) == 3:
             _note_reference(findings, place[0], place[1])
-    if element.tag == "event":
-        return  # what it is about may be gone
+    if element.tag in ("event", "permission"):
+        for child in element:
+            name = find_text(child, "name")
+            if name and child.get("id"):
+                findings.names.setdefault(str(child.get("id")), name)
+        return  # what it is about may be gone, or be no entity of its own
     for child in element:
         if child.tag not in _LINKS_ONLY:
             _walk(findings, child, made_names, in_made=in_made)
@@ -194,6 +205,17 @@ def build(world: World, findings: Findings) -> None:
     Builder(world, findings).build()
 
 
+def recorded_ids(world: World, findings: Findings) -> set[str]:
+    """The ids that the recording and `world` have in common from the start."""
+    ours = {identity for table in vars(world).values() if isinstance(table, dict) for identity in table}
+    inner = [one for (_, kind), table in findings.inner.items() if kind == "nics" for one in table]
+    return {
+        ZERO_ID,
+        *(identity for table in findings.seen.values() for identity in table if identity in ours),
+        *inner,
+    }
+
+
 class Builder:
     """Makes entities of elements. What a recording refers to without showing it gets a name and defaults."""
 
@@ -217,21 +239,19 @@ class Builder:
         ):
             table.clear()
         world.base_disk_ids.clear()
-        self._each("datacenters", "Default", self._data_center)
-        self._each("macpools", "Default", self._mac_pool)
-        self._each("clusters", "Default", self._cluster)
-        self._each("hosts", "host1", self._host)
-        self._each("storagedomains", "data", self._domain)
-        self._each("networks", "ovirtmgmt", self._network)
-        self._each("vnicprofiles", "ovirtmgmt", self._profile)
+        self._all("datacenters", self._data_center, "Default")
+        self._all("macpools", self._mac_pool, "Default")
+        self._all("clusters", self._cluster, "Default")
+        self._all("hosts", self._host, "host1")
+        self._all("storagedomains", self._domain, "data")
+        self._all("networks", self._network, "ovirtmgmt")
+        self._all("vnicprofiles", self._profile, "ovirtmgmt")
         world.add_blank_template()
         self._all("disks", self._disk)
         self._all("templates", self._template)
         self._all("vms", self._vm)
         self._all("tags", self._tag)
-        for identity in self._elements("users"):
-            world.user_id = identity
-            break
+        self._users()
         self._history()
 
     # What to make of what was found
@@ -244,13 +264,18 @@ class Builder:
             if is_uuid(identity) and identity not in self._findings.made
         }
 
-    def _all(self, collection: str, make: Callable[[str, str, Element], None]) -> None:
+    def _all(self, collection: str, make: Callable[[str, str, Element], None], default: str = "") -> None:
+        """Makes what was found; with a `default` name there is at least one."""
         elements = self._elements(collection)
         shown = {find_text(element, "name") for element in elements.values()}
+        shown |= {self._findings.names.get(identity) for identity in elements}
         # Names that requests used and that no element shows belong to those of which only the id is known.
         spare = [name for name in self._findings.named.get(collection, ()) if name not in shown]
+        if default and default not in (*shown, *spare):
+            spare.append(default)
         for identity, element in elements.items():
             name = find_text(element, "name") or find_text(element, "alias")
+            name = name or self._findings.names.get(identity)
             if not name:
                 name = (
                     "Blank" if identity == ZERO_ID else spare.pop(0) if spare else f"unnamed-{identity[:8]}"
@@ -260,18 +285,12 @@ class Builder:
             except (
                 ValueError,
                 TypeError,
-            ):  # a number that is none, in a recording that nobody promised to be right
+            ):  # a number that is none: nobody promised that recordings are right
                 make(identity, name, markup.node("stub"))
-        for name in spare:
-            if collection not in ("templates", "vms", "disks", "tags"):
-                make(new_id(), name, markup.node("stub"))
-
-    def _each(self, collection: str, default: str, make: Callable[[str, str, Element], None]) -> None:
-        """As `_all`, but there is at least one."""
-        names = self._findings.named.setdefault(collection, [])
-        if not names:
-            names.append(default)
-        self._all(collection, make)
+        if default:
+            for name in spare:
+                if name != default or not elements:
+                    make(new_id(), name, markup.node("stub"))
 
     def _data_center(self, identity: str, name: str, element: Element) -> None:
         center = DataCenter(identity, name, find_text(element, "description") or "")
@@ -419,6 +438,33 @@ class Builder:
             memory = int(find_text(vm.config, "memory") or 1 << 30)
             vm.guest = world.guests.start(GuestSpec(vm.id, name, memory, 1, [], [], {}))
         world.vms[identity] = vm
+
+    def _users(self) -> None:
+        world = self._world
+        elements = self._elements("users").items()
+        found = [self._user(*item) for item in elements if item[0] != ZERO_ID]
+        for user in found:
+            if user.principal:
+                world.users[user.id] = user
+        admin = next((user for user in found if user.principal in ("admin", "")), None)
+        if admin is not None:
+            del world.users[world.admin.id]
+            world.admin.id = admin.id
+            world.admin.entry_id = admin.entry_id
+            world.users = {admin.id: world.admin, **world.users}
+            world.users[admin.id] = world.admin
+        for element in self._findings.added_users:
+            user = self._user(new_id(), element)
+            world.directory[user.principal] = user
+
+    @staticmethod
+    def _user(identity: str, element: Element) -> User:
+        fields = ("principal", "name", "last_name", "email")
+        user = User(identity, *(find_text(element, tag) or "" for tag in fields))
+        entry = find_text(element, "domain_entry_id")
+        if entry:
+            user.entry_id = bytes.fromhex(entry).decode(errors="replace")
+        return user
 
     def _history(self) -> None:
         """Events and jobs from before the recording began."""

@@ -98,10 +98,10 @@ _REST = b"""
   <ksm><enabled>false</enabled></ksm>
   <max_scheduling_memory>67108864000</max_scheduling_memory>
   <memory>68719476736</memory>
-  <network_operation_in_progress>false</network_operation_in_progress>
   <numa_supported>false</numa_supported>
   <port>54321</port>
-  <power_management><automatic_pm_enabled>true</automatic_pm_enabled><enabled>false</enabled></power_management>
+  <power_management><automatic_pm_enabled>true</automatic_pm_enabled><enabled>false</enabled>
+    <kdump_detection>true</kdump_detection><pm_proxies/></power_management>
   <protocol>stomp</protocol> <reinstallation_required>false</reinstallation_required>
   <spm><priority>5</priority><status>spm</status></spm>
   <transparent_hugepages><enabled>true</enabled></transparent_hugepages> <type>rhel</type>

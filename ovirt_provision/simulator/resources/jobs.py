@@ -126,7 +126,7 @@ def end_job(request: Request, job: str) -> Reply:
 
     def end(body: Element) -> list[Element]:
         if not found.external:
-            raise faults.engine_fault("job not external", action="End")
+            raise faults.engine_fault("job not external", action="Clear")  # as recorded
         request.world.end_job(found, ok=find_bool(body, "succeeded", True))
         return []
 

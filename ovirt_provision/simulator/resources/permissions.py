@@ -65,9 +65,7 @@ def list_permissions_of_user(request: Request, user: str) -> Reply:
     every = request.world.permissions.values()
     own = [one for one in every if one.user is not None and one.user.id == user]
     rows = [*own, *(one for one in every if one.user is None)]
-    return collection(
-        request, "permissions", rows, lambda one: render_permission(one, path=f"/users/{user}")
-    )
+    return collection(request, "permissions", rows, lambda one: render_permission(one, path=f"/users/{user}"))
 
 
 @routes.add("GET", "/{owners}/{owner}/permissions")
@@ -102,7 +100,9 @@ def add_permission(request: Request, owners: str, owner: str) -> Reply:
 
 @routes.add("DELETE", "/{owners}/{owner}/permissions/{permission}")
 def remove_permission(request: Request, owners: str, owner: str, permission: str) -> Reply:
-    find_or_404(request.world.permissions, permission)
+    found: Permission = find_or_404(request.world.permissions, permission)
+    if found.target != (owners, owner) and owners in _OBJECTS:
+        raise faults.not_found()
     del request.world.permissions[permission]
     return complete()
 

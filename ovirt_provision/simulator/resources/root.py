@@ -76,7 +76,7 @@ def show(request: Request) -> Reply:
     counts = {
         "hosts": (up, len(world.hosts)),
         "storage_domains": (len(world.domains), len(world.domains)),
-        "users": (world.users, world.users),
+        "users": (len(world.users), len(world.users)),
         "vms": (sum(1 for vm in world.vms.values() if vm.running), len(world.vms)),
     }
     user = f"{BASE}/users/{world.user_id}"
@@ -117,7 +117,7 @@ def show(request: Request) -> Reply:
         node("authenticated_user", href=user, id=world.user_id),
         node("effective_user", href=user, id=world.user_id),
     )
-    base = f"https://{request.host}{BASE}{'/v4' if request.versioned else ''}"
-    # The engine sorts them with `;` before `>`.
+    # The engine sorts the whole of them, `;` before `>`.
+    base = f"https://{request.host}{BASE}"
     header = ",".join(sorted(f"<{_href(rel, base)}>; rel={rel}" for rel in COLLECTIONS))
     return Reply(200, element, headers={"Link": header})

@@ -28,6 +28,7 @@ from ovirt_provision.simulator.markup import Element, find_text, node
 from ovirt_provision.simulator.resources.disks import check_legal, copy_disks
 from ovirt_provision.simulator.resources.lookups import find_cluster
 from ovirt_provision.simulator.resources.vms import check_not_busy
+from ovirt_provision.simulator.roles import template_permissions
 from ovirt_provision.simulator.search import Field, Fields, Kind
 from ovirt_provision.simulator.world import World
 
@@ -138,6 +139,8 @@ def add_template(request: Request) -> Reply:
         world.execute_job(job)
         template = _new_template(request, body, vm, name, cluster, base)
         world.templates[template.id] = template
+        for permission in template_permissions(template.id, world.admin):
+            world.permissions[permission.id] = permission
         if wrong_source:
             template.attachments.clear()
             template.status = "locked"
@@ -278,12 +281,10 @@ def remove_template(request: Request, template: str) -> Reply:
         world.execute_job(job)
         world.log(50, template=found, job=job)
         found.status = "locked"
-        storage.remove(
-            world,
-            [attachment.disk for attachment in found.attachments],
-            job,
-            lambda: _forget(world, found, job.correlation_id),
-        )
+        disks = [attachment.disk for attachment in found.attachments]
+        found.attachments = []
+        _rebase_versions(world, found)
+        storage.remove(world, disks, job, lambda: _forget(world, found, job.correlation_id))
     if request.flag("async") and "async" in request.query:
         return Reply(202)
     return complete(job.id)
@@ -298,12 +299,18 @@ def _check_disks(world: World, template: Template, action: str) -> None:
         raise faults.engine_fault("template has disks on it", action=action, disks=disks)
 
 
-def _forget(world: World, template: Template, correlation_id: str) -> None:
-    world.templates.pop(template.id, None)
+def _rebase_versions(world: World, template: Template) -> None:
+    """The oldest of the other versions becomes their base."""
     rest = sorted(
-        (one for one in world.templates.values() if one.base_id == template.id),
+        (one for one in world.templates.values() if one.base_id == template.id and one is not template),
         key=lambda one: one.version_number,
     )
     for version in rest:
         version.base_id = rest[0].id
+
+
+def _forget(world: World, template: Template, correlation_id: str) -> None:
+    world.templates.pop(template.id, None)
+    for permission in [one for one in world.permissions.values() if one.target == ("templates", template.id)]:
+        del world.permissions[permission.id]
     world.log(251, template=template, job=None, correlation_id=correlation_id)

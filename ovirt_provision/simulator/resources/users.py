@@ -33,7 +33,9 @@ FIELDS: Fields = {
 
 
 def _domain(*inner: Element) -> Element:
-    return node("domain", None, node("name", DOMAIN), *inner, href=f"{BASE}/domains/{DOMAIN_ID}", id=DOMAIN_ID)
+    return node(
+        "domain", None, node("name", DOMAIN), *inner, href=f"{BASE}/domains/{DOMAIN_ID}", id=DOMAIN_ID
+    )
 
 
 def render_user(user: User) -> Element:

@@ -43,6 +43,7 @@ def start_vm(request: Request, vm: str) -> Reply:
 
 def _start(request: Request, vm: Vm, body: Element) -> Job:
     world = request.world
+    _resolve_hosts(world, body)
     tags = ("use_cloud_init", "use_sysprep", "use_ignition")
     if sum(find_bool(body, tag, False) for tag in tags) > 1:
         raise Fault(
@@ -61,8 +62,30 @@ def _start(request: Request, vm: Vm, body: Element) -> Job:
             raise
         world.execute_job(job)
         drive = _config_drive(vm, body, once)
-        power.start(world, vm, host, job, run_once=run_once, config_drive=drive)
+
+        def start(_error: str | None = None) -> None:
+            power.start(world, vm, host, job, run_once=run_once, config_drive=drive)
+
+        stateless = find_bool(vm.config, "stateless", False)
+        if find_bool(once, "stateless", stateless) if once is not None else stateless:
+            _snapshot_first(request, vm, job, start)
+        else:
+            start()
     return job
+
+
+def _snapshot_first(request: Request, vm: Vm, job: Job, start: Callable[[], None]) -> None:
+    """A stateless VM is started from a snapshot; while that is made, the VM is `down` and locked."""
+    world = request.world
+    job.in_background = True
+    request.keep("vm", vm.id)
+
+    def made(_error: str | None) -> None:
+        world.locks.discard(("vm", vm.id))
+        vm.stateless_run = True
+        start()
+
+    world.after(world.timing.create_disk + world.timing.storage_end, made)
 
 
 def _check_start(world: World, vm: Vm) -> None:
@@ -93,6 +116,15 @@ def _check_start(world: World, vm: Vm) -> None:
             why = "the host does not contain required VDS hook 50_vhostmd."
             filtered = {"host": host.name, "filter": "Host-hooks", "why": why}
             raise faults.engine_fault(("no host", {"action": action}), ("host filtered", filtered))
+
+
+def _resolve_hosts(world: World, body: Element) -> None:
+    """Gives hosts that are named their ids, which the reply then shows."""
+    for wanted in body.iterfind("vm/placement_policy/hosts/host"):
+        name = find_text(wanted, "name")
+        host = next((host for host in world.hosts.values() if host.name == name), None)
+        if host is not None and not wanted.get("id"):
+            wanted.set("id", host.id)
 
 
 def _choose_host(world: World, vm: Vm, once: Element | None) -> Host:
@@ -185,7 +217,8 @@ def clone_vm(request: Request, vm: str) -> Reply:
 
 
 def _clone(request: Request, vm: Vm, body: Element) -> Job:
-    """Recorded: the clone of a VM without disks is there at once, of another after the snapshot was made."""
+    """Recorded: the clone of a VM that is down and has no disks is there at once, of another after the
+    snapshot was made."""
     world = request.world
     wanted = body.find("vm")
     assert wanted is not None  # it is mandatory
@@ -218,7 +251,7 @@ def _clone(request: Request, vm: Vm, body: Element) -> Job:
         world.execute_job(job)
         world.log(34, vm=clone, job=job)
         snapshot = new_snapshot(request, vm, "Auto-generated for Clone VM")
-        if not snapshot.attachments:
+        if not snapshot.attachments and not vm.running:
             world.vms[clone.id] = clone
             world.log(53, vm=clone, job=job)
             return job

@@ -222,7 +222,7 @@ def _run(vm: Vm) -> list[Element]:
 
 @routes.add("GET", "/vms")
 def list_vms(request: Request) -> Reply:
-    rows = sorted(request.world.vms.values(), key=lambda vm: (vm.name.lower(), vm.name))
+    rows = sorted(request.world.vms.values(), key=lambda vm: vm.name)
     show_all = request.flag("all_content")
     return collection(
         request, "vms", rows, lambda vm: render_vm(request, vm, all_content=show_all), fields(request.world)
@@ -506,6 +506,9 @@ def update_vm(request: Request, vm: str) -> Reply:
     return Reply(200, render_vm(request, found, all_content=True))
 
 
+_ASYNC_REMOVAL = 1.0  # seconds, as recorded
+
+
 @routes.add("DELETE", "/vms/{vm}")
 def remove_vm(request: Request, vm: str) -> Reply:
     world = request.world
@@ -524,17 +527,25 @@ def remove_vm(request: Request, vm: str) -> Reply:
         world.execute_job(job)
         if "async" in request.query and request.flag("async"):
             # The only case in which the VM is still seen for a moment.
-            found.status = "image_locked"
             job.in_background = True
-            world.after(world.timing.stop, lambda _error: _remove(world, found, job, detach=False))
+            request.keep("vm", found.id)
+            world.after(_ASYNC_REMOVAL, lambda _error: _remove(world, found, job, detach=False))
             return Reply(202)
         _remove(world, found, job, detach=request.flag("detach_only"))
     return complete(job.id)
 
 
 def _remove(world: World, vm: Vm, job: Job, *, detach: bool) -> None:
-    world.log(113, vm=vm, job=job)
     world.vms.pop(vm.id, None)
+
+    def log(_error: str | None = None) -> None:
+        world.log(113, vm=vm, job=job)
+
+    if job.in_background:  # then the engine writes the event a little after the VM is gone
+        world.after(_ASYNC_REMOVAL, log)
+    else:
+        log()
+    world.locks.discard(("vm", vm.id))
     for snapshot in list(vm.snapshots):
         storage.forget_snapshot(world, vm, snapshot)
     own = [attachment.disk for attachment in vm.attachments if not attachment.disk.shareable]
