@@ -41,6 +41,12 @@ def test_emulation_does_not_take_the_hosts_memory_for_its_buffer() -> None:
     assert options(machine_arguments(SPEC, "kvm", [], IMAGE, ""), "accel") == ["kvm"]
 
 
+def test_linux_is_told_what_it_cannot_know_of_emulated_processors() -> None:
+    (emulated,) = options(machine_arguments(SPEC, "tcg", [], IMAGE, "root=/dev/vda"), "append")
+    assert emulated.split() == ["root=/dev/vda", "mitigations=off", "tsc=reliable"]
+    assert options(machine_arguments(SPEC, "kvm", [], IMAGE, "root=/dev/vda"), "append") == ["root=/dev/vda"]
+
+
 def test_a_comma_in_a_name_is_not_another_option() -> None:
     arguments = machine_arguments(SPEC, "tcg", [Path("/d/a,b.qcow2")], IMAGE, "")
     assert options(arguments, "name") == ["web,,1"]
