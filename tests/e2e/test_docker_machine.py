@@ -4,6 +4,7 @@ import contextlib
 import json
 import os
 import select
+import shutil
 import signal
 import subprocess
 import time
@@ -232,6 +233,23 @@ def test_no_daemon_loses_nothing(hosts: Hosts, kept: str, stage: Stage) -> None:
     assert "no daemon listens at unix:/nowhere/daemon.sock" in told
     assert hosts.state(kept)["Key"]
     assert stage.virtual_machines() == [kept]
+
+
+@pytest.mark.parametrize("how", ["rm -f that fails", "lost folder"])
+def test_what_the_host_has_forgotten_the_daemon_knows(
+    hosts: Hosts, is_untouched: Callable[[], bool], kept: str, stage: Stage, how: str
+) -> None:
+    if how == "lost folder":
+        shutil.rmtree(hosts.store / "machines" / kept)
+    else:
+        code, told = hosts.run("rm", "-f", "-y", kept, OVIRT_PROVISION_ADDRESS="unix:/nowhere/daemon.sock")
+        assert code == 0
+        assert "no daemon listens at unix:/nowhere/daemon.sock" in told
+    assert not (hosts.store / "machines" / kept).exists()
+    (machine,) = stage.provision("machine", "list")["machines"]
+    assert machine["name"] == kept
+    stage.provision("machine", "destroy", machine["key"])
+    assert is_untouched()
 
 
 def test_another_engine_is_not_taken_for_this_one(hosts: Hosts, kept: str, stage: Stage) -> None:
