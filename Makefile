@@ -31,11 +31,11 @@ demo: ## Set up everything, then build a template with packer on a simulated oVi
 
 .PHONY: test
 test: tools check ## Everything: check, then real guests and the real packer
-	tools/in-namespace $(python) -m pytest -m "(guests or e2e) and not by_hand"
+	tools/in-namespace $(python) -m pytest -m "guests or e2e"
 
 .PHONY: check
 check: lint kitchen ## Lint, types and all tests without guests and packer (at most 5 minutes)
-	$(python) -m pytest -n 2 -m "not guests and not e2e and not by_hand"
+	$(python) -m pytest -n 2 -m "not guests and not e2e"
 	cd plugins && PACKER=$(wildcard $(abspath $(packer))) go test -race ./...
 
 .PHONY: lint
@@ -75,7 +75,7 @@ $(ruby_code): build/schema.binpb tools/generate-ruby tools/versions.mk
 	tools/generate-ruby $(RUBY_PROTOC_VERSION)
 
 .PHONY: tools
-tools: plugin packer driver rancher-machine image
+tools: plugin packer driver rancher-machine image docker-image
 
 .PHONY: plugin
 plugin: setup $(generated) ## Build the packer plugin (build/bin/packer-plugin-ovirt)
@@ -98,6 +98,10 @@ rancher-machine: ## Build rancher-machine, a living docker-machine (build/bin/ra
 .PHONY: image
 image: setup $(generated) ## Build the guest image of the simulator
 	@$(python) -m ovirt_provision.simulator.guests.image
+
+.PHONY: docker-image
+docker-image: setup $(generated) ## Build the simulator's guest image with a Docker engine
+	@$(python) -m ovirt_provision.simulator.guests.image --recipe docker
 
 .PHONY: lock
 lock: setup ## Write requirements.lock anew from pyproject.toml
