@@ -150,10 +150,10 @@ def shown(config: Element, *, all_content: bool, running: bool, certificate: str
     """
     elements = {child.tag: copy.deepcopy(child) for child in config if child.tag != "graphics_consoles"}
     protocols = consoles(config)
-    if protocols:
+    if protocols and "display" in elements:
         set_text(elements["display"], "type", "spice" if "spice" in protocols else protocols[0])
     else:
-        del elements["display"]
+        elements.pop("display", None)
     extra = {child.tag: child for child in defaults.all_content()}
     if all_content:
         elements = extra | elements

@@ -173,7 +173,7 @@ def build_vm(
 
     work = _working(world, "vm-fails", lambda: _copies(world, disks, sources, thin=thin))
     if thin:
-        _task(world, job, "Creating Volume", timing.clone_thin, work, noticed)
+        _task(world, job, "Creating Volume", timing.clone_thin, work, noticed, finalizes=False)
     else:
         volume = min(timing.create_disk, timing.clone_full)
         _task(world, job, "Creating Volume", volume, DoneWork(), copy)
@@ -282,6 +282,7 @@ def clone_vm(world: World, vm: Vm, clone: Vm, snapshot: Snapshot, job: Job) -> N
         world.vms[clone.id] = clone
         _begin(world, disks)
         frozen = [attachment.disk for attachment in snapshot.attachments]
+        _lock([one.disk for one in vm.attachments if one.disk.id in {disk.id for disk in frozen}])
         work = FailedWork("injected") if fails else _copies(world, disks, frozen, thin=False)
         _task(
             world,
@@ -292,7 +293,14 @@ def clone_vm(world: World, vm: Vm, clone: Vm, snapshot: Snapshot, job: Job) -> N
             lambda error: world.after(world.timing.storage_end, lambda _none: copied(error)),
         )
 
-    take_snapshot(world, vm, snapshot, job, copy)
+    # The engine turns to the copies only when it next looks at its commands.
+    take_snapshot(
+        world,
+        vm,
+        snapshot,
+        job,
+        lambda error: world.after(world.timing.storage_end, lambda _none: copy(error)),
+    )
 
 
 def restore(world: World, vm: Vm, snapshot: Snapshot, job: Job, then: Callable[[], None]) -> None:
@@ -376,8 +384,7 @@ def remove(
     _lock(disks)
     if job is not None:
         job.in_background = True
-        for _ in disks:
-            world.add_step(job, "Deleting Image")
+    steps = [world.add_step(job, "Deleting Image") for _ in disks] if job is not None else []
 
     def gone(_error: str | None) -> None:
         _drop(world, disks)
@@ -389,6 +396,8 @@ def remove(
                 _remove_volumes(world, lost)
         then()
         if job is not None:
+            for step in steps:
+                world.end_step(job, step)
             world.after(world.timing.remove_end, lambda _none: world.end_job(job))
 
     world.after(world.timing.remove_disk if disks else 0.0, gone)

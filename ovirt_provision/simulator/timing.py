@@ -15,7 +15,7 @@
 | edit_disk | 1.5 | 1.5 | 0.1 | a disk stays locked after every PUT |
 | extend_disk | 8 | 12 | 0.5 | a disk stays locked after it has been extended |
 | remove_disk | 10 | 11 | 0.5 | a disk is still there after its removal was accepted |
-| remove_end | 7 | 7 | 0.1 | the removing job goes on after that |
+| remove_end | 7 | 4 | 0.1 | the removing job goes on after that |
 | launch | 3 | 3 | 0.3 | `wait_for_launch` |
 | boot | 20 | 9 | 1 | `powering_up` at least; a guest that has not booted by then prolongs it |
 | shutdown | 8 | 9.5 | 0.5 | `powering_down` at least |
@@ -104,7 +104,7 @@ RECORDED = Timing(
     edit_disk=1.5,
     extend_disk=12,
     remove_disk=11,
-    remove_end=7,
+    remove_end=4,
     launch=3,
     boot=9,
     shutdown=9.5,

@@ -172,9 +172,11 @@ def _walk(findings: Findings, element: Element, made_names: set[str], *, in_made
             _note_reference(findings, place[0], place[1])
     if element.tag in ("event", "permission"):
         for child in element:
-            name = find_text(child, "name")
-            if name and child.get("id"):
-                findings.names.setdefault(str(child.get("id")), name)
+            name, known = find_text(child, "name"), str(child.get("id") or "")
+            if name and known:
+                findings.names.setdefault(known, name)
+            if known and child.tag in ("data_center", "cluster", "host", "storage_domain"):
+                _note_reference(findings, _COLLECTIONS[child.tag], known)
         return  # what it is about may be gone, or be no entity of its own
     for child in element:
         if child.tag not in _LINKS_ONLY:

@@ -68,43 +68,46 @@ def list_permissions_of_user(request: Request, user: str) -> Reply:
     return collection(request, "permissions", rows, lambda one: render_permission(one, path=f"/users/{user}"))
 
 
-@routes.add("GET", "/{owners}/{owner}/permissions")
-def list_permissions(request: Request, owners: str, owner: str) -> Reply:
-    """Those on the object, and those on everything."""
-    target = (owners, owner)
-    rows = [one for one in request.world.permissions.values() if one.target in (None, target)]
-    return collection(
-        request, "permissions", rows, lambda one: render_permission(one, target, f"/{owners}/{owner}")
-    )
+def _permissions_of(owners: str) -> None:
+    """The permissions on the objects of one collection."""
+    base = f"/{owners}/{{owner}}/permissions"
+
+    @routes.add("GET", base)
+    def list_permissions(request: Request, owner: str) -> Reply:
+        """Those on the object, and those on everything."""
+        target = (owners, owner)
+        rows = [one for one in request.world.permissions.values() if one.target in (None, target)]
+        path = f"/{owners}/{owner}"
+        return collection(request, "permissions", rows, lambda one: render_permission(one, target, path))
+
+    @routes.add("POST", base)
+    def add_permission(request: Request, owner: str) -> Reply:
+        world = request.world
+        body = request.body("permission", "add")
+        role, user = body.find("role"), body.find("user")
+        if role is None or (user is None and body.find("group") is None):
+            raise faults.no_signature()
+        made = Permission(new_id(), _find_role(role).id, _find_user(world, user), (owners, owner))
+        world.permissions[made.id] = made
+        path = f"/users/{made.user.id}" if made.user is not None else ""
+        return created(render_permission(made, path=path))
+
+    @routes.add("GET", base + "/{permission}")
+    def show_permission(request: Request, owner: str, permission: str) -> Reply:
+        found: Permission = find_or_404(request.world.permissions, permission)
+        return Reply(200, render_permission(found, (owners, owner), f"/{owners}/{owner}"))
+
+    @routes.add("DELETE", base + "/{permission}")
+    def remove_permission(request: Request, owner: str, permission: str) -> Reply:
+        found: Permission = find_or_404(request.world.permissions, permission)
+        if found.target != (owners, owner):
+            raise faults.not_found()
+        del request.world.permissions[permission]
+        return complete()
 
 
-@routes.add("GET", "/{owners}/{owner}/permissions/{permission}")
-def show_permission(request: Request, owners: str, owner: str, permission: str) -> Reply:
-    found: Permission = find_or_404(request.world.permissions, permission)
-    target = (owners, owner) if owners in _OBJECTS else None
-    return Reply(200, render_permission(found, target, f"/{owners}/{owner}"))
-
-
-@routes.add("POST", "/{owners}/{owner}/permissions")
-def add_permission(request: Request, owners: str, owner: str) -> Reply:
-    world = request.world
-    body = request.body("permission", "add")
-    role, user = body.find("role"), body.find("user")
-    if role is None or (user is None and body.find("group") is None):
-        raise faults.no_signature()
-    made = Permission(new_id(), _find_role(role).id, _find_user(world, user), (owners, owner))
-    world.permissions[made.id] = made
-    path = f"/users/{made.user.id}" if made.user is not None else ""
-    return created(render_permission(made, path=path))
-
-
-@routes.add("DELETE", "/{owners}/{owner}/permissions/{permission}")
-def remove_permission(request: Request, owners: str, owner: str, permission: str) -> Reply:
-    found: Permission = find_or_404(request.world.permissions, permission)
-    if found.target != (owners, owner) and owners in _OBJECTS:
-        raise faults.not_found()
-    del request.world.permissions[permission]
-    return complete()
+for _owners in (*_OBJECTS, "hosts", "networks", "vnicprofiles", "macpools", "vmpools"):
+    _permissions_of(_owners)
 
 
 def _find_role(element: Element) -> Role:

@@ -18,7 +18,17 @@ from ovirt_provision.simulator.api import (
     reference,
     require_id,
 )
-from ovirt_provision.simulator.entities import ZERO_ID, Cluster, Disk, Job, Nic, Template, Vm, new_id
+from ovirt_provision.simulator.entities import (
+    ZERO_ID,
+    Cluster,
+    Disk,
+    Job,
+    Nic,
+    StorageDomain,
+    Template,
+    Vm,
+    new_id,
+)
 from ovirt_provision.simulator.markup import Element, find_bool, find_text, node
 from ovirt_provision.simulator.power import reported
 from ovirt_provision.simulator.resources.disks import copy_disks, locked_names
@@ -394,14 +404,23 @@ def check_not_busy(vm: Vm, action: str) -> None:
         raise faults.engine_fault("vm during snapshot", action=action)
 
 
+def _default_domain(world: World, vm: Vm) -> StorageDomain | None:
+    """The active domain of the VM's data center with the most room, of equals the last."""
+    own = [one for one in world.domains.values() if one.data_center is vm.cluster.data_center]
+    active = [one for one in own if one.status == "active"]
+    return max(active, key=lambda one: (one.available, one.name), default=None)
+
+
 def _build(
     request: Request, vm: Vm, template: Template, sources: list[Disk], job: Job, *, clone: bool
 ) -> Reply:
     world = request.world
     if not sources:
-        world.log(34, vm=vm, template=template, job=job)
+        # Where it would put disks is in the events of a VM without any.
+        domain = _default_domain(world, vm) if template.id == ZERO_ID else None
+        world.log(34, vm=vm, template=template, domain=domain, job=job)
         if template.id == ZERO_ID:
-            world.log(53, vm=vm, template=template, job=job)
+            world.log(53, vm=vm, template=template, domain=domain, job=job)
         else:
             request.keep("vm name", vm.name)
             world.after(world.timing.lock_tail, lambda _error: world.locks.discard(("vm name", vm.name)))
