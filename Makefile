@@ -25,9 +25,9 @@ help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: demo
-demo: ## Set up everything, then build a template with packer on a simulated oVirt and boot a machine from it
+demo: ## Set up everything, then packer, docker-machine and Test Kitchen on a simulated oVirt with real guests
 	@tools/free-disk
-	@since=$$(date +%s.%N) && $(MAKE) --no-print-directory plugin packer image && $(python) tools/demo.py --since $$since
+	@since=$$(date +%s.%N) && $(MAKE) --no-print-directory tools && tools/in-namespace $(python) tools/demo.py --since $$since
 
 .PHONY: test
 test: tools check ## Everything: check, then real guests and the real packer
@@ -75,7 +75,7 @@ $(ruby_code): build/schema.binpb tools/generate-ruby tools/versions.mk
 	tools/generate-ruby $(RUBY_PROTOC_VERSION)
 
 .PHONY: tools
-tools: plugin packer driver rancher-machine image docker-image
+tools: plugin packer driver rancher-machine images $(ruby_code)
 
 .PHONY: plugin
 plugin: setup $(generated) ## Build the packer plugin (build/bin/packer-plugin-ovirt)
@@ -95,13 +95,9 @@ rancher-machine: ## Build rancher-machine, a living docker-machine (build/bin/ra
 	@mkdir -p build/bin
 	@path=$$(tools/rancher-machine/build) && ln -sfn "$$path" $(rancher_machine)
 
-.PHONY: image
-image: setup $(generated) ## Build the guest image of the simulator
-	@$(python) -m ovirt_provision.simulator.guests.image
-
-.PHONY: docker-image
-docker-image: setup $(generated) ## Build the simulator's guest image with a Docker engine
-	@$(python) -m ovirt_provision.simulator.guests.image --recipe docker
+.PHONY: images
+images: setup $(generated) ## Build the guest images of the simulator
+	@for recipe in minimal docker; do $(python) -m ovirt_provision.simulator.guests.image --recipe $$recipe || exit; done
 
 .PHONY: lock
 lock: setup ## Write requirements.lock anew from pyproject.toml

@@ -22,7 +22,7 @@ variable "key_copy" {
 }
 
 source "ovirt-clone" "demo" {
-  source_template_name = "debian-12"
+  source_template_name = "debian-12-docker"
   host_name            = "build-machine"
   ssh_username         = "packer"
   ssh_port             = var.ssh_port

@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""The demo: packer builds a template on a simulated oVirt with real guests, and a machine is made from it.
+"""The demo, on a simulated oVirt with real guests: packer builds a template, rancher-machine makes a Docker
+host from it, and Test Kitchen tests on it.
 
 Run it by `make demo`, which builds what it needs first. It ends with a table, leaves no process and no VM
 behind, not on Ctrl-C either, and fails when anything is not as it should be.
@@ -13,19 +14,19 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from docker_hosts import DockerHosts, docker_info, refused_without_certificate
+from kitchen_project import KitchenProject, what_is_missing
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 from stage import PACKER, ROOT, SSH_PORT, Stage, StageError
 
-KEY = "demo"
 TEMPLATE = "debian-12-demo"
-HOSTNAME = "demo-machine"
-USER = "demo"
+HOST = "demo-host"
 CAPTION = "requests: to the engine; polls: looks at its events"
 console = Console(highlight=False, soft_wrap=True)
 
@@ -46,6 +47,10 @@ class Steps:
         started, before = time.monotonic(), self.stage.requests()
         yield
         self.rows.append((name, time.monotonic() - started, self.stage.requests() - before))
+
+    def skip(self, name: str, reason: str) -> None:
+        console.print(f"[bold yellow]{name} is SKIPPED:[/] {escape(reason)}")
+        self.rows.append((f"{name}: skipped", 0.0, Counter()))
 
 
 def main() -> int:
@@ -100,55 +105,123 @@ def interrupt(_number: int, _frame: object) -> None:
 
 
 def play(stage: Stage, steps: Steps) -> None:
+    """The whole story; raises StageError where it does not go as it should."""
     packers_key = stage.folder / "packers-key"
     with steps.step("packer build"):
-        stage.install_plugin()
-        variables = {"template_name": TEMPLATE, "ssh_port": str(SSH_PORT), "key_copy": str(packers_key)}
-        options = [f"-var={name}={value}" for name, value in variables.items()]
-        if stage.run(str(PACKER), "build", *options, str(ROOT / "tools/demo.pkr.hcl")).returncode:
-            raise StageError("packer build failed")
+        build_template(stage, packers_key)
 
+    hosts = DockerHosts(stage, lambda line: console.print(escape(line.rstrip())))
     with contextlib.ExitStack() as undo:
-        with steps.step("make a machine from the new template"):
-            key = new_key(stage.folder / "demo-key")
-            options = [f"--template={TEMPLATE}", "--start", f"--user={USER}", f"--ssh-key={key}.pub"]
-            undo.callback(stage.run, *stage.cli("machine", "destroy", KEY))
-            operation = stage.provision(
-                "machine", "create", KEY, *options, f"--hostname={HOSTNAME}", "--dhcp=eth0"
-            )
-            address = operation["machine"]["addresses"][0]["ip"]
-            console.print(f"Machine '{KEY}' is up at {address}")
-
-        with steps.step("log in with a new key and look inside"):
-            look_inside(stage, address, key)
-
+        with steps.step("rancher-machine create, from the new template"):
+            undo.callback(hosts.run, "rm", "-y", HOST)
+            hosts.create(HOST, f"--ovirt-template={TEMPLATE}")
+        with steps.step("ls, env, ssh: is it a machine of its own?"):
+            hosts.ls()
+            variables = hosts.env(HOST)
+            look_inside(hosts)
         with steps.step("try Packer's temporary key"):
-            for user in ("packer", USER, "root"):
-                denied = ssh(stage, address, user, packers_key, "true")
-                if denied.returncode == 0 or "Permission denied" not in denied.stderr:
-                    raise StageError(
-                        f"Packer's temporary key was not refused for {user}: {denied.stderr or 'it works'}"
-                    )
-                console.print(f"{user}: {denied.stderr.strip()}")
-
-        with steps.step("destroy the machine"):
+            try_key(stage, hosts, packers_key)
+        with steps.step("docker info over TLS, and without a certificate"):
+            ask_docker(variables)
+        with steps.step("stop and start"):
+            before = identity(hosts)
+            hosts.stop(HOST)
+            hosts.start(HOST)
+            if (after := identity(hosts)) != before:
+                raise StageError(f"the host was {before}, and after stop and start is {after}")
+            console.print("The same after stop and start: " + ", ".join(before))
+        with steps.step("docker info after stop and start"):
+            ask_docker(hosts.env(HOST))
+        with steps.step("rancher-machine rm"):
+            hosts.rm(HOST)
             undo.pop_all()
-            stage.provision("machine", "destroy", KEY)
+
+    if missing := what_is_missing():
+        steps.skip("kitchen test", missing)
+    else:
+        with steps.step("kitchen test, on the new template"):
+            test_with_kitchen(stage)
 
     with steps.step("census"):
-        left = [
-            (entry["kind"], entry["name"], entry["finding"]) for entry in stage.provision("census")["entries"]
-        ]
-        if [entry for entry in left if entry[0] != "disk"] != [("template", TEMPLATE, "FINDING_OURS")]:
-            raise StageError(f"the engine should hold the template alone, but there is {left}")
-        if vms := stage.virtual_machines():
-            raise StageError(f"there should be no virtual machine, but there is {vms}")
-        console.print(f"Ours in the engine: {left}. Nothing is left but the template.")
+        count(stage)
 
 
-def new_key(path: Path) -> Path:
-    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "demo", "-f", path], check=True)
-    return path
+def test_with_kitchen(stage: Stage) -> None:
+    project = KitchenProject(stage, template=TEMPLATE)
+    with contextlib.ExitStack() as undo:
+        undo.callback(stage.run, *project.command("destroy"))
+        if stage.run(*project.command("test", "--concurrency", "2")).returncode:
+            raise StageError("kitchen test failed")
+        undo.pop_all()
+    if left := project.left():
+        raise StageError(f"kitchen test left {left}")
+
+
+def build_template(stage: Stage, key_copy: Path) -> None:
+    stage.install_plugin()
+    variables = {"template_name": TEMPLATE, "ssh_port": str(SSH_PORT), "key_copy": str(key_copy)}
+    options = [f"-var={name}={value}" for name, value in variables.items()]
+    if stage.run(str(PACKER), "build", *options, str(ROOT / "tools/demo.pkr.hcl")).returncode:
+        raise StageError("packer build failed")
+
+
+def look_inside(hosts: DockerHosts) -> None:
+    """Compares the host's identity with that of the build's VM, which the provisioner left in a file."""
+    own = "hostname; cat /etc/machine-id; cut -d ' ' -f 2 /etc/ssh/ssh_host_ed25519_key.pub"
+    told = hosts.ssh(HOST, f"cat /etc/packer-build /etc/packer-build-identity; {own}")
+    try:
+        file, *identities = told.splitlines()
+        pairs = list(zip(("hostname", "machine-id", "host key"), identities[:3], identities[3:], strict=True))
+    except ValueError:
+        raise StageError(f"the host told something unexpected: {told}") from None
+    for name, builds, hosts_own in pairs:
+        console.print(f"{name}: {hosts_own} (of the build: {builds})")
+        if not hosts_own or hosts_own == builds:
+            raise StageError(f"the {name} of the host is not its own")
+    if "Packer was here" not in file:
+        raise StageError(f"/etc/packer-build holds something else: {file}")
+    if pairs[0][2] != HOST:
+        raise StageError(f"the host is called {pairs[0][2]}, not {HOST}")
+
+
+def try_key(stage: Stage, hosts: DockerHosts, key: Path) -> None:
+    """Raises StageError unless the key is refused, as a key is, for every account that could have it."""
+    address = hosts.ip(HOST)
+    for user in ("packer", "machine", "root"):
+        denied = ssh(stage, address, user, key, "true")
+        if denied.returncode == 0 or "Permission denied" not in denied.stderr:
+            raise StageError(
+                f"Packer's temporary key was not refused for {user}: {denied.stderr or 'it works'}"
+            )
+        console.print(denied.stderr.strip())
+
+
+def ask_docker(variables: Mapping[str, str]) -> None:
+    info = docker_info(variables)
+    console.print(f"Docker {info['ServerVersion']} on {info['Name']} answers at {variables['DOCKER_HOST']}")
+    console.print(f"Without a certificate: {refused_without_certificate(variables)}")
+
+
+def identity(hosts: DockerHosts) -> tuple[str, ...]:
+    """The host's address, host key, machine-id and accounts: what no start may change."""
+    told = hosts.ssh(
+        HOST,
+        "cut -d ' ' -f 2 /etc/ssh/ssh_host_ed25519_key.pub; cat /etc/machine-id; "
+        "getent passwd | cut -d : -f 1 | sort | sha256sum | cut -c 1-16",
+    )
+    return (hosts.ip(HOST), *told.split())
+
+
+def count(stage: Stage) -> None:
+    """Raises StageError unless the engine holds nothing of ours but the template."""
+    left = [
+        (entry["kind"], entry["name"], entry["finding"]) for entry in stage.provision("census")["entries"]
+    ]
+    if [entry for entry in left if entry[0] != "disk"] != [("template", TEMPLATE, "FINDING_OURS")]:
+        raise StageError(f"the engine should hold the template alone, but there is {left}")
+    if vms := stage.virtual_machines():
+        raise StageError(f"there should be no virtual machine, but there is {vms}")
+    console.print(f"Ours in the engine: {left}. Nothing is left but the template.")
 
 
 def ssh(stage: Stage, address: str, user: str, key: Path, command: str) -> "subprocess.CompletedProcess[str]":
@@ -172,28 +245,6 @@ def ssh(stage: Stage, address: str, user: str, key: Path, command: str) -> "subp
         text=True,
         timeout=60,
     )
-
-
-def look_inside(stage: Stage, address: str, key: Path) -> None:
-    """Compares the machine's identity with that of the build's VM, which the provisioner left in a file."""
-    own = "hostname; cat /etc/machine-id; cut -d ' ' -f 2 /etc/ssh/ssh_host_ed25519_key.pub"
-    told = ssh(stage, address, USER, key, f"cat /etc/packer-build /etc/packer-build-identity; {own}")
-    if told.returncode:
-        raise StageError(f"SSH to the machine failed: {told.stderr}")
-    try:
-        file, *identities = told.stdout.splitlines()
-        pairs = list(zip(("hostname", "machine-id", "host key"), identities[:3], identities[3:], strict=True))
-    except ValueError:
-        raise StageError(f"the machine told something unexpected: {told.stdout}") from None
-    console.print(f"/etc/packer-build: {file}")
-    for name, builds, machines in pairs:
-        console.print(f"{name}: {machines} (of the build: {builds})")
-        if not machines or machines == builds:
-            raise StageError(f"the {name} of the machine is not its own")
-    if "Packer was here" not in file:
-        raise StageError(f"/etc/packer-build holds something else: {file}")
-    if pairs[0][2] != HOSTNAME:
-        raise StageError(f"the machine is called {pairs[0][2]}, not {HOSTNAME}")
 
 
 if __name__ == "__main__":

@@ -88,6 +88,9 @@ class DockerHosts:
         exports = (shlex.split(line)[1].partition("=") for line in lines if line.startswith("export "))
         return {variable: value for variable, _, value in exports}
 
+    def ip(self, name: str) -> str:
+        return self._run("ip", name).strip()
+
     def ssh(self, name: str, command: str) -> str:
         """What a command on the host says."""
         return self._run("ssh", name, command)
