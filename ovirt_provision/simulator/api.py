@@ -6,10 +6,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ovirt_provision.simulator import faults, markup, surface
-from ovirt_provision.simulator.entities import is_uuid
+from ovirt_provision.simulator.entities import User, is_uuid
 from ovirt_provision.simulator.faults import Fault, Refusal
 from ovirt_provision.simulator.markup import Element, node
 from ovirt_provision.simulator.model import TYPES
+from ovirt_provision.simulator.roles import ROLES
 from ovirt_provision.simulator.search import Fields, search
 from ovirt_provision.simulator.surface import Operation, Paths
 from ovirt_provision.simulator.world import World
@@ -19,7 +20,10 @@ BASE = "/ovirt-engine/api"
 
 @dataclass
 class Request:
-    """One call. `path` is below the API's base; `query` also holds the matrix parameters."""
+    """One call. `path` is below the API's base; `query` also holds the matrix parameters.
+
+    `user` asks, or without one the administrator.
+    """
 
     world: World
     host: str
@@ -31,7 +35,26 @@ class Request:
     correlation_id: str
     held: list[tuple[str, str]] = field(default_factory=list)
     accept: str = ""
+    user: User | None = None
     _body: Element | None = None
+
+    @property
+    def filtered(self) -> bool:
+        """Whether only that is shown which the user has permissions on: asked for, or no administrator."""
+        return self.flag("filter") or (self.user is not None and not self.world.is_administrator(self.user))
+
+    def sees(self, target: tuple[str, str] | None) -> bool:
+        """Whether the filtered view shows an entity, or without `target` everything.
+
+        Who asks needs a permission on just that, or a role that is none of administrators on everything.
+        """
+        user = self.user or self.world.admin
+        for one in self.world.permissions.values():
+            if one.target is None and one.user is user and not ROLES[one.role].administrative:
+                return True
+            if target is not None and one.target == target and one.user in (user, None):
+                return True
+        return False
 
     def flag(self, name: str, default: bool = False) -> bool:
         value = self.query.get(name)
@@ -145,6 +168,8 @@ class Router:
         routes = self._paths.find(request.path)
         operations = surface.PATHS.find(request.path)
         _, operation = operations.get(request.method, (None, None))
+        if request.filtered:
+            _check_visible(request)
         if request.method in routes:
             ids, route = routes[request.method]
             return self._handle(route, operation, request, ids)
@@ -221,6 +246,25 @@ class Router:
         return reply.element
 
 
+_FILTERED = frozenset({"vms", "templates", "disks"})
+"""Collections of which the filtered view shows a part."""
+
+
+def _check_visible(request: Request) -> None:
+    """Refuses what a user without rights may not do: what it cannot see is not there, and not to be acted on.
+
+    Recorded: the 404 and 403 on VMs, the 400 on jobs; the refusal of other changes is judged.
+    """
+    parts = [part for part in request.path.lower().split("/") if part]
+    reads = request.method in ("GET", "OPTIONS")
+    if len(parts) > 1 and parts[0] in _FILTERED:
+        if not request.sees((parts[0], parts[1])):
+            hidden = reads or request.method == "DELETE"
+            raise faults.not_found() if hidden else faults.forbidden(request.path)
+    elif parts == ["jobs"] or (not reads and not request.sees(None)):
+        raise faults.forbidden(request.path)
+
+
 def _plain(name: str) -> str:
     return name.replace("_", "").lower()
 
@@ -237,6 +281,8 @@ def collection(
     limit = int(maximum) if re.fullmatch(r"-?\d+", maximum) else None
     if limit is not None and limit < 0:
         raise Fault(400, f"illegal max count value for query : {limit}")
+    if request.filtered and tag in _FILTERED:
+        rows = [row for row in rows if request.sees((tag, row.id))]
     text = request.query.get("search")
     if fields is not None:
         rows = search(

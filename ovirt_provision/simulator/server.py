@@ -20,6 +20,7 @@ from aiohttp import web
 from ovirt_provision.simulator import faults, markup
 from ovirt_provision.simulator.api import BASE, Reply, Request, Router
 from ovirt_provision.simulator.control import PREFIX, Control
+from ovirt_provision.simulator.entities import User
 from ovirt_provision.simulator.faults import Fault, Refusal
 from ovirt_provision.simulator.injection import operation
 from ovirt_provision.simulator.markup import Element
@@ -228,6 +229,8 @@ class Server:
             return _refusal(refusal, {})
         self._see(http, session)
         query = _parameters(http.raw_path)
+        if "Filter" in http.headers:
+            query.setdefault("filter", http.headers["Filter"])
         correlation_id = _correlation_id(
             http.headers.get("Correlation-Id") or query.get("correlation_id", "")
         )
@@ -247,6 +250,7 @@ class Server:
             correlation_id,
             held,
             http.headers.get("Accept", ""),
+            self._user_of(session),
         )
         try:
             as_json = _wants_json(http)
@@ -294,6 +298,10 @@ class Server:
                 f"The user {principal}@{profile}-authz with profile [{profile}] is not authorized to perform "
                 "login"
             )
+
+    def _user_of(self, session: Session) -> User | None:
+        principal = session.username.partition("@")[0]
+        return next((one for one in self._world.users.values() if one.principal == principal), None)
 
     def _see(self, http: web.Request, session: Session) -> None:
         """The first use of a session by the API is what the engine calls a login."""

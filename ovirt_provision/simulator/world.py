@@ -154,6 +154,11 @@ class World:
     def _admin_permission(self) -> Permission:
         return next(one for one in self.permissions.values() if one.user is self.admin and one.target is None)
 
+    def is_administrator(self, user: User) -> bool:
+        """Whether one of the user's roles is one of administrators."""
+        mine = [one for one in self.permissions.values() if one.user is user]
+        return any(roles.ROLES[one.role].administrative for one in mine)
+
     def see_user(self, principal: str) -> None:
         """Someone of the directory who tries to log in becomes a user, with or without permissions."""
         if not any(user.principal == principal for user in self.users.values()):

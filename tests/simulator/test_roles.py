@@ -1,5 +1,8 @@
 """What a user may do: its permissions, their roles, and what these permit."""
 
+import aiohttp
+
+from ovirt_provision.simulator.entities import User
 from ovirt_provision.simulator.roles import PERMITS
 
 
@@ -28,5 +31,48 @@ def test_roles_are_listed_and_an_unknown_one_is_not_there(play):
         assert {"SuperUser", "UserRole", "PowerUserRole", "TemplateOwner"} <= names
         reply = await lab.request("GET", "/roles/00000000-0000-4000-8000-000000000009/permits")
         assert (reply.status, reply.content) == (404, b"")
+
+    play(scenario)
+
+
+def test_who_has_no_role_of_administrators_sees_and_does_what_is_permitted(play):
+    async def scenario(lab):
+        mine, other = lab.world.add_vm("mine"), lab.world.add_vm("other")
+        limited = User("aaaaaaaa-0000-4000-8000-000000000001", "limited")
+        lab.world.directory["limited"] = limited
+        lab.simulator.sessions.add_account("limited@internal", "secret")
+        them = {"Authorization": aiohttp.encode_basic_auth("limited@internal", "secret")}
+
+        reply = await lab.request("GET", "/vms", **them)
+        assert reply.status == 401
+        assert (
+            "limited@internal-authz with profile [internal] is not authorized to perform login" in reply.text
+        )
+
+        permission = f'<permission><role><name>UserRole</name></role><user id="{limited.id}"/></permission>'
+        assert (await lab.request("POST", f"/vms/{mine.id}/permissions", permission)).status == 201
+        shown = (await lab.request("GET", "/vms", **them)).text
+        assert ("<name>mine</name>" in shown, "<name>other</name>" in shown) == (True, False)
+        assert (await lab.request("GET", f"/vms/{mine.id}", **them)).status == 200
+        hidden = await lab.request("GET", f"/vms/{other.id}", **them)
+        assert (hidden.status, hidden.content) == (404, b"")
+        refused = await lab.request("POST", f"/vms/{other.id}/start", "<action/>", **them)
+        assert (refused.status, "[User is not authorized to perform this action.]" in refused.text) == (
+            403,
+            True,
+        )
+        assert (await lab.request("POST", "/disks", "<disk/>", **them)).status == 403
+        jobs = await lab.request("GET", "/jobs", **them)
+        assert (jobs.status, "insufficient permissions" in jobs.text) == (400, True)
+
+    play(scenario)
+
+
+def test_the_filtered_view_of_an_administrator_shows_only_what_it_was_given(play):
+    async def scenario(lab):
+        lab.world.add_vm("web")
+        assert "web" in (await lab.request("GET", "/vms")).text
+        assert "web" not in (await lab.request("GET", "/vms", Filter="true")).text
+        assert "web" not in (await lab.request("GET", "/vms?filter=true")).text
 
     play(scenario)

@@ -8,6 +8,7 @@ from ovirt_provision.simulator.api import BASE, Reply, Request, Routes, collecti
 from ovirt_provision.simulator.data import load
 from ovirt_provision.simulator.entities import new_id
 from ovirt_provision.simulator.markup import Element, node
+from ovirt_provision.simulator.resources.vnicprofiles import DEFAULT_FILTER
 from ovirt_provision.simulator.search import Field, Fields
 
 routes = Routes()
@@ -146,7 +147,10 @@ def _property(name: str, value: str) -> Element:
     return node("property", None, node("name", name), node("value", value))
 
 
-_FILTER_IDS: Mapping[str, str] = {name: new_id() for name, _ in load("network_filters")}
+# Only that of the default filter is the same in every engine.
+_FILTER_IDS: Mapping[str, str] = {name: new_id() for name, _ in load("network_filters")} | {
+    "vdsm-no-mac-spoofing": DEFAULT_FILTER
+}
 
 
 def _network_filter(row: Sequence[str]) -> Element:

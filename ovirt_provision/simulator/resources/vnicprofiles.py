@@ -19,7 +19,7 @@ from ovirt_provision.simulator.markup import Element, find_bool, find_text, node
 
 routes = Routes()
 
-_FILTER = "d2370ab4-fee3-11e9-a310-8c1645ce738e"  # vdsm-no-mac-spoofing, the default
+DEFAULT_FILTER = "d2370ab4-fee3-11e9-a310-8c1645ce738e"  # vdsm-no-mac-spoofing, the default
 
 
 def render_profile(profile: VnicProfile, below: str = "") -> Element:
@@ -34,7 +34,7 @@ def render_profile(profile: VnicProfile, below: str = "") -> Element:
         node("pass_through", None, node("mode", "enabled" if profile.pass_through else "disabled")),
         node("port_mirroring", profile.port_mirroring),
         reference("network", "/networks", profile.network.id),
-        reference("network_filter", "/networkfilters", _FILTER) if profile.filtered else None,
+        reference("network_filter", "/networkfilters", DEFAULT_FILTER) if profile.filtered else None,
         href=BASE + path,
         id=profile.id,
     )
