@@ -9,6 +9,9 @@ from typing import Protocol
 from ovirt_provision.simulator.guests import Guest
 from ovirt_provision.simulator.markup import Element
 
+DEFAULT_FILTER = "d2370ab4-fee3-11e9-a310-8c1645ce738e"
+"""The network filter vdsm-no-mac-spoofing, which new vNIC profiles get."""
+
 ZERO_ID = "00000000-0000-0000-0000-000000000000"
 _UUID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 
@@ -65,13 +68,14 @@ class DataCenter:
 
 @dataclass
 class MacPool:
-    """Addresses from `first` to `last`, both inclusive, as numbers."""
+    """Addresses as numbers. `ranges` holds their first and last ones, both inclusive."""
 
     id: str
     name: str
-    first: int
-    last: int
+    ranges: list[tuple[int, int]]
     default: bool = False
+    description: str = ""
+    allow_duplicates: bool = False
 
 
 @dataclass
@@ -84,6 +88,8 @@ class Cluster:
     comment: str = ""
     networks: list["Network"] = field(default_factory=list)
     cpu_profile_id: str = field(default_factory=new_id)
+    config: Element | None = None  # what differs from an ordinary cluster, as elements of the API
+    optional: set[str] = field(default_factory=set)  # ids of networks that hosts need not have
 
 
 @dataclass
@@ -107,7 +113,8 @@ class VnicProfile:
     comment: str = ""
     pass_through: bool = False
     port_mirroring: bool = False
-    filtered: bool = True
+    filter_id: str | None = DEFAULT_FILTER
+    migratable: bool = False
 
 
 @dataclass
@@ -135,6 +142,7 @@ class Host:
     address: str = "127.0.0.1"
     status: str = "up"
     comment: str = ""
+    missing: set[str] = field(default_factory=set)  # ids of networks of the cluster that it does not have
 
 
 @dataclass
@@ -336,6 +344,7 @@ class Event:
     visible_at: float = 0.0
 
 
+MAC = re.compile(r"[0-9a-fA-F]{2}(:[0-9a-fA-F]{2}){5}")
 _MAC_GROUPS = range(40, -8, -8)
 
 

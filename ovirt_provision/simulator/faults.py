@@ -190,6 +190,37 @@ _TEXTS: Mapping[str, tuple[int, str]] = {
     ),
     "mac in use": (409, "MAC Address {mac} is already in use by VM or snapshot: {vm}."),
     "mac multicast": (400, "Multi-cast MAC address is not allowed., Attribute: nic.macAddress"),
+    "range format": (
+        400,
+        'MAC address must be in format "HH:HH:HH:HH:HH:HH" where H is a hexadecimal character (either a '
+        "digit or A-F, "
+        "case is insignificant)., Attribute: macPool.ranges[{number}].macFrom",
+    ),
+    "mac pool name used": (
+        409,
+        "Cannot {action}. The MAC Pool name is already in use, please choose a unique name and try again.",
+    ),
+    "mac pool default": (409, "Cannot {action}. Default MAC Pool cannot be removed."),
+    "mac pool in use": (
+        409,
+        "Cannot {action}. Several Clusters ({count}) are using this MAC Pool:\n{clusters} - Please remove it "
+        "from all Clusters that are using it and try again.",
+    ),
+    "cluster name used": (
+        409,
+        "Cannot {action}. The Cluster name is already in use, please choose a unique name and try again.",
+    ),
+    "cluster has hosts": (409, "Cannot {action}. Cluster contains one or more Hosts"),
+    "cluster has vms": (409, "Cannot {action}. One or more VMs are still assigned to the Cluster"),
+    "cluster has templates": (
+        409,
+        "Cannot {action}. One or more Template(s) are still associated with the Cluster",
+    ),
+    "network attached": (409, "Cannot {action}. The specified Logical Network is already attached."),
+    "management network": (
+        400,
+        "Cannot {action}. The Management Network ('{network}') is mandatory and cannot be removed.",
+    ),
     "mac pool empty": (409, "Cannot {action}. Not enough MAC addresses left in MAC Address Pool."),
     "pass-through mismatch": (
         409,

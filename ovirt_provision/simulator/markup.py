@@ -212,6 +212,19 @@ def find_text(element: Element, path: str, default: str | None = None) -> str | 
     return default if found is None else (found.text or "")
 
 
+def required(element: Element, tag: str) -> Element:
+    """The child of this name, which the checks of the API model have seen."""
+    found = element.find(tag)
+    assert found is not None, tag
+    return found
+
+
+def reference_of(element: Element, path: str) -> str:
+    """The id of the element at `path`; an empty text when there is none."""
+    found = element.find(path)
+    return "" if found is None else found.get("id", "")
+
+
 def find_bool(element: Element, path: str, default: bool) -> bool:
     text = find_text(element, path)
     return default if text is None else text.strip().lower() == "true"

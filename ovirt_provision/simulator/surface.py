@@ -53,7 +53,7 @@ class Operation:
             if not any(all(map(self._holds(body), fields)) for fields in self.variants.values()):
                 raise faults.no_signature()
             return
-        for text in self.mandatory:
+        for text in reversed(self.mandatory):  # of several the engine names the last
             if not self._holds(body)(text):
                 raise faults.mandatory(*(re.sub(r"\[COLLECTION\]", "", one) for one in text.split("|")))
 

@@ -13,6 +13,7 @@ from ovirt_provision.clock import Clock
 from ovirt_provision.simulator import defaults, roles
 from ovirt_provision.simulator.audit import EVENTS
 from ovirt_provision.simulator.entities import (
+    DEFAULT_FILTER,
     ZERO_ID,
     Attachment,
     Cluster,
@@ -52,6 +53,25 @@ _JOB_KEPT = {
     "failed": timedelta(minutes=60),
     "unknown": timedelta(minutes=60),
 }
+
+_NETWORK_FILTERS = (
+    "allow-arp",
+    "allow-dhcp",
+    "allow-incoming-ipv4",
+    "allow-ipv4",
+    "clean-traffic",
+    "no-arp-ip-spoofing",
+    "no-arp-mac-spoofing",
+    "no-arp-spoofing",
+    "no-ip-multicast",
+    "no-ip-spoofing",
+    "no-mac-broadcast",
+    "no-mac-spoofing",
+    "no-other-l2-traffic",
+    "no-other-rarp-traffic",
+    "qemu-announce-self",
+    "qemu-announce-self-rarp",
+)
 
 _Entity = TypeVar("_Entity")
 
@@ -118,6 +138,9 @@ class World:
         self.clusters: dict[str, Cluster] = {}
         self.networks: dict[str, Network] = {}
         self.profiles: dict[str, VnicProfile] = {}
+        self.network_filters = {DEFAULT_FILTER: "vdsm-no-mac-spoofing"} | {
+            new_id(): name for name in _NETWORK_FILTERS
+        }
         self.mac_pools: dict[str, MacPool] = {}
         self.domains: dict[str, StorageDomain] = {}
         self.hosts: dict[str, Host] = {}
@@ -447,7 +470,8 @@ class World:
     def new_mac(self, pool: MacPool, action: str, taken: Iterable[str] = ()) -> str:
         """The lowest free address of the pool, other than those in `taken`."""
         used = {mac_number(mac) for mac in (*self.macs(), *taken)}
-        number = next((number for number in range(pool.first, pool.last + 1) if number not in used), None)
+        numbers = itertools.chain.from_iterable(range(first, last + 1) for first, last in pool.ranges)
+        number = next((number for number in numbers if number not in used), None)
         if number is None or self.injections.fires("mac-pool-empty") is not None:
             raise engine_fault("mac pool empty", action=action)
         return mac_text(number)
@@ -466,7 +490,14 @@ class World:
         default: bool = True,
     ) -> MacPool:
         return self._add(
-            self.mac_pools, MacPool(new_id(), name, mac_number(first), mac_number(last), default)
+            self.mac_pools,
+            MacPool(
+                new_id(),
+                name,
+                [(mac_number(first), mac_number(last))],
+                default,
+                "Default MAC pool" if default else "",
+            ),
         )
 
     def add_cluster(

@@ -156,9 +156,10 @@ def _place(element: Element) -> list[str] | None:
 def _walk(findings: Findings, element: Element, made_names: set[str], *, in_made: bool) -> None:
     identity, place = element.get("id"), _place(element)
     if identity is not None and place is not None:
-        mine = identity in findings.made or any(part in findings.made for part in place)
         collection = place[-1]
         known = identity in findings.seen.get(collection, {})
+        in_new = not known and any(part in findings.made for part in place)
+        mine = identity in findings.made or in_new
         name = find_text(element, "name") or ""
         fresh = not known and name in made_names and collection in ("vms", "templates", "disks", "tags")
         owned = not known and in_made and collection == "disks"
@@ -302,8 +303,9 @@ class Builder:
         first = find_text(element, "ranges/range/from") or "56:6f:ab:cd:00:00"
         last = find_text(element, "ranges/range/to") or "56:6f:ab:cd:ff:ff"
         default = find_bool(element, "default_pool", not self._world.mac_pools)
+        ranges = [(mac_number(first), mac_number(last))]
         self._world.mac_pools[identity] = MacPool(
-            identity, name, mac_number(first), mac_number(last), default
+            identity, name, ranges, default, find_text(element, "description") or ""
         )
 
     def _cluster(self, identity: str, name: str, element: Element) -> None:
@@ -366,7 +368,8 @@ class Builder:
         self._describe(profile, element)
         profile.pass_through = find_text(element, "pass_through/mode") == "enabled"
         profile.port_mirroring = find_bool(element, "port_mirroring", False)
-        profile.filtered = _is_stub(element) or element.find("network_filter") is not None
+        if not _is_stub(element):
+            profile.filter_id = markup.reference_of(element, "network_filter") or None
         world.profiles[identity] = profile
 
     def _disk(self, identity: str, name: str, element: Element) -> None:

@@ -2,7 +2,7 @@
 
 from ovirt_provision.simulator import faults
 from ovirt_provision.simulator.api import require_id
-from ovirt_provision.simulator.entities import Cluster, StorageDomain, Template, VnicProfile
+from ovirt_provision.simulator.entities import Cluster, DataCenter, StorageDomain, Template, VnicProfile
 from ovirt_provision.simulator.markup import Element, find_text
 from ovirt_provision.simulator.world import World
 
@@ -19,6 +19,14 @@ def find_cluster(world: World, element: Element) -> Cluster:
         if cluster.name == name:
             return cluster
     raise faults.entity_not_found(f"Cluster: name={name}")
+
+
+def find_data_center(world: World, element: Element) -> DataCenter:
+    given, name = element.get("id"), find_text(element, "name")
+    for center in world.data_centers.values():
+        if center.id == given or (not given and center.name == name):
+            return center
+    raise faults.entity_not_found(given or f"DataCenter: name={name}")
 
 
 def find_template(world: World, element: Element) -> Template:

@@ -1,5 +1,7 @@
 """`/networks`."""
 
+import re
+
 from ovirt_provision.simulator import faults
 from ovirt_provision.simulator.api import (
     BASE,
@@ -13,8 +15,9 @@ from ovirt_provision.simulator.api import (
     links,
     reference,
 )
-from ovirt_provision.simulator.entities import Cluster, Network, VnicProfile, new_id
+from ovirt_provision.simulator.entities import Cluster, DataCenter, Network, VnicProfile, new_id
 from ovirt_provision.simulator.markup import Element, find_text, node
+from ovirt_provision.simulator.resources.lookups import find_data_center
 from ovirt_provision.simulator.search import Field, Fields, Kind
 
 routes = Routes()
@@ -31,26 +34,32 @@ FIELDS: Fields = {
 }
 
 
-def render_network(network: Network, cluster: Cluster | None = None) -> Element:
-    """The network; as part of `cluster` if given."""
-    path = f"/networks/{network.id}" if cluster is None else f"/clusters/{cluster.id}/networks/{network.id}"
+def render_network(
+    network: Network, cluster: Cluster | None = None, *, path: str | None = None, linked: bool = True
+) -> Element:
+    """The network; as part of `cluster` if given. `path` is where it is shown, by default its own."""
+    path = path or (
+        f"/networks/{network.id}" if cluster is None else f"/clusters/{cluster.id}/networks/{network.id}"
+    )
+    rels = LINKS if cluster is None else LINKS[:2]
+    usages = network.usages if cluster is not None else [one for one in network.usages if one == "vm"]
     return node(
         "network",
         None,
         node("name", network.name),
         node("description", network.description),
         node("comment", network.comment),
-        *links(path, LINKS if cluster is None else LINKS[:2]),
+        *(links(path, rels) if linked else []),
         node("mtu", network.mtu),
         node("port_isolation", "false"),
         node("stp", "false"),
-        node("usages", None, *(node("usage", usage) for usage in network.usages)),
-        node("vdsm_name", network.name),
+        node("usages", None, *(node("usage", usage) for usage in usages)),
+        node("vdsm_name", _vdsm_name(network)),
         node("vlan", id=network.vlan) if network.vlan is not None else None,
         *(
             [
                 node("display", "display" in network.usages),
-                node("required", "true"),
+                node("required", network.id not in cluster.optional),
                 node("status", "operational"),
                 reference("cluster", "/clusters", cluster.id),
             ]
@@ -63,6 +72,13 @@ def render_network(network: Network, cluster: Cluster | None = None) -> Element:
     )
 
 
+def _vdsm_name(network: Network) -> str:
+    """A name that a bridge can have: the network's own, or one made of its id."""
+    if re.fullmatch(r"[A-Za-z0-9_]{1,15}", network.name):
+        return network.name
+    return f"on{network.id.replace('-', '')[:13]}"
+
+
 @routes.add("GET", "/networks")
 def list_networks(request: Request) -> Reply:
     rows = sorted(request.world.networks.values(), key=lambda network: network.name.lower())
@@ -71,36 +87,39 @@ def list_networks(request: Request) -> Reply:
 
 @routes.add("POST", "/networks")
 def add_network(request: Request) -> Reply:
-    world = request.world
     body = request.body("network", "add")
     center = body.find("data_center")
     if center is None:
         raise faults.incomplete("Network", ["dataCenter.name|id"])
+    return add_to_data_center(request, body, find_data_center(request.world, center))
+
+
+def add_to_data_center(request: Request, body: Element, center: DataCenter) -> Reply:
+    """A new network, with a vNIC profile of the same name."""
+    world = request.world
     name = find_text(body, "name")
     if not name:
         raise faults.incomplete("Network", ["name"])
-    wanted = (center.get("id"), find_text(center, "name"))
-    found = next(
-        (one for one in world.data_centers.values() if one.id == wanted[0] or one.name == wanted[1]), None
-    )
-    if found is None:
-        raise faults.entity_not_found(f"DataCenter: name={wanted[1]}")
-    if any(one.name == name and one.data_center is found for one in world.networks.values()):
+    if any(one.name == name and one.data_center is center for one in world.networks.values()):
         raise faults.engine_fault("network name used", action="add Network", name=name)
     vlan = body.find("vlan")
+    usages = [usage.text or "" for usage in body.iterfind("usages/usage")]
     network = Network(
         new_id(),
         name,
-        found,
+        center,
         find_text(body, "description") or "",
         find_text(body, "comment") or "",
         vlan.get("id") if vlan is not None else None,
         request.number(body, "mtu", "add") or 0,
+        usages if body.find("usages") is not None else ["vm"],
     )
     world.networks[network.id] = network
-    profile = VnicProfile(new_id(), name, network)
-    world.profiles[profile.id] = profile
-    return created(render_network(network))
+    if "vm" in network.usages:
+        profile = VnicProfile(new_id(), name, network)
+        world.profiles[profile.id] = profile
+    path = f"/datacenters/{center.id}/networks/{network.id}"
+    return created(render_network(network, path=path))
 
 
 @routes.add("GET", "/networks/{network}")
@@ -108,10 +127,30 @@ def show_network(request: Request, network: str) -> Reply:
     return Reply(200, render_network(find_or_404(request.world.networks, network)))
 
 
+@routes.add("PUT", "/networks/{network}")
+def update_network(request: Request, network: str) -> Reply:
+    world = request.world
+    found: Network = find_or_404(world.networks, network)
+    body = request.body("network", "update")
+    name = find_text(body, "name") or found.name
+    alike = [one for one in world.networks.values() if one.name == name and one is not found]
+    if any(one.data_center is found.data_center for one in alike):
+        raise faults.engine_fault("network name used", action="edit Network", name=name)
+    found.name = name
+    found.description = find_text(body, "description", found.description) or ""
+    found.comment = find_text(body, "comment", found.comment) or ""
+    vlan, mtu = body.find("vlan"), request.number(body, "mtu", "update")
+    found.vlan = vlan.get("id") if vlan is not None else found.vlan
+    found.mtu = mtu if mtu is not None else found.mtu
+    return Reply(200, render_network(found))
+
+
 @routes.add("DELETE", "/networks/{network}")
 def remove_network(request: Request, network: str) -> Reply:
     world = request.world
     found: Network = find_or_404(world.networks, network)
+    if "management" in found.usages:
+        raise faults.engine_fault("management network", action="remove Network", network=found.name)
     users = [
         vm.name
         for vm in world.vms.values()

@@ -1,6 +1,5 @@
 """`/vms/{id}/nics`, `/templates/{id}/nics`, and what guests report about their interfaces."""
 
-import re
 import uuid
 
 from ovirt_provision.simulator import faults
@@ -17,7 +16,7 @@ from ovirt_provision.simulator.api import (
     links,
     reference,
 )
-from ovirt_provision.simulator.entities import Nic, Vm, VnicProfile, new_id
+from ovirt_provision.simulator.entities import MAC, Nic, Vm, VnicProfile, new_id
 from ovirt_provision.simulator.guests import GuestInterface
 from ovirt_provision.simulator.markup import Element, find_bool, find_text, node
 from ovirt_provision.simulator.power import reported
@@ -28,7 +27,6 @@ routes = Routes()
 
 ACTIONS = ["activate", "deactivate"]
 LINKS = ["networkfilterparameters", "reporteddevices", "statistics"]
-_MAC = re.compile(r"[0-9a-fA-F]{2}(:[0-9a-fA-F]{2}){5}")
 
 
 def render_nic(nic: Nic, vm_id: str) -> Element:
@@ -169,7 +167,7 @@ def add_nic(request: Request, vm: str) -> Reply:
 
 
 def _check_mac(world: World, mac: str, own: str | None = None) -> None:
-    if not _MAC.fullmatch(mac):
+    if not MAC.fullmatch(mac):
         raise faults.engine_fault("mac format")
     if int(mac[:2], 16) & 1:
         raise faults.engine_fault("mac multicast")

@@ -107,6 +107,18 @@ def _check_start(world: World, vm: Vm) -> None:
         raise faults.engine_fault("no boot disk")
     if any(attachment.disk.domain.backup for attachment in vm.attachments):
         raise faults.engine_fault("backup domain", action=action)
+    for host in world.hosts.values():
+        lacking = sorted(
+            {
+                nic.profile.network.name
+                for nic in vm.nics
+                if nic.profile is not None and nic.plugged and nic.profile.network.id in host.missing
+            }
+        )
+        if lacking and host.cluster is vm.cluster:
+            why = f"network(s) {', '.join(lacking)} are missing."
+            reason = {"host": host.name, "filter": "Network", "why": why}
+            raise faults.engine_fault(("no host", {"action": action}), ("host filtered", reason))
     properties = {
         find_text(one, "name"): find_text(one, "value")
         for one in vm.config.iterfind("custom_properties/custom_property")

@@ -1,6 +1,6 @@
 """`/vnicprofiles`, also below networks."""
 
-from ovirt_provision.simulator import faults
+from ovirt_provision.simulator import faults, markup
 from ovirt_provision.simulator.api import (
     BASE,
     Reply,
@@ -14,12 +14,11 @@ from ovirt_provision.simulator.api import (
     reference,
     require_id,
 )
-from ovirt_provision.simulator.entities import Network, VnicProfile, new_id
+from ovirt_provision.simulator.entities import DEFAULT_FILTER, Network, VnicProfile, new_id
 from ovirt_provision.simulator.markup import Element, find_bool, find_text, node
+from ovirt_provision.simulator.world import World
 
 routes = Routes()
-
-DEFAULT_FILTER = "d2370ab4-fee3-11e9-a310-8c1645ce738e"  # vdsm-no-mac-spoofing, the default
 
 
 def render_profile(profile: VnicProfile, below: str = "") -> Element:
@@ -31,10 +30,13 @@ def render_profile(profile: VnicProfile, below: str = "") -> Element:
         node("name", profile.name),
         node("description", profile.description) if profile.description else None,
         *links(path, ["permissions"]),
+        node("migratable", profile.migratable) if profile.pass_through else None,
         node("pass_through", None, node("mode", "enabled" if profile.pass_through else "disabled")),
         node("port_mirroring", profile.port_mirroring),
         reference("network", "/networks", profile.network.id),
-        reference("network_filter", "/networkfilters", DEFAULT_FILTER) if profile.filtered else None,
+        reference("network_filter", "/networkfilters", profile.filter_id)
+        if profile.filter_id is not None
+        else None,
         href=BASE + path,
         id=profile.id,
     )
@@ -49,10 +51,7 @@ def list_profiles(request: Request) -> Reply:
 @routes.add("POST", "/vnicprofiles")
 def add_profile(request: Request) -> Reply:
     body = request.body("vnic_profile", "add")
-    element = body.find("network")
-    if element is None or not element.get("id"):
-        raise faults.mandatory("profile.network.id")
-    network = request.world.networks.get(require_id(element.get("id", "")))
+    network = request.world.networks.get(require_id(markup.reference_of(body, "network")))
     if network is None:
         raise faults.engine_fault("internal")
     return _add(request, body, network)
@@ -61,9 +60,7 @@ def add_profile(request: Request) -> Reply:
 @routes.add("GET", "/networks/{network}/vnicprofiles")
 def list_profiles_of_network(request: Request, network: str) -> Reply:
     rows = [profile for profile in request.world.profiles.values() if profile.network.id == network]
-    return collection(
-        request, "vnic_profiles", rows, lambda profile: render_profile(profile, f"/networks/{network}")
-    )
+    return collection(request, "vnic_profiles", rows, render_profile)
 
 
 @routes.add("POST", "/networks/{network}/vnicprofiles")
@@ -73,9 +70,7 @@ def add_profile_to_network(request: Request, network: str) -> Reply:
 
 def _add(request: Request, body: Element, network: Network) -> Reply:
     world = request.world
-    name = find_text(body, "name")
-    if not name:
-        raise faults.mandatory("profile.name")
+    name = find_text(body, "name") or ""
     if any(profile.name == name and profile.network is network for profile in world.profiles.values()):
         raise faults.engine_fault("profile name used", action="add VM network interface profile")
     passes = find_text(body, "pass_through/mode") == "enabled"
@@ -86,10 +81,66 @@ def _add(request: Request, body: Element, network: Network) -> Reply:
         find_text(body, "description") or "",
         pass_through=passes,
         port_mirroring=find_bool(body, "port_mirroring", False),
-        filtered=not passes,
+        filter_id=_filter(world, body, None if passes else DEFAULT_FILTER),
+        migratable=find_bool(body, "migratable", False),
     )
     world.profiles[profile.id] = profile
     return created(render_profile(profile, f"/networks/{network.id}"))
+
+
+def _filter(world: World, body: Element, default: str | None) -> str | None:
+    """An empty element means none."""
+    element = body.find("network_filter")
+    if element is None:
+        return default
+    given = element.get("id")
+    if not given:
+        return None
+    if require_id(given) not in world.network_filters:
+        raise faults.engine_fault("internal")
+    return given.lower()
+
+
+@routes.add("GET", "/networkfilters")
+def list_filters(request: Request) -> Reply:
+    return collection(
+        request,
+        "network_filters",
+        list(request.world.network_filters.items()),
+        lambda one: _render_filter(*one),
+    )
+
+
+@routes.add("GET", "/networkfilters/{network_filter}")
+def show_filter(request: Request, network_filter: str) -> Reply:
+    name = find_or_404(request.world.network_filters, network_filter)
+    return Reply(200, _render_filter(network_filter, name))
+
+
+def _render_filter(filter_id: str, name: str) -> Element:
+    minor = "2" if filter_id == DEFAULT_FILTER else "6"
+    version = node("version", None, node("major", "3"), node("minor", minor))
+    return node(
+        "network_filter",
+        None,
+        node("name", name),
+        version,
+        href=f"{BASE}/networkfilters/{filter_id}",
+        id=filter_id,
+    )
+
+
+@routes.add("PUT", "/vnicprofiles/{profile}")
+def update_profile(request: Request, profile: str) -> Reply:
+    world = request.world
+    found: VnicProfile = find_or_404(world.profiles, profile)
+    body = request.body("vnic_profile", "update")
+    found.name = find_text(body, "name") or found.name
+    found.description = find_text(body, "description", found.description) or ""
+    found.comment = find_text(body, "comment", found.comment) or ""
+    found.port_mirroring = find_bool(body, "port_mirroring", found.port_mirroring)
+    found.filter_id = _filter(world, body, found.filter_id)
+    return Reply(200, render_profile(found))
 
 
 @routes.add("GET", "/vnicprofiles/{profile}")
