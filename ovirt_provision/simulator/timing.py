@@ -3,14 +3,14 @@
 | field | `engine` | `recorded` | `fast` | what |
 | --- | --- | --- | --- | --- |
 | storage_grid | 10 | 0 | 0 | the engine looks at storage tasks every so many seconds; 0: at once |
-| storage_end | 4 | 8 | 0.1 | from noticing the end of a storage task to the end of the command |
+| storage_end | 4 | 4 | 0.1 | from noticing the end of a storage task to the end of the command |
 | disk_lag | 1 | 0 | 0.1 | a VM or template leaves its lock this much before its disks |
 | complete_lead | 2 | 2 | 0.1 | `creation_status` is complete this much before the VM leaves `image_locked` |
 | lock_tail | 5 | 5 | 0.1 | a VM of a template without disks keeps its name locked after it is made |
 | create_disk | 2 | 4 | 0.5 | the host makes an empty disk |
 | clone_thin | 2 | 4 | 0.5 | the host makes a thin disk over one of a template |
 | copy_disk | 30 | 4 | 1 | the host copies a disk into a template |
-| clone_full | 30 | 10 | 1 | the host copies a disk for `clone=true` |
+| clone_full | 30 | 16 | 1 | the host copies a disk for `clone=true` |
 | seal_disk | 20 | 26 | 1 | the host seals a disk |
 | edit_disk | 1.5 | 1.5 | 0.1 | a disk stays locked after every PUT |
 | extend_disk | 8 | 12 | 0.5 | a disk stays locked after it has been extended |
@@ -92,14 +92,14 @@ ENGINE = Timing(
 
 RECORDED = Timing(
     storage_grid=0,
-    storage_end=8,
+    storage_end=4,
     disk_lag=0,
     complete_lead=2,
     lock_tail=5,
     create_disk=4,
     clone_thin=4,
     copy_disk=4,
-    clone_full=10,
+    clone_full=16,
     seal_disk=26,
     edit_disk=1.5,
     extend_disk=12,

@@ -48,6 +48,7 @@ _COLLECTIONS = {
     "vm": "vms",
     "vnic_profile": "vnicprofiles",
 }
+_NAMED_ANEW = ("vms", "templates", "disks", "tags", "networks", "vnicprofiles", "macpools", "clusters")
 _LINKS_ONLY = frozenset({"actions", "link"})
 
 
@@ -57,7 +58,8 @@ class Findings:
 
     `seen` maps collections to ids to the first full element, `inner` does so for what belongs to an entity
     (by the entity's id and the name of its collection). `named` are names that requests used with success,
-    `names` those by which events call an id.
+    `names` those by which events call an id, `made_names` those that requests gave. `centers` are the data
+    centers of clusters and `quotas` the quotas of VMs in them, by the ids of the clusters.
     `added_users` are whom a request added.
     """
 
@@ -67,13 +69,16 @@ class Findings:
     made: set[str] = field(default_factory=set)
     names: dict[str, str] = field(default_factory=dict)
     added_users: list[Element] = field(default_factory=list)
+    made_names: set[str] = field(default_factory=set)
+    centers: dict[str, str] = field(default_factory=dict)
+    quotas: dict[str, str] = field(default_factory=dict)
     began: datetime | None = None
 
 
 def find(exchanges: Iterable[Exchange]) -> Findings:
     """Goes through a recording once."""
     findings = Findings()
-    made_names: set[str] = set()
+    made_names = findings.made_names
     for exchange in exchanges:
         if exchange.status >= 300:
             continue
@@ -97,6 +102,7 @@ def find(exchanges: Iterable[Exchange]) -> Findings:
         if exchange.method == "PUT" and asked is not None:
             body = markup.without(body, {child.tag for child in asked})  # what it was before, is not known
         _walk(findings, body, made_names, in_made=False)
+        _note_relations(findings, body)
     return findings
 
 
@@ -123,6 +129,17 @@ def _note_names(findings: Findings, asked: Element) -> None:
             names = findings.named.setdefault(_COLLECTIONS[element.tag], [])
             if name not in names:
                 names.append(name)
+
+
+def _note_relations(findings: Findings, body: Element) -> None:
+    for element in body.iter():
+        cluster, center, quota = (
+            markup.reference_of(element, tag) for tag in ("cluster", "data_center", "quota")
+        )
+        if cluster and center:
+            findings.centers.setdefault(cluster, center)
+        if cluster and quota:
+            findings.quotas.setdefault(cluster, quota)
 
 
 def _note_path(findings: Findings, exchange: Exchange) -> None:
@@ -161,7 +178,7 @@ def _walk(findings: Findings, element: Element, made_names: set[str], *, in_made
         in_new = not known and any(part in findings.made for part in place)
         mine = identity in findings.made or in_new
         name = find_text(element, "name") or ""
-        fresh = not known and name in made_names and collection in ("vms", "templates", "disks", "tags")
+        fresh = not known and name in made_names and collection in _NAMED_ANEW
         owned = not known and in_made and collection == "disks"
         if mine or fresh or owned:
             findings.made.add(identity)
@@ -248,6 +265,9 @@ class Builder:
         self._all("hosts", self._host, "host1")
         self._all("storagedomains", self._domain, "data")
         self._all("networks", self._network, "ovirtmgmt")
+        filters = self._elements("networkfilters")
+        names = {key: find_text(one, "name") for key, one in filters.items() if not _is_stub(one)}
+        world.network_filters = {key: name for key, name in names.items() if name} or world.network_filters
         self._all("vnicprofiles", self._profile, "ovirtmgmt")
         world.add_blank_template()
         self._all("disks", self._disk)
@@ -273,7 +293,9 @@ class Builder:
         shown = {find_text(element, "name") for element in elements.values()}
         shown |= {self._findings.names.get(identity) for identity in elements}
         # Names that requests used and that no element shows belong to those of which only the id is known.
-        spare = [name for name in self._findings.named.get(collection, ()) if name not in shown]
+        new = self._findings.made_names if collection in _NAMED_ANEW else set()
+        named = self._findings.named.get(collection, ())
+        spare = [name for name in named if name not in shown and name not in new]
         if default and default not in (*shown, *spare):
             spare.append(default)
         for identity, element in elements.items():
@@ -310,7 +332,10 @@ class Builder:
 
     def _cluster(self, identity: str, name: str, element: Element) -> None:
         world = self._world
-        center = self._of(element, "data_center", world.data_centers)
+        center = world.data_centers.get(self._findings.centers.get(identity, ""))
+        center = center or self._of(element, "data_center", world.data_centers)
+        quota = self._findings.quotas.get(identity)
+        center.quota_id = quota or center.quota_id
         pool = self._of(element, "mac_pool", world.mac_pools)
         cluster = Cluster(identity, name, center, pool)
         self._describe(cluster, element)
@@ -351,10 +376,10 @@ class Builder:
         network.vlan = vlan.get("id") if vlan is not None else None
         network.mtu = int(find_text(element, "mtu") or 0)
         usages = [usage.text or "" for usage in element.iterfind("usages/usage")]
-        if usages:
-            network.usages = usages
-        elif name == "ovirtmgmt":
+        if name == "ovirtmgmt":  # lists show less than there is
             network.usages = ["management", "display", "migration", "vm", "default_route"]
+        elif usages:
+            network.usages = usages
         world.networks[identity] = network
         for cluster in world.clusters.values():
             members = self._findings.inner.get((cluster.id, "networks"))

@@ -82,7 +82,7 @@ def list_clusters(request: Request, center: str) -> Reply:
 @routes.add("GET", "/datacenters/{center}/networks")
 def list_networks(request: Request, center: str) -> Reply:
     rows = [network for network in request.world.networks.values() if network.data_center.id == center]
-    return collection(request, "networks", rows, render_network)
+    return collection(request, "networks", rows, lambda one: render_network(one, linked=False))
 
 
 @routes.add("GET", "/datacenters/{center}/storagedomains")

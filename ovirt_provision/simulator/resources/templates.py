@@ -159,9 +159,15 @@ def add_template(request: Request) -> Reply:
         if sources:
             storage.build_template(world, template, vm, sources, job, seal=request.flag("seal"))
         else:
-            template.status = "ok"
-            world.log(51, vm=vm, template=template, job=job)
+            job.in_background = True
+            world.after(world.timing.lock_tail, lambda _error: _finish(world, template, vm, job))
     return reply
+
+
+def _finish(world: World, template: Template, vm: Vm, job: Job) -> None:
+    template.status = "ok"
+    world.log(51, vm=vm, template=template, job=job)
+    world.end_job(job)
 
 
 def _fail_for_ever(world: World, template: Template, job: Job) -> None:
