@@ -5,6 +5,7 @@ events.
 from collections.abc import Mapping
 
 EVENTS: Mapping[int, tuple[str, str]] = {
+    13: ("normal", "Status of host {host} was set to Up."),
     30: ("normal", "User {user} connecting from '{address}' using session '{session}' logged in."),
     31: ("normal", "User {user} connected from '{address}' using session '{session}' logged out."),
     32: ("normal", "VM {vm} started on Host {host}"),
@@ -12,6 +13,7 @@ EVENTS: Mapping[int, tuple[str, str]] = {
     34: ("normal", "VM {vm} was created by {user}."),
     35: ("normal", "VM {vm} configuration was updated by {user}."),
     37: ("normal", "VM {vm} creation was initiated by {user}."),
+    42: ("normal", "Host {host} was added by {user}."),
     45: ("normal", "Snapshot '{snapshot}' creation for VM '{vm}' was initiated by {user}."),
     48: ("normal", "Creation of Template {template} from VM {vm} was initiated by {user}."),
     49: ("normal", "Template {template} configuration was updated by {user}."),

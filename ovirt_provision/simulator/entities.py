@@ -2,6 +2,7 @@
 
 import re
 import uuid
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Protocol
@@ -143,6 +144,8 @@ class Host:
     status: str = "up"
     comment: str = ""
     missing: set[str] = field(default_factory=set)  # ids of networks of the cluster that it does not have
+    name_servers: dict[str, list[str]] = field(default_factory=dict)  # by network
+    tags: list["Tag"] = field(default_factory=list)
 
 
 @dataclass
@@ -216,6 +219,7 @@ class Template:
     attachments: list[Attachment] = field(default_factory=list)
     nics: list[Nic] = field(default_factory=list)
     cloning: list[str] = field(default_factory=list)  # names of the VMs being made from it as full copies
+    tags: list["Tag"] = field(default_factory=list)
 
 
 @dataclass
@@ -287,7 +291,35 @@ class Tag:
     id: str
     name: str
     parent: "Tag | None"
-    description: str = ""
+    description: str | None = None
+
+
+def _no_members(*names: str) -> Callable[[], dict[str, list[str]]]:
+    return lambda: {name: [] for name in names}
+
+
+@dataclass
+class AffinityGroup:
+    """`config` holds its rules and priority; `members` are ids by the name of their list."""
+
+    id: str
+    name: str
+    cluster: Cluster
+    config: Element
+    description: str | None = None
+    members: dict[str, list[str]] = field(
+        default_factory=_no_members("vms", "hosts", "vm_labels", "host_labels")
+    )
+
+
+@dataclass
+class AffinityLabel:
+    """`implicit` is whether its members are an affinity group, too."""
+
+    id: str
+    name: str
+    implicit: bool = False
+    members: dict[str, list[str]] = field(default_factory=_no_members("vms", "hosts"))
 
 
 @dataclass

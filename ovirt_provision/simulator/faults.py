@@ -278,6 +278,45 @@ _TEXTS: Mapping[str, tuple[int, str]] = {
         400,
         "Cannot {action}. Selected display type is not supported by the operating system.",
     ),
+    "affinity group name used": (400, "Cannot {action}. Affinity Group name already exists."),
+    "affinity member twice": (400, "Cannot {action}. Duplicate {kind}."),
+    "affinity member missing": (400, "The selected {kind} does not exist."),
+    "affinity member invalid": (400, "Cannot {action}. Provided {kind} is invalid (does not exist)."),
+    "affinity label name used": (409, "Cannot add affinity label with a conflicting NAME."),
+    "affinity label in use": (409, "Cannot delete affinity label, remove it from all entities first."),
+    "host name used": (
+        409,
+        "Cannot {action}. The Host name is already in use, please choose a unique name and try again.",
+    ),
+    "host up": (409, "Cannot {action}. Host in Up status."),
+    "host in maintenance": (409, "Cannot {action}. Host is already in Maintenance mode."),
+    "host operational": (
+        409,
+        "Cannot {action}. Host is operational. Please switch Host to Maintenance mode first.",
+    ),
+    "host has tasks": (
+        409,
+        "Cannot {action}. Host has asynchronous running tasks, wait for operation to complete and retry.",
+    ),
+    "host cannot be emptied": (
+        409,
+        "The following Hosts have running VMs and cannot be switched to maintenance mode: {hosts}. Please "
+        "ensure that the following Clusters have at least one Host in UP state: {clusters}.",
+    ),
+    "no updates": (409, "Cannot {action}. There are no available updates for the host."),
+    "host nic missing": (
+        400,
+        "Cannot setup Networks. The host network interface (id {id}, name {name}) does not exist.",
+    ),
+    "name servers": (
+        400,
+        "size must be between 1 and 3, Attribute: networkAttachment.dnsResolverConfiguration.nameServers",
+    ),
+    "name server format": (
+        400,
+        'IPv4 or IPv6 address should be provided, supplied "{server}" is neither., Attribute: '
+        "networkAttachment.dnsResolverConfiguration.nameServers[{number}].address",
+    ),
     "tag name": (
         400,
         "Invalid tag name. Only letters, numbers, '-', and '_' are valid characters., Attribute: _tag.name",

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from ovirt_provision.simulator import surface
 from ovirt_provision.simulator.api import Router
 from ovirt_provision.simulator.resources import (
+    affinity,
     catalogue,
     clusters,
     consoles,
@@ -52,6 +53,7 @@ _RESOURCES = (
     macpools,
     hosts,
     tags,
+    affinity,
     jobs,
     events,
     profiles,

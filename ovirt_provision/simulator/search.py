@@ -35,13 +35,15 @@ class Kind(Enum):
 class Field:
     """How a field is read from a row; `get` gives one value or a list of values, any of which may match.
 
-    `values` are what a status field may be compared with; anything else makes the search find nothing.
+    `unequal` is what `!=` is about: of its values any may differ. `values` are what a status field may be
+    compared with; anything else makes the search find nothing.
     """
 
     get: Callable[[Any], Any]
     kind: Kind = Kind.TEXT
     free_text: bool = False
     values: frozenset[str] = frozenset()
+    unequal: Callable[[Any], Any] | None = None
 
 
 Fields = Mapping[str, Field]
@@ -215,6 +217,9 @@ class _Parser:
             equal = lambda row: text.lower() in _values(field.get(row))  # noqa: E731
         else:
             match = _pattern(text, self._case_sensitive or field.kind is Kind.CASED_TEXT)
+            if relation == "!=" and field.unequal is not None:
+                others = field.unequal
+                return lambda row: any(not match(value) for value in _values(others(row)) or [""])
             equal = lambda row: any(match(value) for value in _values(field.get(row)))  # noqa: E731
         return equal if relation == "=" else lambda row: not equal(row)
 

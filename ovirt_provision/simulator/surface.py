@@ -105,19 +105,28 @@ class Paths(Generic[_Value]):
 
     def find(self, path: str) -> Mapping[str, tuple[Mapping[str, str], _Value]]:
         """By method: the ids of the path by the pattern's names, and the value. Empty for an unknown path."""
-        here, ids = self, []
-        for part in _parts(path):
-            inner = here._inner.get(part)
-            if inner is None:
-                inner = here._inner.get("{}")
-                ids.append(part)
-            if inner is None:
-                return {}
-            here = inner
+        ids: list[str] = []
+        here = self._walk(list(_parts(path)), ids)
+        if here is None:
+            return {}
         return {
             method: (dict(zip(names, ids, strict=True)), value)
             for method, (names, value) in here._values.items()
         }
+
+    def _walk(self, parts: Sequence[str], ids: list[str]) -> "Paths[_Value] | None":
+        if not parts:
+            return self if self._values else None
+        first, *rest = parts
+        named = self._inner.get(first)
+        found = named._walk(rest, ids) if named is not None else None
+        if found is not None or "{}" not in self._inner:
+            return found
+        ids.append(first)
+        found = self._inner["{}"]._walk(rest, ids)
+        if found is None:
+            ids.pop()
+        return found
 
 
 def _parts(path: str) -> Iterator[str]:

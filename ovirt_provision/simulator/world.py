@@ -15,6 +15,8 @@ from ovirt_provision.simulator.audit import EVENTS
 from ovirt_provision.simulator.entities import (
     DEFAULT_FILTER,
     ZERO_ID,
+    AffinityGroup,
+    AffinityLabel,
     Attachment,
     Cluster,
     DataCenter,
@@ -148,6 +150,8 @@ class World:
         self.vms: dict[str, Vm] = {}
         self.disks: dict[str, Disk] = {}
         self.tags: dict[str, Tag] = {}
+        self.affinity_groups: dict[str, AffinityGroup] = {}
+        self.affinity_labels: dict[str, AffinityLabel] = {}
         self.jobs: dict[str, Job] = {}
         self.events: list[Event] = []
         self.locks: set[tuple[str, str]] = set()

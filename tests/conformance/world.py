@@ -1,5 +1,6 @@
 """The world in which a recording began, read from the recording itself: what is read before it is made."""
 
+import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -49,6 +50,7 @@ _COLLECTIONS = {
     "vnic_profile": "vnicprofiles",
 }
 _NAMED_ANEW = ("vms", "templates", "disks", "tags", "networks", "vnicprofiles", "macpools", "clusters")
+_UNFIT_HOST = re.compile(r"The host (\S+) did not satisfy")
 _LINKS_ONLY = frozenset({"actions", "link"})
 
 
@@ -80,6 +82,9 @@ def find(exchanges: Iterable[Exchange]) -> Findings:
     findings = Findings()
     made_names = findings.made_names
     for exchange in exchanges:
+        findings.named.setdefault("hosts", []).extend(
+            name for name in _UNFIT_HOST.findall(exchange.body) if name not in findings.named["hosts"]
+        )
         if exchange.status >= 300:
             continue
         asked = _parse(exchange.request_body)

@@ -91,7 +91,8 @@ class Lab:
     async def create(self, name: str, **fields: Any) -> str:
         """A VM from the template debian-12, made and down with its disks; its id."""
         fields.setdefault("template", types.Template(name="debian-12"))
-        vm = types.Vm(id=str(uuid.uuid4()), name=name, cluster=types.Cluster(name="Default"), **fields)
+        fields.setdefault("cluster", types.Cluster(name="Default"))
+        vm = types.Vm(id=str(uuid.uuid4()), name=name, **fields)
         await self.call(self.vms.add, vm)
         await self.ready(vm.id)
         return str(vm.id)

@@ -1,6 +1,8 @@
-"""`/tags`, and the tags of a VM."""
+"""`/tags`, and the tags of VMs, templates, hosts and users."""
 
 import re
+from collections.abc import Callable, Mapping
+from typing import Any
 
 from ovirt_provision.simulator import faults
 from ovirt_provision.simulator.api import (
@@ -14,11 +16,18 @@ from ovirt_provision.simulator.api import (
     find_or_404,
     reference,
 )
-from ovirt_provision.simulator.entities import Tag, Vm, new_id
+from ovirt_provision.simulator.entities import Tag, new_id
 from ovirt_provision.simulator.markup import Element, find_text, node
 from ovirt_provision.simulator.world import World
 
 routes = Routes()
+
+_OWNERS: Mapping[str, tuple[str, Callable[[World], Mapping[str, Any]]]] = {
+    "vms": ("vm", lambda world: world.vms),
+    "templates": ("template", lambda world: world.templates),
+    "hosts": ("host", lambda world: world.hosts),
+}
+"""What can have tags: element and table by the name of the collection."""
 
 
 def with_descendants(world: World, tag: Tag) -> list[Tag]:
@@ -28,16 +37,17 @@ def with_descendants(world: World, tag: Tag) -> list[Tag]:
     return found
 
 
-def render_tag(tag: Tag, vm: Vm | None = None) -> Element:
-    """The tag; as one of `vm` if given, then without its description, as the engine does."""
-    path = f"/tags/{tag.id}" if vm is None else f"/vms/{vm.id}/tags/{tag.id}"
+def render_tag(tag: Tag, owner: tuple[str, str] | None = None, *, described: bool = True) -> Element:
+    """The tag; as one of an owner (collection and id) if given. Reading it there hides the description."""
+    path = f"/tags/{tag.id}" if owner is None else f"/{owner[0]}/{owner[1]}/tags/{tag.id}"
+    description = tag.description if described else ""
     return node(
         "tag",
         None,
         node("name", tag.name),
-        node("description", tag.description if vm is None else ""),
+        node("description", description) if description is not None else None,
         reference("parent", "/tags", tag.parent.id) if tag.parent is not None else None,
-        reference("vm", "/vms", vm.id) if vm is not None else None,
+        reference(_OWNERS[owner[0]][0], f"/{owner[0]}", owner[1]) if owner is not None else None,
         href=BASE + path,
         id=tag.id,
     )
@@ -54,7 +64,7 @@ def add_tag(request: Request) -> Reply:
     body = request.body("tag", "add")
     name = find_text(body, "name") or ""
     _check_name(world, name)
-    tag = Tag(new_id(), name, _parent(world, body) or world.root_tag, find_text(body, "description") or "")
+    tag = Tag(new_id(), name, _parent(world, body) or world.root_tag, find_text(body, "description"))
     world.tags[tag.id] = tag
     return created(render_tag(tag))
 
@@ -78,7 +88,7 @@ def update_tag(request: Request, tag: str) -> Reply:
         if parent in with_descendants(world, found):
             raise faults.engine_fault("tag loop")
         found.parent = parent
-    found.description = find_text(body, "description", found.description) or ""
+    found.description = find_text(body, "description", found.description)
     return Reply(200, render_tag(found))
 
 
@@ -87,45 +97,48 @@ def remove_tag(request: Request, tag: str) -> Reply:
     world = request.world
     for one in with_descendants(world, find_or_404(world.tags, tag)):
         del world.tags[one.id]
-        for vm in world.vms.values():
-            vm.tags = [kept for kept in vm.tags if kept is not one]
+        for _, table in _OWNERS.values():
+            for owner in table(world).values():
+                owner.tags = [kept for kept in owner.tags if kept is not one]
     return complete()
 
 
-@routes.add("GET", "/vms/{vm}/tags")
-def list_tags_of_vm(request: Request, vm: str) -> Reply:
-    found: Vm | None = request.world.vms.get(vm)
-    return collection(
-        request, "tags", found.tags if found is not None else [], lambda tag: render_tag(tag, found)
-    )
+def _add_routes_of(owners: str) -> None:
+    """The tags of what is in one collection."""
+    _, table = _OWNERS[owners]
+
+    @routes.add("GET", f"/{owners}/{{owner}}/tags")
+    def list_assigned(request: Request, owner: str) -> Reply:
+        found = table(request.world).get(owner)
+        tags = found.tags if found is not None else []
+        return collection(
+            request, "tags", tags, lambda tag: render_tag(tag, (owners, owner), described=False)
+        )
+
+    @routes.add("POST", f"/{owners}/{{owner}}/tags")
+    def assign(request: Request, owner: str) -> Reply:
+        tag = _named(request.world, request.body("tag", "add"))
+        found = table(request.world).get(owner)
+        if found is None:
+            raise faults.engine_fault("internal")
+        if tag not in found.tags:
+            found.tags.append(tag)
+        return created(render_tag(tag, (owners, owner)))
+
+    @routes.add("GET", f"/{owners}/{{owner}}/tags/{{tag}}")
+    def show_assigned(request: Request, owner: str, tag: str) -> Reply:
+        tags = {one.id: one for one in find_or_404(table(request.world), owner).tags}
+        return Reply(200, render_tag(find_or_404(tags, tag), (owners, owner), described=False))
+
+    @routes.add("DELETE", f"/{owners}/{{owner}}/tags/{{tag}}")
+    def unassign(request: Request, owner: str, tag: str) -> Reply:
+        tags = find_or_404(table(request.world), owner).tags
+        tags.remove(find_or_404({one.id: one for one in tags}, tag))
+        return complete()
 
 
-@routes.add("POST", "/vms/{vm}/tags")
-def assign_tag(request: Request, vm: str) -> Reply:
-    world = request.world
-    body = request.body("tag", "add")
-    name, given = find_text(body, "name"), body.get("id")
-    if not name and not given:
-        raise faults.incomplete("Tag", ["id|name"])
-    tag = next((one for one in world.tags.values() if one.id == given or one.name == name), None)
-    if tag is None:
-        raise faults.entity_not_found(given or name or "")
-    found = world.vms.get(vm)
-    if found is None:
-        raise faults.engine_fault("internal")
-    if tag not in found.tags:
-        found.tags.append(tag)
-    return created(render_tag(tag, found))
-
-
-@routes.add("DELETE", "/vms/{vm}/tags/{tag}")
-def unassign_tag(request: Request, vm: str, tag: str) -> Reply:
-    found: Vm = find_or_404(request.world.vms, vm)
-    kept = [one for one in found.tags if one.id != tag]
-    if len(kept) == len(found.tags):
-        raise faults.not_found()
-    found.tags = kept
-    return complete()
+for _owners in _OWNERS:
+    _add_routes_of(_owners)
 
 
 def _check_name(world: World, name: str) -> None:
@@ -135,12 +148,14 @@ def _check_name(world: World, name: str) -> None:
         raise faults.engine_fault("tag name in use")
 
 
+def _named(world: World, element: Element) -> Tag:
+    given, name = element.get("id"), find_text(element, "name")
+    for tag in world.tags.values():
+        if tag.id == given or (not given and tag.name == name):
+            return tag
+    raise faults.entity_not_found(given or name or "")
+
+
 def _parent(world: World, body: Element) -> Tag | None:
     element = body.find("parent")
-    if element is None:
-        return None
-    given, name = element.get("id"), find_text(element, "name")
-    found = next((tag for tag in world.tags.values() if tag.id == given or tag.name == name), None)
-    if found is None:
-        raise faults.entity_not_found(given or name or "")
-    return found
+    return _named(world, element) if element is not None else None

@@ -124,7 +124,11 @@ def fields(world: World) -> Fields:
         "cluster": Field(lambda vm: vm.cluster.name, free_text=True),
         "cluster.name": Field(lambda vm: vm.cluster.name),
         "datacenter": Field(lambda vm: vm.cluster.data_center.name, free_text=True),
-        "tag": Field(lambda vm: _tag_names(world, vm), Kind.CASED_TEXT),
+        "tag": Field(
+            lambda vm: _tag_names(world, vm),
+            Kind.CASED_TEXT,
+            unequal=lambda vm: [tag.name for tag in vm.tags],
+        ),
         "type": Field(
             lambda vm: find_text(vm.config, "type"), Kind.STATUS, values=frozenset({"desktop", "server"})
         ),
