@@ -12,6 +12,7 @@ from typing import TypeVar
 from ovirt_provision.clock import Clock
 from ovirt_provision.simulator import defaults, roles
 from ovirt_provision.simulator.audit import EVENTS
+from ovirt_provision.simulator.data import load
 from ovirt_provision.simulator.entities import (
     DEFAULT_FILTER,
     ZERO_ID,
@@ -55,25 +56,6 @@ _JOB_KEPT = {
     "failed": timedelta(minutes=60),
     "unknown": timedelta(minutes=60),
 }
-
-_NETWORK_FILTERS = (
-    "allow-arp",
-    "allow-dhcp",
-    "allow-incoming-ipv4",
-    "allow-ipv4",
-    "clean-traffic",
-    "no-arp-ip-spoofing",
-    "no-arp-mac-spoofing",
-    "no-arp-spoofing",
-    "no-ip-multicast",
-    "no-ip-spoofing",
-    "no-mac-broadcast",
-    "no-mac-spoofing",
-    "no-other-l2-traffic",
-    "no-other-rarp-traffic",
-    "qemu-announce-self",
-    "qemu-announce-self-rarp",
-)
 
 _Entity = TypeVar("_Entity")
 
@@ -140,8 +122,9 @@ class World:
         self.clusters: dict[str, Cluster] = {}
         self.networks: dict[str, Network] = {}
         self.profiles: dict[str, VnicProfile] = {}
-        self.network_filters = {DEFAULT_FILTER: "vdsm-no-mac-spoofing"} | {
-            new_id(): name for name in _NETWORK_FILTERS
+        self.network_filters = {
+            DEFAULT_FILTER if name == "vdsm-no-mac-spoofing" else new_id(): name
+            for name, _ in load("network_filters")
         }
         self.mac_pools: dict[str, MacPool] = {}
         self.domains: dict[str, StorageDomain] = {}

@@ -1,27 +1,15 @@
 """What the engine comes with and nobody changes: operating systems, instance types, cluster levels…"""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from ovirt_provision.simulator import defaults, faults, markup
 from ovirt_provision.simulator.api import BASE, Reply, Request, Routes, collection, links, reference
 from ovirt_provision.simulator.data import load
-from ovirt_provision.simulator.entities import new_id
 from ovirt_provision.simulator.markup import Element, node
-from ovirt_provision.simulator.resources.vnicprofiles import DEFAULT_FILTER
 from ovirt_provision.simulator.search import Field, Fields
 
 routes = Routes()
-
-NAMES = [
-    "operatingsystems",
-    "instancetypes",
-    "clusterlevels",
-    "schedulingpolicies",
-    "networkfilters",
-    "options",
-    "bookmarks",
-]
 
 
 def _fixed(
@@ -147,26 +135,6 @@ def _property(name: str, value: str) -> Element:
     return node("property", None, node("name", name), node("value", value))
 
 
-# Only that of the default filter is the same in every engine.
-_FILTER_IDS: Mapping[str, str] = {name: new_id() for name, _ in load("network_filters")} | {
-    "vdsm-no-mac-spoofing": DEFAULT_FILTER
-}
-
-
-def _network_filter(row: Sequence[str]) -> Element:
-    name, version = row
-    major, minor = version.split(".")
-    identity = _FILTER_IDS[name]
-    return node(
-        "network_filter",
-        None,
-        node("name", name),
-        node("version", None, node("major", major), node("minor", minor)),
-        href=f"{BASE}/networkfilters/{identity}",
-        id=identity,
-    )
-
-
 _NAME: Fields = {"name": Field(lambda row: row[1], free_text=True)}
 
 _fixed("/operatingsystems", "operation_systems", lambda: list(load("operating_systems")), _operating_system)
@@ -178,7 +146,6 @@ _fixed(
     lambda: list(load("scheduling_policies")),
     _scheduling_policy,
 )
-_fixed("/networkfilters", "network_filters", lambda: list(load("network_filters")), _network_filter)
 
 
 @routes.add("GET", "/options/{option}")

@@ -14,6 +14,7 @@ from ovirt_provision.simulator.api import (
     reference,
     require_id,
 )
+from ovirt_provision.simulator.data import load
 from ovirt_provision.simulator.entities import DEFAULT_FILTER, Network, VnicProfile, new_id
 from ovirt_provision.simulator.markup import Element, find_bool, find_text, node
 from ovirt_provision.simulator.world import World
@@ -103,12 +104,8 @@ def _filter(world: World, body: Element, default: str | None) -> str | None:
 
 @routes.add("GET", "/networkfilters")
 def list_filters(request: Request) -> Reply:
-    return collection(
-        request,
-        "network_filters",
-        list(request.world.network_filters.items()),
-        lambda one: _render_filter(*one),
-    )
+    rows = list(request.world.network_filters.items())
+    return collection(request, "network_filters", rows, lambda one: _render_filter(*one))
 
 
 @routes.add("GET", "/networkfilters/{network_filter}")
@@ -118,16 +115,10 @@ def show_filter(request: Request, network_filter: str) -> Reply:
 
 
 def _render_filter(filter_id: str, name: str) -> Element:
-    minor = "2" if filter_id == DEFAULT_FILTER else "6"
-    version = node("version", None, node("major", "3"), node("minor", minor))
-    return node(
-        "network_filter",
-        None,
-        node("name", name),
-        version,
-        href=f"{BASE}/networkfilters/{filter_id}",
-        id=filter_id,
-    )
+    major, minor = dict(load("network_filters"))[name].split(".")
+    version = node("version", None, node("major", major), node("minor", minor))
+    path = f"{BASE}/networkfilters/{filter_id}"
+    return node("network_filter", None, node("name", name), version, href=path, id=filter_id)
 
 
 @routes.add("PUT", "/vnicprofiles/{profile}")
