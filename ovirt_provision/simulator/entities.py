@@ -172,6 +172,7 @@ class Disk:
     content_type: str = "data"
     source: str | None = None
     made: bool = True
+    copying: str | None = None  # the name of what is being made of it, by a move or a copy
     volume: str = ""  # by which the guests know its content: its own id, for a disk of a snapshot another
 
     def __post_init__(self) -> None:

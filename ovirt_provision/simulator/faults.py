@@ -152,6 +152,18 @@ _TEXTS: Mapping[str, tuple[int, str]] = {
     "disk not shareable": (409, "Cannot {action}. Disk's volume format is not supported for shareable disk."),
     "second boot disk": (409, "Cannot {action}. Disk {disk} in VM {vm} is already marked as boot."),
     "disk in use": (409, "Cannot {action}. This disk is currently in use to create VM {vm}."),
+    "disk moved or copied": (409, "Cannot {action}. Disk {disk} is being moved or copied."),
+    "same domain": (400, "Cannot {action}. The source and target storage domains are the same."),
+    "sparsify qcow2": (400, "Cannot {action}. Sparsifying is not supported for QCOW2 disk {disk}."),
+    "sparsify preallocated": (
+        400,
+        "Cannot {action}. Sparsifying is not supported for preallocated disk {disk}.",
+    ),
+    "disk plugged to running": (409, "Cannot {action}. The disk {disk} is plugged to non-Down VMs: {vms}"),
+    "reduce on files": (
+        400,
+        "Cannot ${{action}} Storage. Reduce image isn't required for file based domains.",
+    ),
     "interface required": (400, "Interface is required, Attribute: diskVmElement.diskInterface"),
     "interface unsupported": (
         400,

@@ -371,10 +371,74 @@ def build_template(
     _task(world, job, "Copying Image", world.timing.copy_disk, work, copied)
 
 
-def edit(world: World, disk: Disk, seconds: float) -> None:
-    """Locks a disk for a while, as every PUT does."""
+def edit(world: World, disk: Disk, seconds: float, then: Callable[[], None] = lambda: None) -> None:
+    """Locks a disk for a while, as every PUT does; what it changes holds from the end on."""
     _lock([disk])
-    _unlock(world, [disk], seconds, _ending(world))
+
+    def end(_error: str | None) -> None:
+        then()
+        _unlock(world, [disk], 0.0)
+
+    world.after(seconds, end)
+
+
+def copy_disk(world: World, source: Disk, copy: Disk, job: Job) -> None:
+    """Makes another disk of the content of `source`, which is locked meanwhile."""
+    _begin(world, [copy])
+    work = _working(world, "disk-fails", lambda: _copies(world, [copy], [source], thin=False))
+
+    def end(error: str | None) -> None:
+        if error is not None:
+            _drop(world, [copy])
+        else:
+            copy.actual_size = source.actual_size
+            _unlock(world, [copy], 0.0)
+
+    _engage(world, source, copy.name, job, work, end)
+
+
+def move_disk(world: World, disk: Disk, domain: StorageDomain, job: Job) -> None:
+    """Moves a disk to another storage domain."""
+
+    def end(error: str | None) -> None:
+        if error is None:
+            disk.domain = domain
+
+    _engage(world, disk, disk.name, job, DoneWork(), end)
+
+
+def convert_disk(world: World, disk: Disk, disk_format: str, sparse: bool, job: Job) -> None:
+    """Rewrites a disk in another format."""
+
+    def end(error: str | None) -> None:
+        if error is None:
+            disk.format = disk_format
+            disk.sparse = sparse
+
+    _engage(world, disk, disk.name, job, DoneWork(), end)
+
+
+def _engage(
+    world: World, disk: Disk, name: str, job: Job, work: Work, then: Callable[[str | None], None]
+) -> None:
+    """Locks a disk while all of it is copied; `name` is what is being made of it."""
+    _lock([disk])
+    disk.copying = name
+
+    def end(error: str | None) -> None:
+        disk.copying = None
+        then(error)
+        _unlock(world, [disk], 0.0)
+        world.end_job(job, ok=error is None)
+
+    _task(
+        world,
+        job,
+        "Copying Image",
+        world.timing.clone_full,
+        work,
+        lambda error: world.after(world.timing.storage_end, lambda _none: end(error)),
+    )
 
 
 def remove(

@@ -13,7 +13,7 @@
 | clone_full | 30 | 16 | 1 | the host copies a disk for `clone=true` |
 | seal_disk | 20 | 26 | 1 | the host seals a disk |
 | edit_disk | 1.5 | 1.5 | 0.1 | a disk stays locked after every PUT |
-| extend_disk | 8 | 12 | 0.5 | a disk stays locked after it has been extended |
+| extend_disk | 8 | 8 | 0.5 | a disk stays locked after it has been extended |
 | remove_disk | 10 | 11 | 0.5 | a disk is still there after its removal was accepted |
 | remove_end | 7 | 4 | 0.1 | the removing job goes on after that |
 | launch | 3 | 3 | 0.3 | `wait_for_launch` |
@@ -102,7 +102,7 @@ RECORDED = Timing(
     clone_full=16,
     seal_disk=26,
     edit_disk=1.5,
-    extend_disk=12,
+    extend_disk=8,
     remove_disk=11,
     remove_end=4,
     launch=3,

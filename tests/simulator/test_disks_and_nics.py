@@ -139,3 +139,42 @@ def test_a_profile_of_a_network_that_the_cluster_lacks_is_refused(play):
         assert "[The specified Logical Network doesn't exist in the current Cluster.]" in reply.text
 
     play(scenario)
+
+
+def test_a_change_of_a_disk_holds_when_its_lock_ends(play):
+    async def scenario(lab):
+        disk = lab.world.add_disk("one")
+        bigger = "<disk><name>two</name><provisioned_size>8589934592</provisioned_size></disk>"
+        reply = await lab.request("PUT", f"/disks/{disk.id}", bigger)
+        assert "<name>one</name>" in reply.text
+        assert "<status>locked</status>" in reply.text
+        assert (await lab.request("PUT", f"/disks/{disk.id}", bigger)).status == 409
+        await lab.wait(lambda: disk.status, "ok")
+        assert (disk.name, disk.size) == ("two", 8 << 30)
+
+    play(scenario)
+
+
+def test_moving_and_copying_a_disk_lock_it(play):
+    async def scenario(lab):
+        disk = lab.world.add_disk("one")
+        center = disk.domain.data_center
+        lab.world.add_storage_domain(center, "other")
+        to_other = "<action><storage_domain><name>other</name></storage_domain></action>"
+        assert (await lab.request("POST", f"/disks/{disk.id}/copy", "<action/>")).status == 400
+        copied = await lab.request("POST", f"/disks/{disk.id}/copy", to_other)
+        assert (copied.status, "<job " in copied.text) == (200, True)
+        refused = await lab.request("POST", f"/disks/{disk.id}/move", to_other)
+        assert refused.status == 409
+        assert "[Cannot move Virtual Disk. Disk one is being moved or copied.]" in refused.text
+        await lab.wait(lambda: disk.status, "ok")
+        assert [(one.name, one.domain.name) for one in lab.world.disks.values() if one.name == "one"] == [
+            ("one", "data"),
+            ("one", "other"),
+        ]
+        assert (await lab.request("POST", f"/disks/{disk.id}/move", to_other)).status == 200
+        await lab.wait(lambda: disk.status, "ok")
+        assert disk.domain.name == "other"
+        assert (await lab.request("POST", f"/disks/{disk.id}/move", to_other)).status == 400
+
+    play(scenario)

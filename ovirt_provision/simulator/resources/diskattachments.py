@@ -93,7 +93,6 @@ def add_attachment(request: Request, vm: str) -> Reply:
         read_only=find_bool(body, "read_only", False),
         pass_discard=find_bool(body, "pass_discard", False),
         uses_scsi_reservation=find_bool(body, "uses_scsi_reservation", False),
-        logical_name=find_text(body, "logical_name"),
     )
     _check(found, attachment, action)
     if found.status == "image_locked":
@@ -183,11 +182,15 @@ def update_attachment(request: Request, vm: str, disk: str) -> Reply:
     disk_body = body.find("disk")
     if disk_body is None:
         disk_body = node("disk")
-    change_disk(
-        request.world, attachment.disk, disk_body, request.number(disk_body, "provisioned_size", "update")
-    )
-    found.attachments[found.attachments.index(attachment)] = changed
-    return Reply(200, render_attachment(changed, vm))
+    attachment.active = active  # plugging is a command of its own, done at once
+
+    def apply() -> None:
+        if attachment in found.attachments:
+            found.attachments[found.attachments.index(attachment)] = changed
+
+    size = request.number(disk_body, "provisioned_size", "update")
+    change_disk(request.world, attachment.disk, disk_body, size, apply)
+    return Reply(200, render_attachment(attachment, vm))
 
 
 @routes.add("DELETE", "/vms/{vm}/diskattachments/{disk}")

@@ -1,6 +1,6 @@
 """`/disks`."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from ovirt_provision.simulator import faults, storage
 from ovirt_provision.simulator.api import (
@@ -178,9 +178,12 @@ def copy_disks(
     return sources
 
 
-def change_disk(world: World, disk: Disk, body: Element, size: int | None) -> None:
-    """Applies a PUT; the disk stays locked for a while, also when nothing changes."""
-    holders = world.holders(disk)
+def change_disk(
+    world: World, disk: Disk, body: Element, size: int | None, then: Callable[[], None] = lambda: None
+) -> None:
+    """Takes a PUT on a disk. It stays locked for a while, also when nothing changes; only then do its changes
+    hold, and `then` is called.
+    """
     action = "edit Virtual Disk"
     if body.get("id"):
         raise faults.Fault(
@@ -192,17 +195,23 @@ def change_disk(world: World, disk: Disk, body: Element, size: int | None) -> No
         raise faults.engine_fault("disk shrinks", action=action)
     if find_bool(body, "shareable", disk.shareable) and disk.format == "cow":
         raise faults.engine_fault("disk not shareable", action=action)
-    disk.name = find_text(body, "name") or find_text(body, "alias") or disk.name
-    disk.description = find_text(body, "description", disk.description) or ""
-    disk.shareable = find_bool(body, "shareable", disk.shareable)
-    disk.propagate_errors = find_bool(body, "propagate_errors", disk.propagate_errors)
-    disk.wipe_after_delete = find_bool(body, "wipe_after_delete", disk.wipe_after_delete)
-    disk.backup = find_text(body, "backup") or disk.backup
     extends = size is not None and size > disk.size
-    if size is not None:
-        disk.size = size
-    if not any(vm.running for vm in holders) or extends:
-        storage.edit(world, disk, world.timing.extend_disk if extends else world.timing.edit_disk)
+
+    def apply() -> None:
+        disk.name = find_text(body, "name") or find_text(body, "alias") or disk.name
+        disk.description = find_text(body, "description", disk.description) or ""
+        disk.shareable = find_bool(body, "shareable", disk.shareable)
+        disk.propagate_errors = find_bool(body, "propagate_errors", disk.propagate_errors)
+        disk.wipe_after_delete = find_bool(body, "wipe_after_delete", disk.wipe_after_delete)
+        disk.backup = find_text(body, "backup") or disk.backup
+        if size is not None:
+            disk.size = size
+        then()
+
+    if extends or not any(vm.running for vm in world.holders(disk)):
+        storage.edit(world, disk, world.timing.extend_disk if extends else world.timing.edit_disk, apply)
+    else:
+        apply()
 
 
 def check_removable(world: World, disk: Disk) -> None:
@@ -227,6 +236,8 @@ def add_disk(request: Request) -> Reply:
     world = request.world
     body = request.body("disk", "add")
     if body.find("lun_storage") is not None:
+        if body.find("lun_storage/logical_units/logical_unit") is None:
+            raise faults.Fault(400, "LogicalUnit  required for add", "Incomplete parameters", bare=True)
         raise faults.not_simulated("DisksService.Add of a LUN", "POST /disks")
     wanted = body.find("storage_domains/storage_domain")
     domain = next(iter(world.domains.values()))
@@ -263,7 +274,11 @@ def update_disk(request: Request, disk: str) -> Reply:
     found: Disk = find_or_404(request.world.disks, disk)
     body = request.body("disk", "update")
     change_disk(request.world, found, body, request.number(body, "provisioned_size", "update"))
-    return Reply(200, render_disk(found))
+    holders = [reference("vm", "/vms", vm.id) for vm in request.world.holders(found)]
+    element = render_disk(found)
+    if holders:
+        element.append(node("vms", None, *holders))
+    return Reply(200, element)
 
 
 @routes.add("DELETE", "/disks/{disk}")
