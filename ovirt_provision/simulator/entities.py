@@ -220,6 +220,7 @@ class Template:
     attachments: list[Attachment] = field(default_factory=list)
     nics: list[Nic] = field(default_factory=list)
     cloning: list[str] = field(default_factory=list)  # names of the VMs being made from it as full copies
+    removing: bool = False  # then its disks are no longer shown
     tags: list["Tag"] = field(default_factory=list)
 
 

@@ -255,7 +255,9 @@ class World:
         """The engine goes back to the snapshot of the start; meanwhile the VM is locked."""
         lock = ("vm", vm.id)
         self.locks.add(lock)
-        self.after(self.timing.create_disk + self.timing.storage_end, lambda _error: self.locks.discard(lock))
+        self.after(
+            2 * self.timing.create_disk + self.timing.storage_end, lambda _error: self.locks.discard(lock)
+        )
 
     # Events and jobs
 

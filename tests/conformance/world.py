@@ -233,12 +233,8 @@ def build(world: World, findings: Findings) -> None:
 def recorded_ids(world: World, findings: Findings) -> set[str]:
     """The ids that the recording and `world` have in common from the start."""
     ours = {identity for table in vars(world).values() if isinstance(table, dict) for identity in table}
-    inner = [one for (_, kind), table in findings.inner.items() if kind == "nics" for one in table]
-    return {
-        ZERO_ID,
-        *(identity for table in findings.seen.values() for identity in table if identity in ours),
-        *inner,
-    }
+    ours |= {nic.id for holder in (*world.vms.values(), *world.templates.values()) for nic in holder.nics}
+    return {ZERO_ID, *(one for table in findings.seen.values() for one in table if one in ours)}
 
 
 class Builder:

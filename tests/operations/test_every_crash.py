@@ -110,7 +110,7 @@ async def destroy(site: Site) -> Operation:
 
 SCENARIOS = {
     "create": Scenario(create_and_start, vms=("web",), disks=1, commits=18, changes=2, readings=64),
-    "clone": Scenario(create_full_clone, vms=("web",), disks=1, commits=13, changes=1, readings=52),
+    "clone": Scenario(create_full_clone, vms=("web",), disks=1, commits=13, changes=1, readings=62),
     "cancel": Scenario(create_and_cancel, state=CANCELLED, commits=20, changes=2, readings=42),
     "template": Scenario(
         seal,

@@ -276,7 +276,7 @@ def remove_template(request: Request, template: str) -> Reply:
         if found.cluster is None:
             raise faults.engine_fault("cluster missing", action=action)
         # One that was made with an id of its own has no disks and stays locked, but can be removed.
-        if found.status == "locked" and found.attachments:
+        if found.status == "locked" and (found.attachments or found.removing):
             raise faults.engine_fault("template being created", action=action)
         if found.cloning:
             raise faults.engine_fault("template in use", action=action, vm=found.cloning[0])
@@ -289,6 +289,7 @@ def remove_template(request: Request, template: str) -> Reply:
         found.status = "locked"
         disks = [attachment.disk for attachment in found.attachments]
         found.attachments = []
+        found.removing = True
         _rebase_versions(world, found)
         storage.remove(world, disks, job, lambda: _forget(world, found, job.correlation_id))
     if request.flag("async") and "async" in request.query:
