@@ -236,6 +236,12 @@ class Timeouts(_Model):
     shutdown: float = _seconds(120, "The guest obeys a shutdown; afterwards the VM is powered off.")
     power_off: float = _seconds(120, "A VM is down after it was powered off.")
     create_template: float = _seconds(3600, "The template stands: the engine copies every disk.")
+    create_snapshot: float = _seconds(600, "The snapshot that a Machine is copied from stands.")
+    remove_snapshot: float = _seconds(
+        3600,
+        "A removed snapshot is gone: the engine merges its disks, which takes long while the VM writes. "
+        "Afterwards the janitor goes on with it.",
+    )
     create_version: float = _seconds(
         1200,
         "The engine answers the request to create a template version. One that it did not answer is repeated "

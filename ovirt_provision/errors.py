@@ -203,6 +203,13 @@ class MachineNotDown(ProvisionError):
     advice = "Stop the Machine first."
 
 
+class MachineNotClonable(ProvisionError):
+    code = Code.FAILED_PRECONDITION
+    reason = "MACHINE_NOT_CLONABLE"
+    message = "Machine '{key}' is {status}, it must be up or down to be copied"
+    advice = "Wait until it is up or down, or start or stop it, then call again."
+
+
 class MachineUnfinished(ProvisionError):
     code = Code.FAILED_PRECONDITION
     reason = "MACHINE_UNFINISHED"

@@ -85,6 +85,10 @@ class Site:
         names = (template.name for template in self.simulator.world.templates.values())
         return sorted(name for name in names if name not in ("Blank", TEMPLATE))
 
+    def snapshots(self) -> list[str]:
+        """Names of the VMs in the engine, once for each snapshot that they have."""
+        return sorted(vm.name for vm in self.simulator.world.vms.values() for _ in vm.snapshots)
+
     def disks(self) -> int:
         """How many disks there are in the engine."""
         return len(self.simulator.world.disks)

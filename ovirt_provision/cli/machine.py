@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from ovirt_provision.cli import options, output
-from ovirt_provision.cli.client import Daemon
+from ovirt_provision.cli.client import Daemon, Verb
 from ovirt_provision.cli.options import EngineOption, KeyArgument, NoWaitOption, OutputOption, RequestIdOption
 from ovirt_provision.cli.output import Format
 from ovirt_provision.cli.verbs import run_verb
@@ -20,6 +20,16 @@ app = typer.Typer(
     help="Make, start, stop and destroy Machines: the VMs that the bridge made and owns.",
 )
 
+NameOption = Annotated[
+    str, typer.Option(metavar="NAME", help="Name of the VM in the engine. Default: the key.")
+]
+StartOption = Annotated[bool, typer.Option("--start", help="Start it and wait for its address.")]
+HoldOption = Annotated[
+    bool,
+    typer.Option(
+        "--hold", help="Throw-away Machine: stay, and let it be destroyed some minutes after Ctrl-C."
+    ),
+]
 UserOption = Annotated[str, typer.Option(metavar="NAME", help="Account to make in the guest, with sudo.")]
 SshKeyOption = Annotated[
     list[Path], typer.Option(metavar="FILE", help="File with public keys for that account. Repeatable.")
@@ -45,6 +55,16 @@ CustomScriptOption = Annotated[
         metavar="FILE", help="More cloud-config (YAML) for the guest: write_files, runcmd and the rest."
     ),
 ]
+# Fields of Initialization and the options that fill them.
+_GUEST_OPTIONS = {
+    "user_name": "--user",
+    "authorized_ssh_keys": "--ssh-key",
+    "host_name": "--hostname",
+    "nic_configurations": "--dhcp or --address",
+    "dns_servers": "--dns-server",
+    "dns_search_domains": "--dns-search",
+    "custom_script": "--custom-script",
+}
 
 
 @app.command(
@@ -60,9 +80,7 @@ def create(
         str,
         typer.Option(metavar="NAME[:VERSION]", help="Template to make it from; without version the newest."),
     ],
-    name: Annotated[
-        str, typer.Option(metavar="NAME", help="Name of the VM in the engine. Default: the key.")
-    ] = "",
+    name: NameOption = "",
     cluster: Annotated[str, typer.Option(metavar="NAME", help="Cluster. Default: the template's.")] = "",
     clone: Annotated[
         bool, typer.Option("--clone", help="Copy the disks whole, independent of the template.")
@@ -87,7 +105,7 @@ def create(
     description: Annotated[
         str, typer.Option(metavar="TEXT", help="Description of the VM in the engine.")
     ] = "",
-    start: Annotated[bool, typer.Option("--start", help="Start it and wait for its address.")] = False,
+    start: StartOption = False,
     user: UserOption = "",
     ssh_key: SshKeyOption = [],  # noqa: B006 # typer copies it
     hostname: HostnameOption = "",
@@ -96,12 +114,7 @@ def create(
     dns_server: DnsServerOption = [],  # noqa: B006
     dns_search: DnsSearchOption = [],  # noqa: B006
     custom_script: CustomScriptOption = None,
-    hold: Annotated[
-        bool,
-        typer.Option(
-            "--hold", help="Throw-away Machine: stay, and let it be destroyed some minutes after Ctrl-C."
-        ),
-    ] = False,
+    hold: HoldOption = False,
     engine: EngineOption = "",
     request_id: RequestIdOption = "",
     no_wait: NoWaitOption = False,
@@ -113,23 +126,10 @@ def create(
     until `machine destroy`; with `--hold` only as long as this command runs, and with `--no-wait` until some
     minutes later, unless you call `machine confirm`.
     """
-    guest_options = {
-        "--user": user,
-        "--ssh-key": ssh_key,
-        "--hostname": hostname,
-        "--dhcp": dhcp,
-        "--address": address,
-        "--dns-server": dns_server,
-        "--dns-search": dns_search,
-        "--custom-script": custom_script,
-    }
-    given = [option for option, value in guest_options.items() if value]
-    if given and not start:
-        raise typer.BadParameter(
-            f"{', '.join(given)}: only with --start, because the guest is told at its start"
-        )
-    if hold and no_wait:
-        raise typer.BadParameter("--hold needs the Machine, so it does not go with --no-wait")
+    initialization = _initialization(
+        user, ssh_key, hostname, dhcp, custom_script, address, dns_server, dns_search
+    )
+    _check(initialization, start=start, hold=hold, no_wait=no_wait)
     template_name, version = options.template(template)
     request = machines_pb2.CreateMachineRequest(
         request_id=request_id,
@@ -149,30 +149,71 @@ def create(
     if boot_disk_size:
         request.spec.boot_disk.size_bytes = options.size(boot_disk_size)
     if start:
-        request.start_with.CopyFrom(
-            _initialization(user, ssh_key, hostname, dhcp, custom_script, address, dns_server, dns_search)
-        )
+        request.start_with.CopyFrom(initialization)
     daemon = Daemon(engine)
     request.engine.CopyFrom(daemon.engine)
-
-    def keep(operation: resources_pb2.Operation) -> None:
-        if not hold:
-            confirm = machines_pb2.ConfirmMachineRequest(engine=daemon.engine, key=key)
-            confirmed = daemon.call(daemon.machines.ConfirmMachine, confirm).machine
-            operation.machine.lease.CopyFrom(confirmed.lease)
-
-    run_verb(
-        output_format,
+    _make(
         daemon,
         daemon.machines.CreateMachine,
         request,
-        wait=not no_wait,
-        on_success=keep,
+        hold=hold,
+        no_wait=no_wait,
+        output_format=output_format,
     )
-    if hold:
-        _hold(daemon, key)
-    elif no_wait:
-        output.note(f"To keep the Machine, once it stands: ovirt-provision machine confirm {key}")
+
+
+@app.command(
+    epilog="""Example:
+
+    ovirt-provision machine clone web web-copy --start --hostname web-copy"""
+)
+def clone(
+    source: Annotated[
+        str, typer.Argument(metavar="SOURCE", help="Key of the Machine to copy; it must be up or down.")
+    ],
+    key: Annotated[str, typer.Argument(help="Name for the new Machine, unique among yours.")],
+    name: NameOption = "",
+    description: Annotated[
+        str, typer.Option(metavar="TEXT", help="Description in the engine. Default: that of SOURCE.")
+    ] = "",
+    start: StartOption = False,
+    user: UserOption = "",
+    ssh_key: SshKeyOption = [],  # noqa: B006
+    hostname: HostnameOption = "",
+    dhcp: DhcpOption = [],  # noqa: B006
+    address: AddressOption = [],  # noqa: B006
+    dns_server: DnsServerOption = [],  # noqa: B006
+    dns_search: DnsSearchOption = [],  # noqa: B006
+    custom_script: CustomScriptOption = None,
+    hold: HoldOption = False,
+    engine: EngineOption = "",
+    request_id: RequestIdOption = "",
+    no_wait: NoWaitOption = False,
+    output_format: OutputOption = Format.TABLE,
+) -> None:
+    """Copy a Machine, running or not, with its disks as they are now.
+
+    The copy gets MAC addresses of its own; all else, such as host keys and machine-id, is the same in both.
+    It lives as one of `machine create` does, and an interrupted copy leaves nothing behind.
+    """
+    initialization = _initialization(
+        user, ssh_key, hostname, dhcp, custom_script, address, dns_server, dns_search
+    )
+    _check(initialization, start=start, hold=hold, no_wait=no_wait)
+    daemon = Daemon(engine)
+    request = machines_pb2.CloneMachineRequest(
+        engine=daemon.engine,
+        request_id=request_id,
+        source_key=source,
+        key=key,
+        name=name,
+        description=description,
+    )
+    if start:
+        request.start_with.CopyFrom(initialization)
+    _make(
+        daemon, daemon.machines.CloneMachine, request, hold=hold, no_wait=no_wait, output_format=output_format
+    )
 
 
 @app.command()
@@ -337,6 +378,40 @@ def _initialization(
         dns_search_domains=dns_search,
         custom_script=script,
     )
+
+
+def _check(initialization: resources_pb2.Initialization, *, start: bool, hold: bool, no_wait: bool) -> None:
+    given = [option for field, option in _GUEST_OPTIONS.items() if getattr(initialization, field)]
+    if given and not start:
+        raise typer.BadParameter(
+            f"{', '.join(given)}: only with --start, because the guest is told at its start"
+        )
+    if hold and no_wait:
+        raise typer.BadParameter("--hold needs the Machine, so it does not go with --no-wait")
+
+
+def _make(
+    daemon: Daemon,
+    verb: Verb,
+    request: machines_pb2.CreateMachineRequest | machines_pb2.CloneMachineRequest,
+    *,
+    hold: bool,
+    no_wait: bool,
+    output_format: Format,
+) -> None:
+    """Runs a verb that makes a Machine, and keeps the Machine unless it is only held."""
+
+    def keep(operation: resources_pb2.Operation) -> None:
+        if not hold:
+            confirm = machines_pb2.ConfirmMachineRequest(engine=daemon.engine, key=request.key)
+            confirmed = daemon.call(daemon.machines.ConfirmMachine, confirm).machine
+            operation.machine.lease.CopyFrom(confirmed.lease)
+
+    run_verb(output_format, daemon, verb, request, wait=not no_wait, on_success=keep)
+    if hold:
+        _hold(daemon, request.key)
+    elif no_wait:
+        output.note(f"To keep the Machine, once it stands: ovirt-provision machine confirm {request.key}")
 
 
 def _hold(daemon: Daemon, key: str) -> None:

@@ -8,6 +8,7 @@ from ovirt_provision.engine.events import Events
 from ovirt_provision.engine.inventory import Inventory
 from ovirt_provision.engine.machines import Machines
 from ovirt_provision.engine.session import Session
+from ovirt_provision.engine.snapshots import Snapshots
 from ovirt_provision.engine.templates import Templates
 from ovirt_provision.engine.watcher import Watcher
 
@@ -23,11 +24,18 @@ class Engine:
         self.machines = Machines(self.session)
         self.templates = Templates(self.session)
         self.disks = Disks(self.session)
+        self.snapshots = Snapshots(self.session)
         self.catalog = Catalog(self.session)
         self.events = Events(self.session)
         self.inventory = Inventory(self.session)
         self.watcher = Watcher(
-            self.machines, self.templates, self.disks, self.events, clock, timeouts.watch_interval
+            self.machines,
+            self.templates,
+            self.disks,
+            self.snapshots,
+            self.events,
+            clock,
+            timeouts.watch_interval,
         )
 
     async def version(self) -> str:

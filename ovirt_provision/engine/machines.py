@@ -12,9 +12,10 @@ from ovirt_provision.engine.session import Session
 
 @dataclass(frozen=True)
 class VmRequest:
-    """A VM to make from a template. Zero and empty mean: as in the template. `memory` is in bytes.
+    """A VM to make from a template or else a snapshot. Zero and empty mean: as in that. `memory` is in bytes.
 
-    `id` is ours to choose: the engine honours it for thin and full copies alike (behaviour.md 33).
+    `id` is ours to choose: the engine honours it for thin and full copies alike (behaviour.md 33); that it
+    does for a copy of a snapshot is read in its source only.
     """
 
     id: str
@@ -22,6 +23,7 @@ class VmRequest:
     comment: str
     template_id: str
     cluster_id: str
+    snapshot_id: str = ""
     clone: bool = False
     sockets: int = 0
     cores: int = 0
@@ -119,7 +121,8 @@ class Machines:
             id=wanted.id,
             name=wanted.name,
             comment=wanted.comment,
-            template=types.Template(id=wanted.template_id),
+            template=types.Template(id=wanted.template_id) if wanted.template_id else None,
+            snapshots=[types.Snapshot(id=wanted.snapshot_id)] if wanted.snapshot_id else None,
             cluster=types.Cluster(id=wanted.cluster_id),
             description=wanted.description or None,
             memory=wanted.memory or None,

@@ -79,8 +79,37 @@ class ReportedInterface:
 
 
 @dataclass(frozen=True)
+class Snapshot:
+    """A snapshot of a VM; `status` is ok, locked or in_preview. `created_at` is seconds since the epoch."""
+
+    id: str
+    description: str
+    status: str
+    created_at: float
+
+    @classmethod
+    def of(cls, snapshot: types.Snapshot) -> "Snapshot":
+        return cls(
+            id=snapshot.id,
+            description=snapshot.description or "",
+            status=_status(snapshot.snapshot_status),
+            created_at=snapshot.date.timestamp() if snapshot.date else 0.0,
+        )
+
+    @classmethod
+    def listed(cls, snapshots: Any) -> "tuple[Snapshot, ...]":
+        """Those of a VM, without the active one that every VM has, oldest first."""
+        found = [
+            cls.of(snapshot)
+            for snapshot in _followed(snapshots)
+            if snapshot.snapshot_type != types.SnapshotType.ACTIVE
+        ]
+        return tuple(sorted(found, key=lambda snapshot: snapshot.created_at))
+
+
+@dataclass(frozen=True)
 class Vm:
-    """A VM. `disks`, `nics` and `interfaces` are filled only where the reading followed them."""
+    """A VM. `disks`, `nics`, `interfaces` and `snapshots` are filled only where the reading followed them."""
 
     id: str
     name: str
@@ -91,6 +120,7 @@ class Vm:
     disks: Sequence[Disk] = ()
     nics: Sequence[Nic] = ()
     interfaces: Sequence[ReportedInterface] = ()
+    snapshots: Sequence[Snapshot] = ()
 
     @classmethod
     def of(cls, vm: types.Vm) -> "Vm":
@@ -108,6 +138,7 @@ class Vm:
                 for device in _followed(vm.reported_devices)
                 if device.type in (None, types.ReportedDeviceType.NETWORK)
             ),
+            snapshots=Snapshot.listed(vm.snapshots),
         )
 
     @property

@@ -19,7 +19,8 @@ from ovirt_provision.clock import Clock
 from ovirt_provision.engine.disks import Disks
 from ovirt_provision.engine.events import Event, Events
 from ovirt_provision.engine.machines import Machines
-from ovirt_provision.engine.model import Disk, Template, Vm
+from ovirt_provision.engine.model import Disk, Snapshot, Template, Vm
+from ovirt_provision.engine.snapshots import Snapshots
 from ovirt_provision.engine.templates import Templates
 from ovirt_provision.errors import ProvisionError
 
@@ -63,6 +64,7 @@ class Watcher:
         machines: Machines,
         templates: Templates,
         disks: Disks,
+        snapshots: Snapshots,
         events: Events,
         clock: Clock,
         interval: float,
@@ -70,6 +72,7 @@ class Watcher:
         self._machines = machines
         self._templates = templates
         self._disks = disks
+        self._snapshots = snapshots
         self._events = events
         self._clock = clock
         self._interval = interval
@@ -77,6 +80,7 @@ class Watcher:
         self._vms: list[_Waiter[Vm]] = []
         self._template_waiters: list[_Waiter[Template]] = []
         self._disk_waiters: list[_Waiter[Disk]] = []
+        self._snapshot_waiters: list[_Waiter[Snapshot]] = []
         self._jobs: list[_Waiter[Sequence[str]]] = []
         self._loop: asyncio.Task[None] | None = None
 
@@ -112,6 +116,17 @@ class Watcher:
         # The end of a removal is announced by no event (behaviour.md 41).
         return await self._wait(self._disk_waiters, disk_id, satisfied, correlation_id, every_tick=True)
 
+    async def snapshot(
+        self,
+        vm_id: str,
+        snapshot_id: str,
+        satisfied: Callable[[Snapshot | None], bool],
+        *,
+        correlation_id: str = "",
+    ) -> Snapshot | None:
+        """As `vm`, for a snapshot of a VM."""
+        return await self._wait(self._snapshot_waiters, f"{vm_id}/{snapshot_id}", satisfied, correlation_id)
+
     async def jobs(self, correlation_id: str, ended: Callable[[Sequence[str] | None], bool]) -> None:
         """Waits until `ended` is true of the descriptions of the unfinished jobs under a correlation id."""
         await self._wait(self._jobs, correlation_id, ended, correlation_id, every_tick=True)
@@ -126,7 +141,13 @@ class Watcher:
             waiter.outcome.cancel()
 
     def _all(self) -> list[_Waiter[Any]]:
-        return [*self._vms, *self._template_waiters, *self._disk_waiters, *self._jobs]
+        return [
+            *self._vms,
+            *self._template_waiters,
+            *self._disk_waiters,
+            *self._snapshot_waiters,
+            *self._jobs,
+        ]
 
     async def _wait(
         self,
@@ -164,6 +185,7 @@ class Watcher:
                 self._read_disks,
                 self._read_jobs,
                 self._read_templates,
+                self._read_snapshots,
             ):
                 try:
                     await read()
@@ -206,6 +228,11 @@ class Watcher:
         # The engine has no search by id for templates, so each is read by itself.
         for batch in self._batches(self._due(self._template_waiters)):
             await self._show(batch, {}, self._templates.get)
+
+    async def _read_snapshots(self) -> None:
+        # Nor for snapshots, which are found only through their VM.
+        for batch in self._batches(self._due(self._snapshot_waiters)):
+            await self._show(batch, {}, lambda path: self._snapshots.get(*path.split("/")))
 
     def _due(self, waiters: Sequence[_Waiter[S]]) -> list[_Waiter[S]]:
         now = self._clock.monotonic()

@@ -16,7 +16,7 @@ def vm_id(installation: str, owner: str, key: str, generation: int) -> str:
 class Mark:
     """What an engine object carries to say who made it, and for which request.
 
-    Written as the last line of `comment` of VMs and templates and of `description` of disks:
+    Written as the last line of `comment` of VMs and templates and of `description` of disks and snapshots:
     `ovirt-provision/1 <kind> <installation> <owner> <key> <generation> <request>`, each field
     percent-encoded.
     """

@@ -100,7 +100,6 @@ class Run:
         `within` is the name and the seconds of a shorter time-out. Only give it what may be abandoned at any
         point, never a request that changes the engine. Raises OperationCancelled or DeadlineExceeded.
         """
-        self.check()
         timeout, seconds = within or (self._timeout, self._seconds)
         remaining = min(seconds, self._deadline - self.clock.monotonic())
         task = asyncio.ensure_future(awaitable)
@@ -109,6 +108,8 @@ class Run:
         if not self._undoing:
             racers.add(asyncio.ensure_future(self._cancelled.wait()))
         try:
+            # Not before: an awaitable that nobody awaits is a defect.
+            self.check()
             await asyncio.wait(racers, return_when=asyncio.FIRST_COMPLETED)
             if task.done():
                 return task.result()
@@ -176,7 +177,7 @@ class Runner(Generic[R]):
         is_clean: Callable[[Operation], bool],
         ended: Callable[[Operation], None],
     ) -> None:
-        """`explain` may replace an error by a truer one; `is_clean` says whether an operation that has failed
+        """`explain` may replace an error by a truer one; `is_clean` says whether an operation that has ended
         left nothing to be removed; `ended` is called once for each operation that ends.
         """
         self._ledger = ledger
@@ -290,7 +291,7 @@ class Runner(Generic[R]):
         if operation.state == RUNNING:
             error = await self._forwards(run)
             if error is None:
-                self._end(operation.id, SUCCEEDED, CLEANUP_DONE, percent=100)
+                self._end(operation, SUCCEEDED, percent=100)
                 return
             log.info("undoing", operation=operation.id, verb=operation.verb, error=str(error))
             report = dataclasses.asdict(error.report())
@@ -298,11 +299,7 @@ class Runner(Generic[R]):
             self._notify(operation.id)
         await self._backwards(run, operation)
         cancelled = operation.error is not None and operation.error["code"] == Code.CANCELLED
-        self._end(
-            operation.id,
-            CANCELLED if cancelled else FAILED,
-            CLEANUP_DONE if self._is_clean(operation) else CLEANUP_PENDING,
-        )
+        self._end(operation, CANCELLED if cancelled else FAILED)
 
     async def _forwards(self, run: R) -> ProvisionError | None:
         """Runs the phases from the current one on; the error that stopped them, if any."""
@@ -363,13 +360,14 @@ class Runner(Generic[R]):
         phases = [*run.operation.phases[:-1], {**run.operation.phases[-1], "end": self._clock.time()}]
         run.operation = self._ledger.update_operation(run.operation.id, phases=phases, percent=phase.done)
 
-    def _end(self, operation_id: str, state: str, cleanup: str, **values: object) -> None:
+    def _end(self, operation: Operation, state: str, **values: object) -> None:
+        cleanup = CLEANUP_DONE if self._is_clean(operation) else CLEANUP_PENDING
         operation = self._ledger.update_operation(
-            operation_id, state=state, cleanup=cleanup, ended_at=self._clock.time(), **values
+            operation.id, state=state, cleanup=cleanup, ended_at=self._clock.time(), **values
         )
         error = operation.error["message"] if operation.error else ""
         log.info(
             "ended", operation=operation.id, verb=operation.verb, state=state, cleanup=cleanup, error=error
         )
         self._on_end(operation)
-        self._notify(operation_id)
+        self._notify(operation.id)

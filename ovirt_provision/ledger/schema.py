@@ -42,7 +42,7 @@ objects = Table(
     Column("id", Integer, primary_key=True, autoincrement=True),
     Column("engine", String(63), nullable=False),
     Column("kind", String(20), nullable=False),
-    # Known beforehand for VMs; for templates and disks only once the engine has told it.
+    # Known beforehand for VMs; for templates, disks and snapshots only once the engine has told it.
     Column("engine_id", String(36), nullable=True),
     Column("name", String(255), nullable=False),
     Column("owner", String(255), nullable=False),
@@ -50,7 +50,7 @@ objects = Table(
     Column("generation", Integer, nullable=False),
     # The request that the object's mark names.
     Column("request_id", String(36), nullable=False),
-    # The VM that a disk belongs to.
+    # The VM that a disk or snapshot belongs to.
     Column("parent_id", Integer, ForeignKey("objects.id"), nullable=True),
     # intended, present, removing, gone, or late: destroyed, and turned up in the engine afterwards.
     Column("state", String(20), nullable=False),

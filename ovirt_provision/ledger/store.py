@@ -225,14 +225,9 @@ class Ledger:
             query.order_by(operations.c.created_at.desc(), operations.c.id).limit(limit).offset(offset),
         )
 
-    def awaiting_cleanup(self, object_id: int) -> Sequence[Operation]:
-        """Ended operations whose cleanup of that object is pending."""
-        return self._all(
-            Operation,
-            operations.select().where(
-                operations.c.object_id == object_id, operations.c.cleanup == CLEANUP_PENDING
-            ),
-        )
+    def awaiting_cleanup(self) -> Sequence[Operation]:
+        """Ended operations whose cleanup is pending."""
+        return self._all(Operation, operations.select().where(operations.c.cleanup == CLEANUP_PENDING))
 
     # Objects.
 
@@ -330,12 +325,21 @@ class Ledger:
             .limit(1),
         )
 
-    def children(self, object_id: int) -> Sequence[Object]:
-        """The disks of a VM that are not gone."""
+    def objects_of_request(self, owner: str, request_id: str) -> Sequence[Object]:
+        """All that a request has made or was about to make."""
         return self._all(
             Object,
             objects.select()
-            .where(objects.c.parent_id == object_id, objects.c.state != GONE)
+            .where(objects.c.owner == owner, objects.c.request_id == request_id)
+            .order_by(objects.c.id),
+        )
+
+    def children(self, object_id: int, kind: str = "disk") -> Sequence[Object]:
+        """The disks (or snapshots) of a VM that are not gone."""
+        return self._all(
+            Object,
+            objects.select()
+            .where(objects.c.parent_id == object_id, objects.c.kind == kind, objects.c.state != GONE)
             .order_by(objects.c.id),
         )
 

@@ -4,9 +4,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ovirt_provision.engine import Engine
+from ovirt_provision.engine.model import Snapshot, Vm
 from ovirt_provision.ledger.identity import Mark
 from ovirt_provision.ledger.store import INTENDED, LATE, PRESENT, REMOVING, Ledger, Object
 from ovirt_provision.operations.destroy_template import our_template
+from ovirt_provision.operations.provisioning import is_ours
 
 OURS = "ours"
 FOREIGN = "foreign"
@@ -40,13 +42,18 @@ async def take_census(engine: Engine, ledger: Ledger, installation: str) -> Sequ
     }
     entries: list[Entry] = []
     seen: set[tuple[str, str | None]] = set()
-    for vm in await engine.machines.search(_MARKED, max_rows=_MAX_ROWS):
+    for vm in await engine.machines.search(_MARKED, follow="snapshots", max_rows=_MAX_ROWS):
         mark = Mark.parse(vm.comment)
         if mark is None:
             continue
         seen.add(("vm", vm.id))
+        for snapshot in vm.snapshots:
+            entry = _snapshot(engine, ledger, installation, vm, snapshot)
+            if entry is not None:
+                seen.add(("snapshot", snapshot.id))
+                entries.append(entry)
         row = rows.get(("vm", vm.id))
-        if not mark.is_of_vm(vm.id, installation):
+        if not is_ours(ledger, installation, engine.name, vm):
             why = (
                 "the mark is of another installation"
                 if mark.installation != installation
@@ -87,6 +94,25 @@ async def take_census(engine: Engine, ledger: Ledger, installation: str) -> Sequ
         if (kind, engine_id) not in seen and row.state == PRESENT and _state_now(ledger, row) == PRESENT
     ]
     return entries
+
+
+def _snapshot(engine: Engine, ledger: Ledger, installation: str, vm: Vm, snapshot: Snapshot) -> Entry | None:
+    """The line of a snapshot; None for one without a mark."""
+    mark = Mark.parse(snapshot.description)
+    if mark is None:
+        return None
+    name = f"of VM {vm.name}"
+    row = ledger.object_in_engine(engine.name, "snapshot", snapshot.id)
+    if row is None and mark.installation == installation:
+        intended = ledger.object_of_request(engine.name, "snapshot", mark.request)
+        row = intended if intended is not None and intended.engine_id is None else None
+    if row is not None:
+        return _known(row, name, snapshot.id)
+    if mark.installation == installation:
+        why = "our mark, but the ledger does not know it"
+        return _entry(LEAKED, "snapshot", snapshot.id, name, mark, why)
+    why = "the mark is of another installation"
+    return _entry(FOREIGN, "snapshot", snapshot.id, name, mark, why)
 
 
 def _state_now(ledger: Ledger, row: Object) -> str:

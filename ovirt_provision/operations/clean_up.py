@@ -8,13 +8,14 @@ from google.protobuf.empty_pb2 import Empty
 
 from ovirt_provision.ledger.runner import Phase
 from ovirt_provision.operations.provisioning import Provisioning
-from ovirt_provision.operations.removal import remove_machine, remove_template
+from ovirt_provision.operations.removal import remove_machine, remove_snapshot, remove_template
 from ovirt_provision.operations.verb import Call, Intent, Verb
+
+_REMOVE = {"vm": remove_machine, "template": remove_template, "snapshot": remove_snapshot}
 
 
 async def clean(run: Provisioning) -> None:
-    remove = remove_template if run.object.kind == "template" else remove_machine
-    await remove(run, run.object)
+    await _REMOVE[run.object.kind](run, run.object)
 
 
 async def resolve(_call: Call) -> dict[str, Any]:

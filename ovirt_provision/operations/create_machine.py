@@ -1,40 +1,33 @@
 """CreateMachine: a VM from a template, all or nothing."""
 
-import re
 from collections.abc import Sequence
 from typing import Any
 
 import sqlalchemy as sa
-from google.protobuf.json_format import MessageToDict
 
 from ovirt_provision.engine.catalog import Wanted
 from ovirt_provision.engine.machines import VmRequest
 from ovirt_provision.engine.model import Disk, Template
 from ovirt_provision.errors import (
     InvalidRequest,
-    KeyInUse,
-    MachineBusy,
-    NameInUse,
     ReferencesNotFound,
     Violation,
 )
 from ovirt_provision.guest.first_boot import violations_of_script
-from ovirt_provision.ledger.identity import Mark, vm_id
 from ovirt_provision.ledger.runner import Phase
-from ovirt_provision.ledger.secrets import split_secrets
-from ovirt_provision.ledger.store import INTENDED, REMOVING, SESSION, UNDOING, Ledger, Object
 from ovirt_provision.operations.create_once import create_once
-from ovirt_provision.operations.destroy_machine import DESTROY_MACHINE
+from ovirt_provision.operations.new_machine import (
+    find_made,
+    intend_machine,
+    made_already,
+    undo_create,
+    wait_until_ready,
+)
 from ovirt_provision.operations.provisioning import Provisioning
-from ovirt_provision.operations.removal import learn_disks, remove_machine
 from ovirt_provision.operations.start_machine import BOOTING, WAITING_FOR_ADDRESS
 from ovirt_provision.operations.verb import Call, Intent, Verb
 from ovirt_provision.operations.waits import vm_ready
 from ovirt_provision.v1 import machines_pb2, resources_pb2
-
-# What the engine takes as the name of a VM; everything else in a key becomes `-`.
-_NOT_IN_NAMES = re.compile(r"[^A-Za-z0-9._-]+")
-_LONGEST_NAME = 255
 
 
 async def resolve(call: Call) -> dict[str, Any]:
@@ -57,7 +50,7 @@ async def resolve(call: Call) -> dict[str, Any]:
         raise InvalidRequest(wrong)
     return {
         "template_id": placement.template.id,
-        "template_disks": len(placement.template.disks),
+        "disks": len(placement.template.disks),
         "cluster_id": placement.cluster_id,
         "cluster": placement.cluster_name,
         "vnic_profile_ids": list(placement.vnic_profile_ids),
@@ -83,90 +76,25 @@ def _violations_of_boot_disk(wanted: resources_pb2.BootDisk, template: Template)
 
 
 def intend(call: Call, plan: dict[str, Any], connection: sa.Connection) -> Intent:
-    request, ledger = call.request, call.ledger
-    arguments = _arguments(request)
-    living = ledger.living_machine(call.owner, request.key)
-    if living is not None:
-        _insist_on_a_future(ledger, living)
-        _insist_on_same(living, arguments, call.engine.name)
-        return Intent(operation=ledger.operation_of_request(call.owner, living.request_id))
-    last = ledger.last_machine(call.owner, request.key)
-    generation = last.generation + 1 if last else 1
-    object_id = ledger.add_object(
+    made = made_already(call)
+    if made is not None:
+        return Intent(operation=made)
+    object_id = intend_machine(
+        call,
         connection,
-        engine=call.engine.name,
-        kind="vm",
-        engine_id=vm_id(call.installation, call.owner, request.key, generation),
-        name=request.spec.name or _NOT_IN_NAMES.sub("-", request.key)[:_LONGEST_NAME],
-        owner=call.owner,
-        key=request.key,
-        generation=generation,
-        request_id=request.request_id,
-        state=INTENDED,
-        arguments=arguments,
-        details={key: plan[key] for key in ("template_id", "template_disks", "cluster")},
+        name=call.request.spec.name,
+        details={key: plan[key] for key in ("template_id", "disks", "cluster")},
     )
-    ledger.set_lease(connection, object_id, SESSION)
     return Intent(object_id=object_id, plan=plan)
-
-
-def _insist_on_a_future(ledger: Ledger, living: Object) -> None:
-    """Raises MachineBusy when the Machine of a key is being destroyed or its making undone."""
-    removing = living.state == REMOVING
-    for other in ledger.unended_operations(living.id):
-        ending = other.verb == DESTROY_MACHINE.name or other.cancelled_by or other.state == UNDOING
-        if removing or ending:
-            raise MachineBusy(key=living.key, operation=other.id, verb=other.verb)
-    made = ledger.operation_of_request(living.owner, living.request_id)
-    if removing and made is not None:
-        raise MachineBusy(key=living.key, operation=made.id, verb=f"{made.verb}, whose cleanup is pending")
-
-
-def _arguments(request: machines_pb2.CreateMachineRequest) -> dict[str, Any]:
-    """What makes two requests for a key the same, by field path; without secrets and without what names the
-    call."""
-    public, _ = split_secrets(request)
-    for name in ("engine", "request_id", "key"):
-        public.ClearField(name)
-    return _flat("", MessageToDict(public, preserving_proto_field_name=True))
-
-
-def _flat(path: str, value: Any) -> dict[str, Any]:
-    if isinstance(value, dict):
-        return {
-            k: v
-            for name, inner in value.items()
-            for k, v in _flat(f"{path}.{name}".lstrip("."), inner).items()
-        }
-    return {path: value}
-
-
-def _insist_on_same(living: Object, arguments: dict[str, Any], engine: str) -> None:
-    differing = [
-        f"{path} ({living.arguments.get(path, 'not given')} then, {arguments.get(path, 'not given')} now)"
-        for path in sorted(living.arguments.keys() | arguments.keys())
-        if living.arguments.get(path) != arguments.get(path)
-    ]
-    if living.engine != engine:
-        differing.insert(0, f"engine ({living.engine} then, {engine} now)")
-    if differing:
-        raise KeyInUse(
-            key=living.key,
-            differing=", ".join(differing),
-            violations=[
-                Violation(text.split(" ", 1)[0], text.split(" ", 1)[1].strip("()")) for text in differing
-            ],
-        )
 
 
 async def create(run: Provisioning) -> None:
     """Sends the create until the VM with our id and our mark stands (law 1)."""
     row, spec = run.object, run.request.spec
-    mark = run.mark("vm", row)
     wanted = VmRequest(
         id=row.known_id,
         name=row.name,
-        comment=str(mark),
+        comment=str(run.mark("vm", row)),
         template_id=run.plan["template_id"],
         cluster_id=run.plan["cluster_id"],
         clone=spec.clone,
@@ -180,32 +108,7 @@ async def create(run: Provisioning) -> None:
     async def send() -> str:
         return (await run.engine.machines.create(wanted, correlation_id=run.correlation_id)).id
 
-    await create_once(
-        run, row, doing=f"create VM {row.name}", find=lambda: _find(run, row, wanted.id, mark), send=send
-    )
-
-
-async def _find(run: Provisioning, row: Object, vm_id: str, mark: Mark) -> str | None:
-    """Our id if its VM stands with exactly this mark; raises NotOurs for another mark, and NameInUse where
-    somebody else's VM has the name."""
-    vm = await run.insist(lambda: run.engine.machines.get(vm_id))
-    if vm is None:
-        holder = await run.insist(lambda: run.engine.machines.find_by_name(row.name))
-        if holder is not None and holder.id != vm_id:
-            raise NameInUse(name=row.name, kind="VM", holder=holder.id, correlation_id=run.correlation_id)
-        return None
-    if Mark.parse(vm.comment) != mark:
-        run.insist_on_ours(vm)
-        raise NameInUse(name=row.key, kind="our own VM of another request", holder=vm.id)
-    return vm.id
-
-
-async def wait_until_ready(run: Provisioning) -> None:
-    row = run.object
-    disks = run.plan["template_disks"]
-    vm = await vm_ready(run, row.known_id, f"VM {row.name}", disks=disks, look_first=run.reentered)
-    if not row.details.get("disks_known"):
-        learn_disks(run, row, vm.disks)
+    await create_once(run, row, doing=f"create VM {row.name}", find=lambda: find_made(run, row), send=send)
 
 
 def boot_disk_of(disks: Sequence[Disk]) -> Disk | None:
@@ -257,10 +160,6 @@ async def connect_nics(run: Provisioning) -> None:
                     vm_id, nic, profile, correlation_id=cid
                 )
             )
-
-
-async def undo_create(run: Provisioning) -> None:
-    await remove_machine(run, run.object)
 
 
 def phases(request: machines_pb2.CreateMachineRequest) -> Sequence[Phase[Provisioning]]:

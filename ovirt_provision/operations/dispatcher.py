@@ -21,8 +21,9 @@ from ovirt_provision.errors import (
 )
 from ovirt_provision.ledger.runner import Phase, Runner
 from ovirt_provision.ledger.secrets import SecretStore, merge_secrets, split_secrets
-from ovirt_provision.ledger.store import CLEANUP_DONE, GONE, LATE, REMOVING, Ledger, Object, Operation
+from ovirt_provision.ledger.store import CLEANUP_DONE, LATE, REMOVING, Ledger, Object, Operation
 from ovirt_provision.operations.clean_up import CLEAN_UP
+from ovirt_provision.operations.clone_machine import CLONE_MACHINE
 from ovirt_provision.operations.create_machine import CREATE_MACHINE
 from ovirt_provision.operations.create_template import CREATE_TEMPLATE
 from ovirt_provision.operations.destroy_machine import DESTROY_MACHINE
@@ -37,6 +38,7 @@ VERBS = {
     verb.name: verb
     for verb in (
         CREATE_MACHINE,
+        CLONE_MACHINE,
         START_MACHINE,
         STOP_MACHINE,
         RESTART_MACHINE,
@@ -224,14 +226,19 @@ class Dispatcher:
         return verb.phases(ParseDict(operation.request, verb.request_type(), ignore_unknown_fields=True))
 
     def _is_clean(self, operation: Operation) -> bool:
+        return not any(row.state in (REMOVING, LATE) for row in self._objects_of(operation))
+
+    def _objects_of(self, operation: Operation) -> Sequence[Object]:
+        """What an operation is about, and what it has made on the way."""
+        made = self._ledger.objects_of_request(operation.owner, operation.request_id)
         if operation.object_id is None:
-            return True
-        return self._ledger.object(operation.object_id).state not in (REMOVING, LATE)
+            return made
+        return [self._ledger.object(operation.object_id), *made]
 
     def _ended(self, operation: Operation) -> None:
         self._secrets.remove(operation.id)
-        if operation.object_id is not None and self._ledger.object(operation.object_id).state == GONE:
-            for other in self._ledger.awaiting_cleanup(operation.object_id):
+        for other in self._ledger.awaiting_cleanup():
+            if self._is_clean(other):
                 self._ledger.update_operation(other.id, cleanup=CLEANUP_DONE)
 
 

@@ -11,6 +11,8 @@ from ovirt_provision.errors import ProvisionError
 from ovirt_provision.ledger.identity import Mark
 from ovirt_provision.ledger.store import GONE, LATE, PRESENT, REMOVING, Ledger, Object
 from ovirt_provision.operations.dispatcher import Dispatcher
+from ovirt_provision.operations.provisioning import mark_of
+from ovirt_provision.operations.removal import find_vm
 
 log = structlog.get_logger("janitor")
 
@@ -61,8 +63,15 @@ class Janitor:
         return [
             row
             for row in self._ledger.list_objects(REMOVING, LATE)
-            if row.kind != "disk" and not self._ledger.unended_operations(row.id)
+            if row.kind != "disk"
+            and not self._ledger.unended_operations(row.id)
+            and not self._is_being_made(row)
         ]
+
+    def _is_being_made(self, row: Object) -> bool:
+        """True while the operation that made an object goes on: a snapshot is removed by it."""
+        making = self._ledger.operation_of_request(row.owner, row.request_id)
+        return making is not None and not making.ended
 
     async def _clean(self) -> None:
         now = self._clock.monotonic()
@@ -101,12 +110,17 @@ class Janitor:
     async def _arrived(self, row: Object) -> str | None:
         """The id of an object in the engine that a create of this one has made and no row holds."""
         engine = self._engines(row.engine)
-        expected = Mark(row.kind, self._installation, row.owner, row.key, row.generation, row.request_id)
+        expected = mark_of(self._installation, row.kind, row)
         if row.kind == "vm":
-            vm = await engine.machines.get(row.known_id)
+            vm = await find_vm(engine, row, expected)
             return vm.id if vm is not None and Mark.parse(vm.comment) == expected else None
-        for template in await engine.templates.versions_of(row.name):
-            holder = self._ledger.object_in_engine(row.engine, "template", template.id)
-            if Mark.parse(template.comment) == expected and (holder is None or holder.state == GONE):
-                return template.id
+        if row.kind == "snapshot":
+            vm_id = self._ledger.object(row.parent_id or 0).known_id
+            found = [(one.id, one.description) for one in await engine.snapshots.of_vm(vm_id)]
+        else:
+            found = [(one.id, one.comment) for one in await engine.templates.versions_of(row.name)]
+        for engine_id, text in found:
+            holder = self._ledger.object_in_engine(row.engine, row.kind, engine_id)
+            if Mark.parse(text) == expected and (holder is None or holder.state == GONE):
+                return engine_id
         return None

@@ -13,7 +13,6 @@ from ovirt_provision.clock import Clock
 from ovirt_provision.config import Timeouts
 from ovirt_provision.errors import LeaseExpired, MachineUnfinished, ProvisionError
 from ovirt_provision.ledger.store import KEPT, SESSION, Lease, Ledger, Object
-from ovirt_provision.operations.create_machine import CREATE_MACHINE
 from ovirt_provision.operations.destroy_machine import DESTROY_MACHINE
 from ovirt_provision.operations.dispatcher import Dispatcher
 from ovirt_provision.v1 import machines_pb2
@@ -52,7 +51,7 @@ class Leases:
         """
         self.heard(row)
         for operation in self._ledger.unended_operations(row.id):
-            if operation.verb == CREATE_MACHINE.name:
+            if operation.request_id == row.request_id:
                 raise MachineUnfinished(key=row.key, operation=operation.id)
         with self._ledger.transaction() as connection:
             self._ledger.set_lease(connection, row.id, KEPT)

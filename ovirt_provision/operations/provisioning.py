@@ -29,6 +29,21 @@ _FIRST_PAUSE = 1.0
 _LONGEST_PAUSE = 15.0
 
 
+def is_ours(ledger: Ledger, installation: str, engine: str, vm: Vm) -> bool:
+    """True if a VM's mark proves that it is ours: it recomputes to the VM's own id or, where the engine gave
+    the VM another id than we had chosen, the ledger binds exactly this mark to that id."""
+    mark = Mark.parse(vm.comment)
+    if mark is None or mark.is_of_vm(vm.id, installation):
+        return mark is not None
+    row = ledger.object_in_engine(engine, "vm", vm.id)
+    return row is not None and mark == mark_of(installation, "vm", row)
+
+
+def mark_of(installation: str, kind: str, row: Object) -> Mark:
+    """The mark of an object of ours."""
+    return Mark(kind, installation, row.owner, row.key, row.generation, row.request_id)
+
+
 class Provisioning(Run):
     """A run with the engine at hand."""
 
@@ -78,12 +93,12 @@ class Provisioning(Run):
 
     def mark(self, kind: str, row: Object) -> Mark:
         """The mark of an object of ours."""
-        return Mark(kind, self.installation, row.owner, row.key, row.generation, row.request_id)
+        return mark_of(self.installation, kind, row)
 
     def insist_on_ours(self, vm: Vm) -> None:
         """Raises NotOurs unless the VM's mark proves that it is ours."""
-        mark = Mark.parse(vm.comment)
-        if mark is None or not mark.is_of_vm(vm.id, self.installation):
+        if not is_ours(self.ledger, self.installation, self.operation.engine, vm):
+            mark = Mark.parse(vm.comment)
             raise NotOurs(
                 kind="VM",
                 name=vm.name,

@@ -2,12 +2,13 @@
 
 from collections.abc import Collection, Sequence
 
-from ovirt_provision.engine.model import Disk, Template, Vm
+from ovirt_provision.engine import Engine
+from ovirt_provision.engine.model import Disk, Snapshot, Template, Vm
 from ovirt_provision.errors import DeadlineExceeded
 from ovirt_provision.ledger.identity import Mark
 from ovirt_provision.ledger.store import GONE, LATE, PRESENT, REMOVING, Object
 from ovirt_provision.operations.provisioning import Provisioning
-from ovirt_provision.operations.waits import template_gone, vm_down, vm_gone
+from ovirt_provision.operations.waits import snapshot_gone, template_gone, vm_down, vm_gone
 
 
 async def remove_machine(run: Provisioning, row: Object) -> None:
@@ -16,13 +17,16 @@ async def remove_machine(run: Provisioning, row: Object) -> None:
     A VM that is gone already is fine. Disks that are not its own are detached first and kept. Raises NotOurs,
     and touches nothing, when a VM with our id does not carry our mark.
     """
-    vm_id = row.known_id
     _begin(run, row)
+    row = await _with_its_id(run, row)
+    vm_id = row.known_id
     found = await run.insist(lambda: _remove_vm(run, row, vm_id), patience=run.timeouts.destroy)
     if found:
         await vm_gone(run, vm_id, row.name)
     for child in run.ledger.children(row.id):
         await _disk_gone(run, child, left_behind=not found)
+    for snapshot in run.ledger.children(row.id, "snapshot"):
+        run.ledger.update_object(snapshot.id, state=GONE)
     bury_if_unanswered(run, row)
     run.ledger.update_object(row.id, state=GONE)
 
@@ -51,6 +55,70 @@ async def _remove_vm(run: Provisioning, row: Object, vm_id: str) -> bool:
             await run.engine.machines.detach_disk(vm_id, disk, correlation_id=run.correlation_id)
         await run.engine.machines.remove(vm_id, row.name, correlation_id=run.correlation_id)
         return True
+
+
+async def find_vm(engine: Engine, row: Object, mark: Mark) -> Vm | None:
+    """The VM behind a ledger row: by its id, and where that id is only hoped for, by name and mark.
+
+    That the engine honours our id for a copy of a snapshot nobody has seen.
+    """
+    vm = await engine.machines.get(row.known_id)
+    if vm is None and row.details.get("copied"):
+        named = await engine.machines.find_by_name(row.name)
+        if named is not None and Mark.parse(named.comment) == mark:
+            return named
+    return vm
+
+
+async def _with_its_id(run: Provisioning, row: Object) -> Object:
+    """The row of a VM with the id that the engine has given it."""
+    if not row.details.get("copied"):
+        return row
+    vm = await run.insist(lambda: find_vm(run.engine, row, run.mark("vm", row)))
+    if vm is None or vm.id == row.engine_id:
+        return row
+    return run.ledger.update_object(row.id, engine_id=vm.id)
+
+
+async def remove_snapshot(run: Provisioning, row: Object) -> None:
+    """Removes a snapshot of ours, and every other one that its request has made; one that is gone with its
+    VM, or was never made, is fine."""
+    _begin(run, row)
+    source = run.ledger.object(row.parent_id or 0)
+    for snapshot in await find_snapshots(run, row):
+        await _remove_snapshot(run, source, snapshot)
+    bury_if_unanswered(run, row)
+    run.ledger.update_object(row.id, state=GONE)
+
+
+async def find_snapshots(run: Provisioning, row: Object) -> list[Snapshot]:
+    """The snapshots behind a ledger row, oldest first. Nothing keeps the engine from making a second one of a
+    request that it did not answer."""
+    source = run.ledger.object(row.parent_id or 0)
+    mark = run.mark("snapshot", row)
+    several = row.engine_id is None or row.unanswered
+    return [
+        snapshot
+        for snapshot in await run.insist(lambda: run.engine.snapshots.of_vm(source.known_id))
+        if snapshot.id == row.engine_id or (several and Mark.parse(snapshot.description) == mark)
+    ]
+
+
+async def _remove_snapshot(run: Provisioning, source: Object, snapshot: Snapshot) -> None:
+    vm_id, cid = source.known_id, run.correlation_id
+    snapshots, watcher = run.engine.snapshots, run.engine.watcher
+    if snapshot.status == "locked":
+        await run.wait(
+            watcher.snapshot(
+                vm_id, snapshot.id, lambda s: s is None or s.status != "locked", correlation_id=cid
+            )
+        )
+    run.note(f"removing the snapshot of VM {source.name}")
+    await run.insist(
+        lambda: snapshots.remove(vm_id, snapshot.id, source.name, correlation_id=cid),
+        patience=run.timeouts.destroy,
+    )
+    await snapshot_gone(run, source, snapshot.id)
 
 
 async def remove_template(run: Provisioning, row: Object) -> None:
@@ -116,10 +184,10 @@ async def _template_unlocked(run: Provisioning, template: Template) -> None:
 def _adopt_disks(run: Provisioning, row: Object, vm: Vm) -> None:
     """Writes down the disks of a VM whose create did not come as far as learning them.
 
-    When the VM has more disks than its template gave it, nobody can say which are its own: then none is, and
+    When the VM has more disks than its create gave it, nobody can say which are its own: then none is, and
     all are kept.
     """
-    disks = vm.disks if len(vm.disks) <= row.details.get("template_disks", 0) else ()
+    disks = vm.disks if len(vm.disks) <= row.details.get("disks", 0) else ()
     learn_disks(run, row, disks)
 
 

@@ -17,7 +17,11 @@ from ovirt_provision.operations.waits import vm_reports, vm_up
 from ovirt_provision.v1 import machines_pb2, resources_pb2
 
 # Where the verbs that start a Machine have its first-boot configuration; a restart has none.
-_INITIALIZATION_FIELDS = {"CreateMachine": "start_with", "StartMachine": "initialization"}
+_INITIALIZATION_FIELDS = {
+    "CreateMachine": "start_with",
+    "CloneMachine": "start_with",
+    "StartMachine": "initialization",
+}
 
 
 async def start(run: Provisioning) -> None:

@@ -3,8 +3,9 @@
 import contextlib
 from collections.abc import Callable, Sequence
 
-from ovirt_provision.engine.model import Template, Vm
+from ovirt_provision.engine.model import Snapshot, Template, Vm
 from ovirt_provision.errors import DeadlineExceeded, EngineOperationFailed, MachineFailed
+from ovirt_provision.ledger.store import Object
 from ovirt_provision.operations.provisioning import Provisioning
 
 # How long the engine's status may lag behind a start that it has accepted, in seconds.
@@ -125,6 +126,49 @@ async def template_gone(run: Provisioning, template_id: str, name: str) -> None:
                 template_id, lambda state: state is None, correlation_id=run.correlation_id
             )
         )
+
+
+async def snapshot_ok(run: Provisioning, source: Object, snapshot_id: str) -> None:
+    """Waits until a snapshot that is being made is ok."""
+
+    def satisfied(snapshot: Snapshot | None) -> bool:
+        if snapshot is None:
+            raise EngineOperationFailed(
+                doing=f"the snapshot of VM {source.name}",
+                engine_says="the snapshot has vanished",
+                correlation_id=run.correlation_id,
+            )
+        run.note(f"the snapshot of VM {source.name} is {snapshot.status}")
+        return snapshot.status == "ok"
+
+    await run.wait(
+        run.engine.watcher.snapshot(
+            source.known_id, snapshot_id, satisfied, correlation_id=run.correlation_id
+        )
+    )
+
+
+async def snapshot_gone(run: Provisioning, source: Object, snapshot_id: str) -> None:
+    """Waits until the engine has merged a snapshot that was removed. One that it cannot merge comes back."""
+    merging = False
+
+    def satisfied(snapshot: Snapshot | None) -> bool:
+        nonlocal merging
+        if snapshot is not None and snapshot.status == "ok" and merging:
+            raise EngineOperationFailed(
+                doing=f"the removal of the snapshot of VM {source.name}",
+                engine_says="the snapshot is still there",
+                correlation_id=run.correlation_id,
+            )
+        merging = merging or (snapshot is not None and snapshot.status == "locked")
+        run.note(f"waiting until the snapshot of VM {source.name} is merged")
+        return snapshot is None
+
+    await run.wait(
+        run.engine.watcher.snapshot(
+            source.known_id, snapshot_id, satisfied, correlation_id=run.correlation_id
+        )
+    )
 
 
 async def vm_down(run: Provisioning, vm_id: str, *, within: tuple[str, float] | None = None) -> Vm | None:

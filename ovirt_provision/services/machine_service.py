@@ -6,6 +6,7 @@ from google.protobuf.duration_pb2 import Duration
 
 from ovirt_provision.ledger.store import Object
 from ovirt_provision.operations.bridge import Bridge
+from ovirt_provision.operations.clone_machine import CLONE_MACHINE
 from ovirt_provision.operations.create_machine import CREATE_MACHINE
 from ovirt_provision.operations.destroy_machine import DESTROY_MACHINE
 from ovirt_provision.operations.machines import find_machine
@@ -49,6 +50,11 @@ class MachineServicer(machines_pb2_grpc.MachineServiceServicer):
             await bridge.dispatcher.validate(CREATE_MACHINE, owner_of(context), engine.name, request)
             return machines_pb2.CreateMachineResponse()
         return machines_pb2.CreateMachineResponse(operation=await self._run(CREATE_MACHINE, request, context))
+
+    async def CloneMachine(
+        self, request: machines_pb2.CloneMachineRequest, context: Context
+    ) -> machines_pb2.CloneMachineResponse:
+        return machines_pb2.CloneMachineResponse(operation=await self._run(CLONE_MACHINE, request, context))
 
     async def StartMachine(
         self, request: machines_pb2.StartMachineRequest, context: Context

@@ -93,6 +93,10 @@ class FakeDaemon(
         self.answers.wait(DEADLINE)
         return machines_pb2.CreateMachineResponse(operation=operation())
 
+    def CloneMachine(self, request: Any, context: grpc.ServicerContext) -> Any:
+        self._heard(request, context)
+        return machines_pb2.CloneMachineResponse(operation=operation(verb="CloneMachine"))
+
     def DestroyMachine(self, request: Any, context: grpc.ServicerContext) -> Any:
         self._heard(request, context)
         return machines_pb2.DestroyMachineResponse(operation=operation(verb="DestroyMachine"))

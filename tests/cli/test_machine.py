@@ -59,6 +59,30 @@ def test_create_without_waiting_says_how_to_keep_the_machine(cli: Cli, daemon: F
     assert not [r for r in daemon.requests if isinstance(r, machines_pb2.ConfirmMachineRequest)]
 
 
+def test_clone_sends_what_the_options_say_and_keeps_the_machine(cli: Cli, daemon: FakeDaemon) -> None:
+    daemon.script = [succeeded()]
+    result = cli.run(
+        "machine", "clone", "db", "web", "--name", "web-1", "--description", "a copy", "--start",
+        "--hostname", "web", "--dhcp", "eth0",
+    )  # fmt: skip
+    assert result.code == 0, result.err
+    sent = daemon.last(machines_pb2.CloneMachineRequest)
+    assert (sent.source_key, sent.key, sent.name, sent.description) == ("db", "web", "web-1", "a copy")
+    assert (sent.start_with.host_name, sent.start_with.nic_configurations[0].name) == ("web", "eth0")
+    assert daemon.last(machines_pb2.ConfirmMachineRequest).key == "web"
+    assert "kept" in result.out
+
+
+def test_clone_tells_the_guest_nothing_without_a_start(cli: Cli, daemon: FakeDaemon) -> None:
+    result = cli.run("machine", "clone", "db", "web", "--hostname", "web", "--dhcp", "eth0")
+    assert result.code == 2
+    assert "--hostname" in result.err
+    assert "--start" in result.err
+    daemon.script = [succeeded()]
+    assert cli.run("machine", "clone", "db", "web").code == 0
+    assert not daemon.last(machines_pb2.CloneMachineRequest).HasField("start_with")
+
+
 def test_restart(cli: Cli, daemon: FakeDaemon) -> None:
     daemon.script = [succeeded()]
     assert cli.run("machine", "restart", "web", "--force").code == 0

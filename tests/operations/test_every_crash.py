@@ -72,13 +72,37 @@ async def create_and_cancel(site: Site) -> Operation:
     return seen
 
 
+async def copy_and_start(site: Site) -> Operation:
+    copying = await call(site, "CloneMachine", source_key="web", key="copy", start_with=started())
+    ended = await site.ended(copying)
+    keep(site, "copy")
+    return ended
+
+
+async def copy_and_cancel(site: Site) -> Operation:
+    copying = await call(site, "CloneMachine", source_key="web", key="copy")
+    async for seen in site.bridge.dispatcher.runner.watch(copying.id):
+        if seen.phase == "cloning":
+            site.bridge.dispatcher.cancel(seen, "by its client")
+    return seen
+
+
+def keep(site: Site, key: str) -> None:
+    site.bridge.leases.confirm(site.bridge.ledger.living_machine(OWNER, key))
+
+
+async def running(site: Site) -> None:
+    await site.run("CreateMachine", key="web", spec=spec(), start_with=started())
+    keep(site, "web")
+
+
 async def seal(site: Site) -> Operation:
     return await site.ended(await call(site, "CreateTemplate", machine_key="build", name="golden", seal=True))
 
 
 async def build_and_golden(site: Site) -> None:
     await site.run("CreateMachine", key="build", spec=spec())
-    site.bridge.leases.confirm(site.bridge.ledger.living_machine(OWNER, "build"))
+    keep(site, "build")
     await site.run("CreateTemplate", machine_key="build", name="golden")
 
 
@@ -112,6 +136,19 @@ SCENARIOS = {
     "create": Scenario(create_and_start, vms=("web",), disks=1, commits=18, changes=2, readings=64),
     "clone": Scenario(create_full_clone, vms=("web",), disks=1, commits=13, changes=1, readings=62),
     "cancel": Scenario(create_and_cancel, state=CANCELLED, commits=20, changes=2, readings=42),
+    "copy": Scenario(
+        copy_and_start, prepare=running, vms=("copy", "web"), disks=2, commits=24, changes=4, readings=125
+    ),
+    "copy-cancel": Scenario(
+        copy_and_cancel,
+        prepare=running,
+        state=CANCELLED,
+        vms=("web",),
+        disks=1,
+        commits=20,
+        changes=5,
+        readings=100,
+    ),
     "template": Scenario(
         seal,
         prepare=lambda site: site.run("CreateMachine", key="build", spec=spec()),
@@ -203,6 +240,7 @@ async def play(
     await site.clock.sleep(_SWEPT)
     left = (tuple(site.vms()), tuple(site.templates()), site.disks() - 1)
     assert left == (scenario.vms, scenario.templates, scenario.disks), "what came late was swept"
+    assert not site.snapshots()
     assert {finding for finding, _, _ in await site.census()} <= {"ours"}
     ledger = site.bridge.ledger
     assert not ledger.unended_operations()

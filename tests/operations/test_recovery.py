@@ -133,7 +133,7 @@ async def _never_there(*_: object) -> None:
 
 def test_without_looking_by_id_a_lost_reply_fails_the_create(site, run_virtually, monkeypatch):
     """The defence switched off: the tests above can fail."""
-    monkeypatch.setattr(create_machine, "_find", _never_there)
+    monkeypatch.setattr(create_machine, "find_made", _never_there)
 
     async def scenario() -> None:
         async with site() as s:

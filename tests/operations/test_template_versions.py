@@ -264,7 +264,7 @@ def test_cancelling_leaves_the_versions_that_were_there(site, run_virtually, fau
             await build(s)
             disks = s.disks()
             if fault:
-                s.simulator.world.injections.arm(fault, method="POST", path=TEMPLATES, seconds=30)
+                s.simulator.world.injections.arm(fault, method="POST", path=TEMPLATES)
             making = await s.call(
                 "CreateTemplate", machine_key="build", name="golden", new_version=True, seal=True
             )

@@ -1,0 +1,211 @@
+"""CloneMachine: a full copy of a Machine, running or not, through a snapshot that never outlives it.
+
+The engine's own action `clone` takes no id of ours, so it is not used.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import sqlalchemy as sa
+import structlog
+
+from ovirt_provision.engine.machines import VmRequest
+from ovirt_provision.errors import (
+    InvalidRequest,
+    MachineNotClonable,
+    NameInUse,
+    NotOurs,
+    OperationCancelled,
+    ProvisionError,
+)
+from ovirt_provision.guest.first_boot import violations_of_script
+from ovirt_provision.ledger.runner import Phase
+from ovirt_provision.ledger.store import GONE, INTENDED, Object
+from ovirt_provision.operations.create_once import create_once
+from ovirt_provision.operations.machines import find_machine, insist_on_idle
+from ovirt_provision.operations.new_machine import (
+    find_made,
+    intend_machine,
+    made_already,
+    name_of_vm,
+    undo_create,
+    wait_until_ready,
+)
+from ovirt_provision.operations.provisioning import Provisioning, is_ours
+from ovirt_provision.operations.removal import find_snapshots, remove_snapshot
+from ovirt_provision.operations.start_machine import BOOTING, WAITING_FOR_ADDRESS
+from ovirt_provision.operations.verb import Call, Intent, Verb
+from ovirt_provision.operations.waits import snapshot_ok
+from ovirt_provision.v1 import machines_pb2
+
+log = structlog.get_logger("operations")
+
+_CLONABLE = ("down", "up")
+
+
+async def resolve(call: Call) -> dict[str, Any]:
+    """Looks at the Machine to copy. Raises MachineNotClonable, NotOurs and NameInUse."""
+    request = call.request
+    source = find_machine(call.ledger, call.owner, call.engine.name, request.source_key)
+    wrong = violations_of_script(request.start_with.custom_script, "start_with.custom_script")
+    if wrong:
+        raise InvalidRequest(wrong)
+    vm = await call.engine.machines.get(source.known_id, follow="disk_attachments.disk")
+    if vm is None or vm.status not in _CLONABLE:
+        raise MachineNotClonable(key=source.key, status=vm.status if vm else "no longer in the engine")
+    if not is_ours(call.ledger, call.installation, call.engine.name, vm):
+        raise NotOurs(kind="VM", name=vm.name, id=vm.id, detail="it does not carry the mark of its Machine")
+    if call.ledger.living_machine(call.owner, request.key) is None:
+        name = name_of_vm(request.name, request.key)
+        holder = await call.engine.machines.find_by_name(name)
+        if holder is not None:
+            raise NameInUse(name=name, kind="VM", holder=holder.id)
+    owned = {disk.engine_id for disk in call.ledger.children(source.id)}
+    disks = [disk.id for disk in vm.disks if disk.id in owned]
+    return {
+        "cluster_id": vm.cluster_id,
+        "disk_ids": disks,
+        # A snapshot changes the disks that it is of, and what is not ours is never changed.
+        "only_some_disks": len(disks) < len(vm.disks),
+    }
+
+
+def intend(call: Call, plan: dict[str, Any], connection: sa.Connection) -> Intent:
+    made = made_already(call)
+    if made is not None:
+        return Intent(operation=made)
+    source = find_machine(call.ledger, call.owner, call.engine.name, call.request.source_key)
+    insist_on_idle(call.ledger, source)
+    object_id = intend_machine(
+        call,
+        connection,
+        name=call.request.name,
+        details={
+            "disks": len(plan["disk_ids"]),
+            "cluster": source.details.get("cluster", ""),
+            "copied": True,
+        },
+    )
+    snapshot_id = call.ledger.add_object(
+        connection,
+        engine=call.engine.name,
+        kind="snapshot",
+        engine_id=None,
+        name=f"of VM {source.name}",
+        owner=call.owner,
+        key=source.key,
+        generation=source.generation,
+        request_id=call.request.request_id,
+        parent_id=source.id,
+        state=INTENDED,
+    )
+    return Intent(
+        object_id=object_id,
+        plan={**plan, "source_object_id": source.id, "snapshot_object_id": snapshot_id},
+    )
+
+
+def _snapshot_of(run: Provisioning) -> Object:
+    return run.ledger.object(run.plan["snapshot_object_id"])
+
+
+def _source_of(run: Provisioning) -> Object:
+    return run.ledger.object(run.plan["source_object_id"])
+
+
+async def take_snapshot(run: Provisioning) -> None:
+    """Sends the create until a snapshot with our mark stands (law 1).
+
+    Nothing fences it, but all that carry the mark are removed, also those that come late, so a request
+    without an answer may be repeated.
+    """
+    row, source = _snapshot_of(run), _source_of(run)
+    if row.engine_id is not None:
+        return
+
+    async def find() -> str | None:
+        found = await find_snapshots(run, row)
+        return found[0].id if found else None
+
+    async def send() -> str:
+        snapshot = await run.engine.snapshots.create(
+            source.known_id,
+            source.name,
+            description=str(run.mark("snapshot", row)),
+            disk_ids=run.plan["disk_ids"] if run.plan["only_some_disks"] else (),
+            correlation_id=run.correlation_id,
+        )
+        return snapshot.id
+
+    await create_once(run, row, doing=f"take a snapshot of VM {source.name}", find=find, send=send)
+
+
+async def wait_for_snapshot(run: Provisioning) -> None:
+    await snapshot_ok(run, _source_of(run), _snapshot_of(run).known_id)
+
+
+async def create(run: Provisioning) -> None:
+    """Sends the create until the VM with our mark stands, under our id or, if the engine does not honour that
+    for a copy of a snapshot, under its own (law 1)."""
+    row = run.object
+    wanted = VmRequest(
+        id=row.known_id,
+        name=row.name,
+        comment=str(run.mark("vm", row)),
+        template_id="",
+        cluster_id=run.plan["cluster_id"],
+        snapshot_id=_snapshot_of(run).known_id,
+        description=run.request.description,
+    )
+
+    async def send() -> str:
+        return (await run.engine.machines.create(wanted, correlation_id=run.correlation_id)).id
+
+    await create_once(run, row, doing=f"create VM {row.name}", find=lambda: find_made(run, row), send=send)
+
+
+async def drop_snapshot(run: Provisioning) -> None:
+    """Removes the snapshot. The Machine stands by now, so what the engine cannot remove is left to the
+    janitor."""
+    try:
+        await remove_snapshot(run, _snapshot_of(run))
+    except OperationCancelled:
+        raise
+    except ProvisionError as error:
+        log.warning("a snapshot is left to be removed", operation=run.operation.id, error=str(error))
+
+
+async def undo(run: Provisioning) -> None:
+    """Removes the VM, and then the snapshot, which the engine holds as long as it copies from it."""
+    left: ProvisionError | None = None
+    # What is gone stays so: an undo that is begun again after a crash gets on.
+    if run.object.state != GONE:
+        try:
+            await undo_create(run)
+        except ProvisionError as error:
+            left = error
+    if _snapshot_of(run).state != GONE:
+        await remove_snapshot(run, _snapshot_of(run))
+    if left is not None:
+        raise left
+
+
+def phases(request: machines_pb2.CloneMachineRequest) -> Sequence[Phase[Provisioning]]:
+    start = request.HasField("start_with")
+    return (
+        Phase(
+            "taking-snapshot",
+            timeout="create_snapshot",
+            done=15 if start else 20,
+            act=take_snapshot,
+            observe=wait_for_snapshot,
+            undo=undo,
+        ),
+        Phase("creating", timeout="create_machine", done=20 if start else 25, act=create),
+        Phase("cloning", timeout="machine_ready", done=50 if start else 80, observe=wait_until_ready),
+        Phase("removing-snapshot", timeout="remove_snapshot", done=60 if start else 100, act=drop_snapshot),
+        *((BOOTING, WAITING_FOR_ADDRESS) if start else ()),
+    )
+
+
+CLONE_MACHINE = Verb("CloneMachine", machines_pb2.CloneMachineRequest, resolve, intend, phases)

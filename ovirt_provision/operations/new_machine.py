@@ -1,0 +1,148 @@
+"""What the verbs that make a Machine have in common: its key, its row in the ledger, and its VM."""
+
+import re
+from typing import Any
+
+import sqlalchemy as sa
+from google.protobuf.json_format import MessageToDict
+from google.protobuf.message import Message
+
+from ovirt_provision.errors import KeyInUse, MachineBusy, NameInUse, Violation
+from ovirt_provision.ledger.identity import Mark, vm_id
+from ovirt_provision.ledger.secrets import split_secrets
+from ovirt_provision.ledger.store import INTENDED, REMOVING, SESSION, UNDOING, Ledger, Object, Operation
+from ovirt_provision.operations.destroy_machine import DESTROY_MACHINE
+from ovirt_provision.operations.provisioning import Provisioning
+from ovirt_provision.operations.removal import find_vm, learn_disks, remove_machine
+from ovirt_provision.operations.verb import Call
+from ovirt_provision.operations.waits import vm_ready
+
+# What the engine takes as the name of a VM; everything else in a key becomes `-`.
+_NOT_IN_NAMES = re.compile(r"[^A-Za-z0-9._-]+")
+_LONGEST_NAME = 255
+
+
+def made_already(call: Call) -> Operation | None:
+    """The operation that makes, or has made, the living Machine of the call's key; None if there is none.
+
+    Raises KeyInUse when it was made with other arguments and MachineBusy when it is about to be gone.
+    """
+    living = call.ledger.living_machine(call.owner, call.request.key)
+    if living is None:
+        return None
+    _insist_on_a_future(call.ledger, living)
+    _insist_on_same(living, _arguments(call.request), call.engine.name)
+    return call.ledger.operation_of_request(call.owner, living.request_id)
+
+
+def intend_machine(call: Call, connection: sa.Connection, *, name: str, details: dict[str, Any]) -> int:
+    """Writes the Machine that a call is to make, with a session lease, and returns its row id.
+
+    `name` is that of the VM, by default the key. `details` has `disks`, how many the VM is to get.
+    """
+    request, ledger = call.request, call.ledger
+    last = ledger.last_machine(call.owner, request.key)
+    generation = last.generation + 1 if last else 1
+    object_id = ledger.add_object(
+        connection,
+        engine=call.engine.name,
+        kind="vm",
+        engine_id=vm_id(call.installation, call.owner, request.key, generation),
+        name=name_of_vm(name, request.key),
+        owner=call.owner,
+        key=request.key,
+        generation=generation,
+        request_id=request.request_id,
+        state=INTENDED,
+        arguments=_arguments(request),
+        details=details,
+    )
+    ledger.set_lease(connection, object_id, SESSION)
+    return object_id
+
+
+def name_of_vm(name: str, key: str) -> str:
+    """The name of a Machine's VM: as given, else the key in the engine's letters."""
+    return name or _NOT_IN_NAMES.sub("-", key)[:_LONGEST_NAME]
+
+
+async def find_made(run: Provisioning, row: Object) -> str | None:
+    """The id of the Machine's VM if it stands with exactly its mark.
+
+    Raises NotOurs for another mark, and NameInUse where somebody else's VM has the name.
+    """
+    mark = run.mark("vm", row)
+    vm = await run.insist(lambda: find_vm(run.engine, row, mark))
+    if vm is None:
+        holder = await run.insist(lambda: run.engine.machines.find_by_name(row.name))
+        if holder is not None and holder.id != row.engine_id:
+            raise NameInUse(name=row.name, kind="VM", holder=holder.id, correlation_id=run.correlation_id)
+        return None
+    if Mark.parse(vm.comment) != mark:
+        run.insist_on_ours(vm)
+        raise NameInUse(name=row.key, kind="our own VM of another request", holder=vm.id)
+    return vm.id
+
+
+async def wait_until_ready(run: Provisioning) -> None:
+    """Waits until the Machine's VM is down with all its disks, and writes down which these are."""
+    row = run.object
+    vm = await vm_ready(
+        run, row.known_id, f"VM {row.name}", disks=row.details["disks"], look_first=run.reentered
+    )
+    if not row.details.get("disks_known"):
+        learn_disks(run, row, vm.disks)
+
+
+async def undo_create(run: Provisioning) -> None:
+    """Removes the Machine, as far as it was made."""
+    await remove_machine(run, run.object)
+
+
+def _insist_on_a_future(ledger: Ledger, living: Object) -> None:
+    """Raises MachineBusy when the Machine of a key is being destroyed or its making undone."""
+    removing = living.state == REMOVING
+    for other in ledger.unended_operations(living.id):
+        ending = other.verb == DESTROY_MACHINE.name or other.cancelled_by or other.state == UNDOING
+        if removing or ending:
+            raise MachineBusy(key=living.key, operation=other.id, verb=other.verb)
+    made = ledger.operation_of_request(living.owner, living.request_id)
+    if removing and made is not None:
+        raise MachineBusy(key=living.key, operation=made.id, verb=f"{made.verb}, whose cleanup is pending")
+
+
+def _arguments(request: Message) -> dict[str, Any]:
+    """What makes two requests for a key the same, by field path; without secrets and without what names the
+    call."""
+    public, _ = split_secrets(request)
+    for name in ("engine", "request_id", "key"):
+        public.ClearField(name)
+    return _flat("", MessageToDict(public, preserving_proto_field_name=True))
+
+
+def _flat(path: str, value: Any) -> dict[str, Any]:
+    if isinstance(value, dict):
+        return {
+            k: v
+            for name, inner in value.items()
+            for k, v in _flat(f"{path}.{name}".lstrip("."), inner).items()
+        }
+    return {path: value}
+
+
+def _insist_on_same(living: Object, arguments: dict[str, Any], engine: str) -> None:
+    differing = [
+        f"{path} ({living.arguments.get(path, 'not given')} then, {arguments.get(path, 'not given')} now)"
+        for path in sorted(living.arguments.keys() | arguments.keys())
+        if living.arguments.get(path) != arguments.get(path)
+    ]
+    if living.engine != engine:
+        differing.insert(0, f"engine ({living.engine} then, {engine} now)")
+    if differing:
+        raise KeyInUse(
+            key=living.key,
+            differing=", ".join(differing),
+            violations=[
+                Violation(text.split(" ", 1)[0], text.split(" ", 1)[1].strip("()")) for text in differing
+            ],
+        )
