@@ -36,6 +36,29 @@ def test_a_machine_from_its_making_to_its_end(stage: Stage, is_untouched: Callab
     assert is_untouched()
 
 
+def test_a_copy_and_two_versions_of_a_template_of_it(stage: Stage, is_untouched: Callable[[], bool]) -> None:
+    assert run(stage, *CREATE)[0] == 0
+    code, out, err = run(
+        stage, "machine", "clone", "web", "copy", "--start", "--hostname", "copy", "-o", "json"
+    )
+    assert code == 0, err
+    told = json.loads(out)
+    assert (told["machine"]["key"], told["machine"]["status"]) == ("copy", "STATUS_UP")
+    assert told["machine"]["addresses"][0]["ip"]
+    assert (told["cleanup"], told["machine"]["lease"]["kind"]) == ("CLEANUP_DONE", "KIND_KEPT")
+    assert run(stage, "machine", "stop", "copy", "--force")[0] == 0
+    make = ("template", "create", "copy", "golden", "--no-seal")
+    assert run(stage, *make)[0] == 0
+    assert run(stage, *make, "--new-version", "--version-name", "spring")[0] == 0
+    rows = [row.split()[:3] for row in run(stage, "template", "list", "golden")[1].splitlines()[1:]]
+    assert rows == [["golden", "1", "base"], ["golden", "2", "spring"]]
+    assert run(stage, "template", "destroy", "golden:1")[0] == 0
+    assert run(stage, "template", "destroy", "golden:2")[0] == 0
+    assert run(stage, "machine", "destroy", "copy")[0] == 0
+    assert run(stage, "machine", "destroy", "web")[0] == 0
+    assert is_untouched()
+
+
 def test_a_repeated_request_makes_one_machine(stage: Stage) -> None:
     request_id = str(uuid.uuid4())
     first = json.loads(run(stage, *CREATE, "--request-id", request_id, "-o", "json")[1])

@@ -11,7 +11,7 @@ INSTALLATION = str(uuid.UUID(int=7))
 text = st.text(max_size=60)
 marks = st.builds(
     Mark,
-    kind=st.sampled_from(["vm", "template", "disk"]),
+    kind=st.sampled_from(["vm", "template", "disk", "snapshot"]),
     installation=st.uuids().map(str),
     owner=text,
     key=text,
