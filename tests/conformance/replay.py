@@ -191,6 +191,9 @@ class _Client:
             if exchange.status < 300:
                 await self._look_up_disk(body)
             body = self._credentials(self._ids.translate(self._with_tokens(body)))
+            if "Content-Type" not in headers and exchange.status != 415:
+                # Not every recorder notes all headers; without this one the engine takes no body.
+                headers["Content-Type"] = f"application/{'json' if body.startswith('{') else 'xml'}"
         path = self._credentials(self._ids.translate(self._with_event_numbers(exchange.path)))
         reply = await self._send(exchange.method, path, headers, body)
         cookie = re.search(r"JSESSIONID=([^;]+)", reply.headers.get("Set-Cookie", ""))

@@ -514,9 +514,7 @@ def update_vm(request: Request, vm: str) -> Reply:
             for old in changed.findall("initialization"):
                 changed.remove(old)
         machine_config.apply(changed, body, action, creates=False)
-        later = found.running and any(
-            body.find(tag) is not None for tag in ("memory", "cpu", "memory_policy")
-        )
+        later = found.running and _waits_for_next_run(body)
         if later or (found.running and request.flag("next_run")):
             found.next_run = changed
         else:
@@ -527,6 +525,17 @@ def update_vm(request: Request, vm: str) -> Reply:
         found.comment = find_text(body, "comment", found.comment) or ""
         world.log(35, vm=found, job=job)
     return Reply(200, render_vm(request, found, all_content=True))
+
+
+def _waits_for_next_run(body: Element) -> bool:
+    """Whether a change of a running VM holds only from its next run on. Sockets are plugged in at once."""
+    if any(body.find(tag) is not None for tag in ("memory", "memory_policy", "bios")):
+        return True
+    cpu = body.find("cpu")
+    if cpu is None:
+        return False
+    topology = cpu.find("topology")
+    return len(cpu) != 1 or topology is None or [part.tag for part in topology] != ["sockets"]
 
 
 _ASYNC_REMOVAL = 1.0  # seconds, as recorded
