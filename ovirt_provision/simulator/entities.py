@@ -64,6 +64,8 @@ class DataCenter:
     id: str
     name: str
     description: str = ""
+    local: bool = False
+    quota_mode: str = "disabled"
     quota_id: str = field(default_factory=new_id)
 
 
@@ -133,6 +135,14 @@ class StorageDomain:
     backup: bool = False
     master: bool = True
     status: str = "active"
+    storage_type: str = "nfs"
+    type: str = "data"
+    address: str = "127.0.0.1"
+    path: str = ""
+
+    @property
+    def is_block(self) -> bool:
+        return self.storage_type in ("iscsi", "fcp")
 
 
 @dataclass

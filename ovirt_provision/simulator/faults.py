@@ -329,6 +329,23 @@ _TEXTS: Mapping[str, tuple[int, str]] = {
         'IPv4 or IPv6 address should be provided, supplied "{server}" is neither., Attribute: '
         "networkAttachment.dnsResolverConfiguration.nameServers[{number}].address",
     ),
+    "data center name used": (
+        409,
+        "Cannot {action}. The Data Center name is already in use, please choose a unique name and try again.",
+    ),
+    "data center active": (409, "Cannot {action} an active Data Center."),
+    "domain name used": (409, "Cannot {action}. The Storage Domain name is already in use."),
+    "domain status": (409, "Cannot {action}. The relevant Storage Domain's status is {status}."),
+    "domain in use": (
+        409,
+        "Cannot {action}. The storage domain contains disks which are attached to running VMs or VMs with "
+        "leases.",
+    ),
+    "domain has running vms": (
+        409,
+        'Cannot {action}. VMs in a state other than "Down" or "Suspended" were detected.\n-Please ensure all '
+        "VMs associated with this Storage Domain are stopped and in the Down or Suspended state first.",
+    ),
     "tag name": (
         400,
         "Invalid tag name. Only letters, numbers, '-', and '_' are valid characters., Attribute: _tag.name",

@@ -467,8 +467,8 @@ class World:
 
     # A world to start with, and what tests add to it
 
-    def add_data_center(self, name: str = "Default", **fields: str) -> DataCenter:
-        return self._add(self.data_centers, DataCenter(new_id(), name, **fields))
+    def add_data_center(self, name: str = "Default", description: str = "") -> DataCenter:
+        return self._add(self.data_centers, DataCenter(new_id(), name, description))
 
     def add_mac_pool(
         self,

@@ -62,7 +62,8 @@ class Findings:
     (by the entity's id and the name of its collection). `named` are names that requests used with success,
     `names` those by which events call an id, `made_names` those that requests gave. `centers` are the data
     centers of clusters and `quotas` the quotas of VMs in them, by the ids of the clusters.
-    `added_users` are whom a request added.
+    `added_users` are whom a request added, `block_domains` the names of storage domains that refuse what
+    only domains of files can have.
     """
 
     seen: dict[str, dict[str, Element]] = field(default_factory=dict)
@@ -72,6 +73,8 @@ class Findings:
     names: dict[str, str] = field(default_factory=dict)
     added_users: list[Element] = field(default_factory=list)
     made_names: set[str] = field(default_factory=set)
+    block_domains: set[str] = field(default_factory=set)
+    makes_hosts: bool = False
     centers: dict[str, str] = field(default_factory=dict)
     quotas: dict[str, str] = field(default_factory=dict)
     began: datetime | None = None
@@ -85,9 +88,11 @@ def find(exchanges: Iterable[Exchange]) -> Findings:
         findings.named.setdefault("hosts", []).extend(
             name for name in _UNFIT_HOST.findall(exchange.body) if name not in findings.named["hosts"]
         )
+        asked = _parse(exchange.request_body)
+        if "(RAW Sparse backup-None) is incompatible with the storage domain" in exchange.body:
+            findings.block_domains.add(str(asked.findtext("storage_domains/storage_domain/name")))
         if exchange.status >= 300:
             continue
-        asked = _parse(exchange.request_body)
         body = _parse(exchange.body)
         _note_path(findings, exchange)
         if asked is not None:
@@ -96,6 +101,7 @@ def find(exchanges: Iterable[Exchange]) -> Findings:
         if body is None:
             continue
         if exchange.method == "POST" and body.tag != "action":
+            findings.makes_hosts |= body.tag == "host"
             if body.tag == "user":
                 findings.added_users.append(body)  # whoever can be added is in the directory
             _note_made(findings, exchange, body)
@@ -263,8 +269,10 @@ class Builder:
         self._all("datacenters", self._data_center, "Default")
         self._all("macpools", self._mac_pool, "Default")
         self._all("clusters", self._cluster, "Default")
-        self._all("hosts", self._host, "host1")
-        self._all("storagedomains", self._domain, "data")
+        self._all("hosts", self._host, "" if self._findings.makes_hosts else "host1")
+        centers = self._elements("datacenters").values()
+        empty = any(find_text(one, "status") == "uninitialized" for one in centers)
+        self._all("storagedomains", self._domain, "" if empty else "data")
         self._all("networks", self._network, "ovirtmgmt")
         filters = self._elements("networkfilters")
         names = {key: find_text(one, "name") for key, one in filters.items() if not _is_stub(one)}
@@ -365,6 +373,8 @@ class Builder:
             if text and text.isdigit():
                 setattr(domain, tag, int(text))
         domain.backup = find_bool(element, "backup", False)
+        kind = find_text(element, "storage/type")
+        domain.storage_type = kind or ("fcp" if name in self._findings.block_domains else "nfs")
         domain.master = find_bool(element, "master", not world.domains)
         domain.status = find_text(element, "status") or "active"
         world.domains[identity] = domain

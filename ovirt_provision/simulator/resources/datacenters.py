@@ -1,5 +1,6 @@
 """`/datacenters` and what belongs to a data center."""
 
+from ovirt_provision.simulator import faults
 from ovirt_provision.simulator.api import (
     BASE,
     Reply,
@@ -7,15 +8,16 @@ from ovirt_provision.simulator.api import (
     Routes,
     actions,
     collection,
+    complete,
+    created,
     find_or_404,
     links,
     reference,
 )
-from ovirt_provision.simulator.entities import DataCenter
-from ovirt_provision.simulator.markup import Element, node
+from ovirt_provision.simulator.entities import DataCenter, Network, VnicProfile, new_id
+from ovirt_provision.simulator.markup import Element, find_bool, find_text, node
 from ovirt_provision.simulator.resources.clusters import render_cluster
-from ovirt_provision.simulator.resources.networks import render_network
-from ovirt_provision.simulator.resources.storagedomains import render_domain
+from ovirt_provision.simulator.resources.networks import add_to_data_center, render_network
 from ovirt_provision.simulator.search import Field, Fields, Kind
 from ovirt_provision.simulator.world import World
 
@@ -38,9 +40,18 @@ def _version(tag: str) -> Element:
     return node(tag, None, node("major", "4"), node("minor", "8"))
 
 
+def _status(world: World, center: DataCenter) -> str:
+    """A data center is up by its master domain."""
+    masters = [domain for domain in world.domains.values() if domain.data_center is center and domain.master]
+    if not masters:
+        return "uninitialized"
+    return "up" if masters[0].status in ("active", "locked") else "maintenance"
+
+
 def render_data_center(world: World, center: DataCenter) -> Element:
     path = f"/datacenters/{center.id}"
     pool = next(pool for pool in world.mac_pools.values() if pool.default)
+    status = _status(world, center)
     return node(
         "data_center",
         None,
@@ -48,10 +59,10 @@ def render_data_center(world: World, center: DataCenter) -> Element:
         node("name", center.name),
         node("description", center.description),
         *links(path, LINKS),
-        node("local", "false"),
-        node("quota_mode", "disabled"),
-        node("status", "up"),
-        node("storage_format", "v5"),
+        node("local", center.local),
+        node("quota_mode", center.quota_mode),
+        node("status", status),
+        node("storage_format", "v5") if status != "uninitialized" else None,
         node("supported_versions", None, _version("version")),
         _version("version"),
         reference("mac_pool", "/macpools", pool.id),
@@ -85,12 +96,57 @@ def list_networks(request: Request, center: str) -> Reply:
     return collection(request, "networks", rows, lambda one: render_network(one, linked=False))
 
 
-@routes.add("GET", "/datacenters/{center}/storagedomains")
-def list_domains(request: Request, center: str) -> Reply:
-    rows = [domain for domain in request.world.domains.values() if domain.data_center.id == center]
-    return collection(
-        request,
-        "storage_domains",
-        rows,
-        lambda domain: render_domain(request.world, domain, status=domain.status),
-    )
+@routes.add("POST", "/datacenters/{center}/networks")
+def add_network(request: Request, center: str) -> Reply:
+    found = find_or_404(request.world.data_centers, center)
+    return add_to_data_center(request, request.body("network", "add"), found)
+
+
+@routes.add("GET", "/datacenters/{center}/networks/{network}")
+def show_network(request: Request, center: str, network: str) -> Reply:
+    found: Network = find_or_404(request.world.networks, network)
+    if found.data_center.id != center:
+        raise faults.not_found()
+    return Reply(200, render_network(found, path=f"/datacenters/{center}/networks/{network}"))
+
+
+@routes.add("POST", "/datacenters")
+def add_data_center(request: Request) -> Reply:
+    world = request.world
+    body = request.body("data_center", "add")
+    name = find_text(body, "name") or ""
+    if any(center.name == name for center in world.data_centers.values()):
+        raise faults.engine_fault("data center name used", action="add Data Center")
+    center = DataCenter(new_id(), name, find_text(body, "description") or "")
+    center.local = find_bool(body, "local", False)
+    world.data_centers[center.id] = center
+    network = Network(new_id(), "ovirtmgmt", center, "Management Network")
+    network.usages = ["management", "display", "migration", "vm", "default_route"]
+    world.networks[network.id] = network
+    profile = VnicProfile(new_id(), "ovirtmgmt", network)
+    world.profiles[profile.id] = profile
+    return created(render_data_center(world, center))
+
+
+@routes.add("PUT", "/datacenters/{center}")
+def update_data_center(request: Request, center: str) -> Reply:
+    found: DataCenter = find_or_404(request.world.data_centers, center)
+    body = request.body("data_center", "update")
+    found.name = find_text(body, "name") or found.name
+    found.description = find_text(body, "description", found.description) or ""
+    found.quota_mode = find_text(body, "quota_mode") or found.quota_mode
+    return Reply(200, render_data_center(request.world, found))
+
+
+@routes.add("DELETE", "/datacenters/{center}")
+def remove_data_center(request: Request, center: str) -> Reply:
+    world = request.world
+    found: DataCenter = find_or_404(world.data_centers, center)
+    if _status(world, found) == "up":
+        raise faults.engine_fault("data center active", action="remove")
+    del world.data_centers[center]
+    for network in [one for one in world.networks.values() if one.data_center is found]:
+        del world.networks[network.id]
+        for profile in [one for one in world.profiles.values() if one.network is network]:
+            del world.profiles[profile.id]
+    return complete()

@@ -128,9 +128,29 @@ def sparsify_disk(request: Request, disk: str) -> Reply:
 
 @routes.add("POST", "/disks/{disk}/reduce")
 def reduce_disk(request: Request, disk: str) -> Reply:
-    """Only block storage has volumes to reduce, and all storage here is of files."""
+    """Only block storage has volumes to reduce; there it goes on in the background, an action of its own."""
+    world = request.world
+    found: Disk = find_or_404(world.disks, disk)
+    if not found.domain.is_block:
 
-    def run(_found: Disk, _body: Element) -> None:
-        raise faults.engine_fault("reduce on files")
+        def refuse(_found: Disk, _body: Element) -> None:
+            raise faults.engine_fault("reduce on files")
 
-    return _act(request, disk, "reduce", run)
+        return _act(request, disk, "reduce", refuse)
+    with world.command(f"Reducing Disk {found.name}", request.correlation_id) as job:
+        _check_free(found, "reduce Virtual Disk")
+        world.execute_job(job)
+        storage.edit(world, found, world.timing.edit_disk)
+    parent, action_id = f"{BASE}/disks/{disk}", new_id()
+    shown = node(
+        "action",
+        None,
+        node("link", href=parent, rel="parent"),
+        node("link", href=f"{parent}/reduce", rel="replay"),
+        node("async", "true"),
+        node("job", href=f"{BASE}/jobs/{job.id}", id=job.id),
+        node("status", "pending"),
+        href=f"{parent}/reduce/{action_id}",
+        id=action_id,
+    )
+    return Reply(202, shown)

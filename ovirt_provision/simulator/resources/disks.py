@@ -117,7 +117,8 @@ def read_disk(request: Request, body: Element, name: str, domain: StorageDomain)
         raise faults.engine_fault("disk size zero", action=action)
     if shareable and disk_format == "cow":
         raise faults.engine_fault("disk not shareable", action=action)
-    if (disk_format == "cow" and not sparse) or (disk_format == "raw" and backup == "incremental"):
+    unfit = not sparse if disk_format == "cow" else backup == "incremental" or (sparse and domain.is_block)
+    if unfit:
         what = f"{disk_format.upper()} {'Sparse' if sparse else 'Preallocated'} backup-{backup.capitalize()}"
         raise faults.engine_fault("disk configuration", action=action, what=what)
     storage.check_room(world, domain, action, 0 if sparse else size)
@@ -236,6 +237,8 @@ def add_disk(request: Request) -> Reply:
     world = request.world
     body = request.body("disk", "add")
     if body.find("lun_storage") is not None:
+        if body.find("lun_storage/logical_units") is None:
+            raise faults.Fault(400, "LogicalUnit  required for add", "Incomplete parameters")
         if body.find("lun_storage/logical_units/logical_unit") is None:
             raise faults.Fault(400, "LogicalUnit  required for add", "Incomplete parameters", bare=True)
         raise faults.not_simulated("DisksService.Add of a LUN", "POST /disks")

@@ -110,11 +110,19 @@ _REST = b"""
   <power_management><automatic_pm_enabled>true</automatic_pm_enabled><enabled>false</enabled>
     <kdump_detection>true</kdump_detection><pm_proxies/></power_management>
   <protocol>stomp</protocol> <reinstallation_required>false</reinstallation_required>
-  <spm><priority>5</priority><status>spm</status></spm>
+  <spm><priority>5</priority><status>none</status></spm>
   <transparent_hugepages><enabled>true</enabled></transparent_hugepages> <type>rhel</type>
   <update_available>false</update_available> <vgpu_placement>consolidated</vgpu_placement>
 </host>
 """
+
+
+def _is_spm(world: World, host: Host) -> bool:
+    """One host of a data center with an active domain manages its storage."""
+    center = host.cluster.data_center
+    active = any(one.data_center is center and one.status == "active" for one in world.domains.values())
+    up = [one for one in world.hosts.values() if one.cluster.data_center is center and one.status == "up"]
+    return active and up[:1] == [host]
 
 
 def render_host(world: World, host: Host) -> Element:
@@ -123,6 +131,10 @@ def render_host(world: World, host: Host) -> Element:
     element = markup.parse(_REST.strip())
     element.set("href", BASE + path)
     element.set("id", host.id)
+    if host.status == "unassigned":
+        element.append(node("network_operation_in_progress", "false"))
+    if _is_spm(world, host):
+        markup.set_text(element, "spm/status", "spm")
     element.extend(
         [
             actions(path, ACTIONS),
