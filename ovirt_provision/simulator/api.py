@@ -161,11 +161,17 @@ class Router:
                 self._paths.add(route.method, route.pattern, route)
 
     def simulates(self, operation: Operation) -> bool:
-        return operation.method in self._paths.find(operation.path)
+        return operation.method in self._find(operation.path, operation.method)
+
+    def _find(self, path: str, method: str) -> Mapping[str, tuple[Mapping[str, str], Route]]:
+        """The routes of a path; those of its home where it has none of its own for the method."""
+        found = self._paths.find(path)
+        elsewhere = surface.home(path) if method not in found else None
+        return self._find(elsewhere, method) if elsewhere is not None else found
 
     def dispatch(self, request: Request) -> Reply:
         """Handles a request; raises `Fault` or `Refusal`."""
-        routes = self._paths.find(request.path)
+        routes = self._find(request.path, request.method)
         operations = surface.PATHS.find(request.path)
         _, operation = operations.get(request.method, (None, None))
         if request.filtered:

@@ -21,8 +21,10 @@ from ovirt_provision.simulator.resources import (
     nics,
     permissions,
     profiles,
+    records,
     root,
     snapshots,
+    statistics,
     storagedomains,
     tags,
     templates,
@@ -60,6 +62,8 @@ _RESOURCES = (
     events,
     profiles,
     catalogue,
+    records,
+    statistics,
 )
 
 

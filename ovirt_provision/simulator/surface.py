@@ -152,3 +152,22 @@ def _read() -> tuple[Sequence[Operation], Paths[Operation]]:
 
 
 OPERATIONS, PATHS = _read()
+
+_ALIASES = (
+    ("/datacenters/{}/clusters/{}", "/clusters/{}"),
+    ("/datacenters/{}/networks/{}", "/networks/{}"),
+    ("/datacenters/{}/storagedomains/{}/disks", "/storagedomains/{}/disks"),
+    ("/storagedomains/{}/disks/{}", "/disks/{}"),
+    ("/networks/{}/vnicprofiles/{}", "/vnicprofiles/{}"),
+    ("/hosts/{}/nics/{}/networkattachments", "/hosts/{}/networkattachments"),
+)
+
+
+def home(path: str) -> str | None:
+    """The path of the same thing at its home, for one that the API also shows below something else."""
+    for pattern, target in _ALIASES:
+        found = re.match(pattern.replace("{}", "([^/]+)") + "(?=/|$)", "/" + path.strip("/"))
+        if found is not None:
+            identity = found.group(1 if target.startswith("/hosts") else 2)
+            return target.format(identity) + "/" + path.strip("/")[found.end() :].lstrip("/")
+    return None

@@ -1,0 +1,79 @@
+"""What the engine keeps for clients, and what simulated hosts and guests do not have."""
+
+import uuid
+
+import pytest
+from ovirtsdk4 import types
+
+from ovirt_provision.simulator.resources.records import EMPTY
+
+
+def test_a_watchdog_is_kept_changed_and_removed(play):
+    async def scenario(lab):
+        vm_id = await lab.create("web")
+        watchdogs = lab.vms.vm_service(vm_id).watchdogs_service()
+        dog = types.Watchdog(model=types.WatchdogModel.I6300ESB, action=types.WatchdogAction.RESET)
+        made = await lab.call(watchdogs.add, dog)
+        assert (made.model, made.vm.id) == (types.WatchdogModel.I6300ESB, vm_id)
+        service = watchdogs.watchdog_service(made.id)
+        changed = await lab.call(service.update, types.Watchdog(action=types.WatchdogAction.POWEROFF))
+        assert (changed.action, changed.model) == (types.WatchdogAction.POWEROFF, made.model)
+        assert [one.id for one in await lab.call(watchdogs.list)] == [made.id]
+        await lab.call(service.remove)
+        assert await lab.call(watchdogs.list) == []
+        assert (await lab.request("GET", f"/vms/{vm_id}/watchdogs/{made.id}")).status == 404
+        lacking = await lab.request("POST", f"/vms/{vm_id}/watchdogs", "<watchdog/>")
+        assert "Parameter 'watchdog.model' is mandatory but was not provided." in lacking.text
+        nobodys = await lab.request(
+            "POST",
+            f"/vms/{uuid.uuid4()}/watchdogs",
+            "<watchdog><model>i6300esb</model><action>reset</action></watchdog>",
+        )
+        assert nobodys.status == 404
+
+    play(scenario)
+
+
+def test_a_name_is_kept_once(play):
+    async def scenario(lab):
+        bookmark = "<bookmark><name>mine</name><value>Vms: status = up</value></bookmark>"
+        assert (await lab.request("POST", "/bookmarks", bookmark)).status == 201
+        again = await lab.request("POST", "/bookmarks", bookmark)
+        assert (again.status, "name is already in use" in again.text) == (409, True)
+
+    play(scenario)
+
+
+@pytest.mark.parametrize("path", EMPTY)
+def test_what_is_not_there_is_an_empty_list(play, path):
+    async def scenario(lab):
+        reply = await lab.request("GET", path.replace("{id}", str(uuid.uuid4())))
+        assert reply.status == 200
+        assert reply.text.splitlines()[1] == f"<{EMPTY[path]}/>"
+
+    play(scenario)
+
+
+def test_statistics_tell_what_there_is(play):
+    async def scenario(lab):
+        vm_id = await lab.create("web", memory=2 << 30)
+        service = lab.vms.vm_service(vm_id).statistics_service()
+        values = {one.name: one.values[0].datum for one in await lab.call(service.list)}
+        assert (values["memory.installed"], values["cpu.current.total"]) == (2 << 30, 0)
+        unknown = uuid.uuid4()
+        missing = await lab.request("GET", f"/vms/{vm_id}/nics/{unknown}/statistics")
+        assert (missing.status, f"Entity not found: {unknown}" in missing.text) == (404, True)
+
+    play(scenario)
+
+
+def test_a_thing_is_found_below_what_it_belongs_to(play):
+    async def scenario(lab):
+        center, cluster = next(iter(lab.world.data_centers)), next(iter(lab.world.clusters))
+        reply = await lab.request("GET", f"/datacenters/{center}/clusters/{cluster}/affinitygroups")
+        assert (reply.status, "<affinity_groups/>" in reply.text) == (200, True)
+        domain, disk = next(iter(lab.world.domains)), next(iter(lab.world.disks))
+        reply = await lab.request("GET", f"/storagedomains/{domain}/disks/{disk}")
+        assert (reply.status, disk in reply.text) == (200, True)
+
+    play(scenario)
