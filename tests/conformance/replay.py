@@ -101,7 +101,8 @@ class _Client:
         self._ids = Ids()
         for identity in known:
             self._ids.learn(identity, identity)
-        self._begin = clock.monotonic()
+        first = recording.exchanges[0].time if recording.exchanges else 0.0
+        self._begin = clock.monotonic() - first
         self._shift = 0.0
         self._accepted = _accepted_passwords(recording)
         self._tokens: dict[str, str] = {}

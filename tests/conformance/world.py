@@ -51,6 +51,7 @@ _COLLECTIONS = {
 }
 _NAMED_ANEW = ("vms", "templates", "disks", "tags", "networks", "vnicprofiles", "macpools", "clusters")
 _UNFIT_HOST = re.compile(r"The host (\S+) did not satisfy")
+_SUPER_USER = "00000000-0000-0000-0000-000000000001"
 _LINKS_ONLY = frozenset({"actions", "link"})
 
 
@@ -62,8 +63,11 @@ class Findings:
     (by the entity's id and the name of its collection). `named` are names that requests used with success,
     `names` those by which events call an id, `made_names` those that requests gave. `centers` are the data
     centers of clusters and `quotas` the quotas of VMs in them, by the ids of the clusters.
-    `added_users` are whom a request added, `block_domains` the names of storage domains that refuse what
-    only domains of files can have.
+    `block_domains` are the names of storage domains that refuse what only domains of files can have.
+    `added_users` are whom a request added, `administrator` is the id of who asked. `first_actions` are what
+    was done to a VM before it was shown, `started` the VMs that could be started. `offspring` are the first VM
+    made of a template, and whether disks were made for it, by the id of the template. `began` is when the
+    recording's time was 0.
     """
 
     seen: dict[str, dict[str, Element]] = field(default_factory=dict)
@@ -77,24 +81,30 @@ class Findings:
     makes_hosts: bool = False
     centers: dict[str, str] = field(default_factory=dict)
     quotas: dict[str, str] = field(default_factory=dict)
+    administrator: str = ""
+    first_actions: dict[str, str] = field(default_factory=dict)
+    started: set[str] = field(default_factory=set)
+    offspring: dict[str, tuple[Element, bool]] = field(default_factory=dict)
     began: datetime | None = None
 
 
 def find(exchanges: Iterable[Exchange]) -> Findings:
     """Goes through a recording once."""
-    findings = Findings()
+    exchanges = list(exchanges)
+    findings = Findings(began=_began(exchanges))
     made_names = findings.made_names
     for exchange in exchanges:
         findings.named.setdefault("hosts", []).extend(
             name for name in _UNFIT_HOST.findall(exchange.body) if name not in findings.named["hosts"]
         )
+        if exchange.status < 300 or exchange.status == 409:
+            _note_path(findings, exchange)
         asked = _parse(exchange.request_body)
-        if "(RAW Sparse backup-None) is incompatible with the storage domain" in exchange.body:
+        if asked is not None and "(RAW Sparse backup-None) is incompatible with the storage" in exchange.body:
             findings.block_domains.add(str(asked.findtext("storage_domains/storage_domain/name")))
         if exchange.status >= 300:
             continue
         body = _parse(exchange.body)
-        _note_path(findings, exchange)
         if asked is not None:
             _note_names(findings, asked)
             made_names.update(text for text in _made_names(asked) if text)
@@ -104,17 +114,43 @@ def find(exchanges: Iterable[Exchange]) -> Findings:
             findings.makes_hosts |= body.tag == "host"
             if body.tag == "user":
                 findings.added_users.append(body)  # whoever can be added is in the directory
-            _note_made(findings, exchange, body)
-            if body.tag in ("vm", "template") and findings.began is None:
-                created = find_text(body, "creation_time")
-                if created:
-                    began = datetime.fromisoformat(created).timestamp() - exchange.time - exchange.duration
-                    findings.began = datetime.fromtimestamp(began, UTC)
+            _note_made(findings, body)
+            source = markup.reference_of(body, "original_template")
+            if body.tag == "vm" and source:
+                has_disks = exchange.status == 202 or find_text(body, "status") == "image_locked"
+                findings.offspring.setdefault(source, (body, has_disks))
+        job = markup.reference_of(body, "job") if body.tag == "action" else None
+        if job:
+            findings.made.add(job)
         if exchange.method == "PUT" and asked is not None:
             body = markup.without(body, {child.tag for child in asked})  # what it was before, is not known
         _walk(findings, body, made_names, in_made=False)
         _note_relations(findings, body)
     return findings
+
+
+def _began(exchanges: Iterable[Exchange]) -> datetime | None:
+    """When the recording's time was 0, by the first time in a reply that says what now is."""
+    jobs: dict[str, float] = {}
+    for exchange in exchanges:
+        body = _parse(exchange.body) if exchange.status < 300 else None
+        if body is None:
+            continue
+        now = exchange.time + exchange.duration
+        found = None
+        if body.tag == "api":
+            found = find_text(body, "time")
+        elif exchange.method == "POST" and body.tag in ("vm", "template"):
+            found = find_text(body, "creation_time")
+        elif body.tag == "action":
+            jobs.setdefault(markup.reference_of(body, "job") or "", now)
+        for job in body.iter("job"):
+            if found is None and job.get("id") in jobs:
+                found, now = find_text(job, "start_time"), jobs[str(job.get("id"))]
+        moment = _time(found)
+        if moment is not None:
+            return datetime.fromtimestamp(moment.timestamp() - now, UTC)
+    return None
 
 
 def _parse(body: str | None) -> Element | None:
@@ -136,7 +172,13 @@ def _made_names(asked: Element) -> Iterable[str | None]:
 def _note_names(findings: Findings, asked: Element) -> None:
     for element in asked.iter():
         name = find_text(element, "name")
-        if element is not asked and name and not element.get("id") and element.tag in _COLLECTIONS:
+        known = element.get("id")
+        # A disk in a request for a VM is one of the template; elsewhere it is one to attach.
+        if element is asked or element.tag not in _COLLECTIONS:
+            continue
+        if known and (element.tag != "disk" or asked.tag == "disk_attachment"):
+            _note_reference(findings, _COLLECTIONS[element.tag], known)
+        if name and not known:
             names = findings.named.setdefault(_COLLECTIONS[element.tag], [])
             if name not in names:
                 names.append(name)
@@ -156,8 +198,20 @@ def _note_relations(findings: Findings, body: Element) -> None:
 def _note_path(findings: Findings, exchange: Exchange) -> None:
     """Whom a request names in its path, is there; but every collection of an unknown VM is just empty."""
     parts = exchange.path.partition("?")[0].removeprefix(_API).strip("/").split("/")
-    if len(parts) == 2 or (len(parts) > 2 and exchange.method != "GET"):
-        _note_reference(findings, parts[0], parts[1])
+    if len(parts) != 2 and (len(parts) < 2 or exchange.method == "GET"):
+        return
+    _note_reference(findings, parts[0], parts[1])
+    if parts[1] in findings.made:
+        return
+    if len(parts) >= 4 and parts[2] in ("nics", "diskattachments") and parts[3] not in findings.made:
+        inner = findings.inner.setdefault((parts[1], parts[2]), {})
+        inner.setdefault(parts[3], markup.node("stub"))
+    if parts[0] == "vms" and len(parts) == 3 and exchange.status < 300:
+        shown = findings.seen.get("vms", {}).get(parts[1])
+        if shown is None or _is_stub(shown):
+            findings.first_actions.setdefault(parts[1], parts[2])
+        if parts[2] == "start":
+            findings.started.add(parts[1])
 
 
 def _note_reference(findings: Findings, collection: str, identity: str) -> None:
@@ -165,7 +219,7 @@ def _note_reference(findings: Findings, collection: str, identity: str) -> None:
         findings.seen.setdefault(collection, {}).setdefault(identity, markup.node("stub"))
 
 
-def _note_made(findings: Findings, exchange: Exchange, body: Element) -> None:
+def _note_made(findings: Findings, body: Element) -> None:
     identity, collection = body.get("id"), _place(body)
     if identity is None or collection is None:
         return
@@ -199,9 +253,15 @@ def _walk(findings: Findings, element: Element, made_names: set[str], *, in_made
             in_made = False
         if len(place) == 3:
             _note_reference(findings, place[0], place[1])
+    if element.tag in ("authenticated_user", "owner") and identity != ZERO_ID:
+        findings.administrator = findings.administrator or str(identity)
+    if element.tag == "permission" and markup.reference_of(element, "role") == _SUPER_USER:
+        findings.administrator = findings.administrator or markup.reference_of(element, "user")
     if element.tag in ("event", "permission"):
         for child in element:
             name, known = find_text(child, "name"), str(child.get("id") or "")
+            if child.tag == "user" and (name or "").startswith("admin@"):
+                findings.administrator = findings.administrator or known
             if name and known:
                 findings.names.setdefault(known, name)
             if known and child.tag in ("data_center", "cluster", "host", "storage_domain"):
@@ -437,11 +497,13 @@ class Builder:
                 blank.config = self._config(element)
             return
         base = element.find("version/base_template")
+        # What a VM that was made of it has, it has, too.
+        offspring, has_disks = self._findings.offspring.get(identity, (element, False))
         template = Template(
             identity,
             name,
             self._of(element, "cluster", world.clusters),
-            self._config(element),
+            self._config(element if element.find("memory") is not None else offspring),
             self._created(element),
             str(base.get("id")) if base is not None else identity,
             int(find_text(element, "version/version_number") or 1),
@@ -450,6 +512,8 @@ class Builder:
         self._describe(template, element)
         template.status = find_text(element, "status") or "ok"
         template.attachments = self._attachments(identity)
+        if has_disks and not template.attachments:
+            template.attachments.append(Attachment(world.add_disk(f"{name}_Disk1"), bootable=True))
         template.nics = self._nics(identity)
         world.templates[identity] = template
 
@@ -467,9 +531,14 @@ class Builder:
         )
         self._describe(vm, element)
         vm.status = find_text(element, "status") or "down"
+        first = self._findings.first_actions.get(identity)
+        if first in ("start", "stop", "shutdown", "suspend", "reboot", "reset"):
+            vm.status = "down" if first == "start" else "up"
         vm.stop_reason = find_text(element, "stop_reason")
         vm.stopped = _time(find_text(element, "stop_time"))
         vm.attachments = self._attachments(identity)
+        if identity in self._findings.started and not vm.attachments:
+            vm.attachments.append(Attachment(world.add_disk(f"{name}_Disk1"), bootable=True))
         vm.nics = self._nics(identity)
         vm.initialized = find_text(element, "start_time") is not None
         if vm.running:
@@ -485,9 +554,11 @@ class Builder:
         elements = self._elements("users").items()
         found = [self._user(*item) for item in elements if item[0] != ZERO_ID]
         for user in found:
-            if user.principal:
+            if user.id != self._findings.administrator:
                 world.users[user.id] = user
-        admin = next((user for user in found if user.principal in ("admin", "")), None)
+        admin = next((user for user in found if user.principal == "admin"), None)
+        if admin is None and self._findings.administrator:
+            admin = User(self._findings.administrator, "admin")
         if admin is not None:
             del world.users[world.admin.id]
             world.admin.id = admin.id
@@ -613,12 +684,13 @@ class Builder:
         found = []
         for identity, element in self._findings.inner.get((holder, "nics"), {}).items():
             profile = element.find("vnic_profile")
+            default = next(iter(self._world.profiles.values())) if _is_stub(element) else None
             found.append(
                 Nic(
                     identity,
                     find_text(element, "name") or "nic1",
                     find_text(element, "mac/address"),
-                    self._world.profiles.get(str(profile.get("id"))) if profile is not None else None,
+                    self._world.profiles.get(str(profile.get("id"))) if profile is not None else default,
                     find_text(element, "interface") or "virtio",
                     find_bool(element, "linked", True),
                     find_bool(element, "plugged", True),
