@@ -51,6 +51,7 @@ _COLLECTIONS = {
 }
 _NAMED_ANEW = ("vms", "templates", "disks", "tags", "networks", "vnicprofiles", "macpools", "clusters")
 _UNFIT_HOST = re.compile(r"The host (\S+) did not satisfy")
+_POWER = ("start", "stop", "shutdown", "suspend", "reboot", "reset")
 _SUPER_USER = "00000000-0000-0000-0000-000000000001"
 _LINKS_ONLY = frozenset({"actions", "link"})
 
@@ -63,11 +64,11 @@ class Findings:
     (by the entity's id and the name of its collection). `named` are names that requests used with success,
     `names` those by which events call an id, `made_names` those that requests gave. `centers` are the data
     centers of clusters and `quotas` the quotas of VMs in them, by the ids of the clusters.
-    `block_domains` are the names of storage domains that refuse what only domains of files can have.
-    `added_users` are whom a request added, `administrator` is the id of who asked. `first_actions` are what
-    was done to a VM before it was shown, `started` the VMs that could be started. `offspring` are the first VM
-    made of a template, and whether disks were made for it, by the id of the template. `began` is when the
-    recording's time was 0.
+    `block_domains` are the names of storage domains that refuse what only those of files can have.
+    `added_users` are whom a request added, `administrator` is the id of who asked. `touched` are ids that
+    requests changed before they were shown, `first_actions` what was done to VMs before that, `started` the
+    VMs that could be started. `offspring` are the first VM made of a template, and whether disks were made
+    for it, by the id of the template. `began` is when the recording's time was 0.
     """
 
     seen: dict[str, dict[str, Element]] = field(default_factory=dict)
@@ -82,6 +83,7 @@ class Findings:
     centers: dict[str, str] = field(default_factory=dict)
     quotas: dict[str, str] = field(default_factory=dict)
     administrator: str = ""
+    touched: set[str] = field(default_factory=set)
     first_actions: dict[str, str] = field(default_factory=dict)
     started: set[str] = field(default_factory=set)
     offspring: dict[str, tuple[Element, bool]] = field(default_factory=dict)
@@ -114,7 +116,7 @@ def find(exchanges: Iterable[Exchange]) -> Findings:
             findings.makes_hosts |= body.tag == "host"
             if body.tag == "user":
                 findings.added_users.append(body)  # whoever can be added is in the directory
-            _note_made(findings, body)
+            _note_made(findings, asked, body)
             source = markup.reference_of(body, "original_template")
             if body.tag == "vm" and source:
                 has_disks = exchange.status == 202 or find_text(body, "status") == "image_locked"
@@ -206,12 +208,18 @@ def _note_path(findings: Findings, exchange: Exchange) -> None:
     if len(parts) >= 4 and parts[2] in ("nics", "diskattachments") and parts[3] not in findings.made:
         inner = findings.inner.setdefault((parts[1], parts[2]), {})
         inner.setdefault(parts[3], markup.node("stub"))
-    if parts[0] == "vms" and len(parts) == 3 and exchange.status < 300:
-        shown = findings.seen.get("vms", {}).get(parts[1])
-        if shown is None or _is_stub(shown):
+    if exchange.method != "GET" and exchange.status < 300 and len(parts) in (2, 3, 4):
+        findings.touched.update(one for one in parts[1::2] if _is_unshown(findings, one))
+    if parts[0] == "vms" and len(parts) == 3 and parts[2] in _POWER and exchange.status < 300:
+        if _is_unshown(findings, parts[1]):
             findings.first_actions.setdefault(parts[1], parts[2])
         if parts[2] == "start":
             findings.started.add(parts[1])
+
+
+def _is_unshown(findings: Findings, identity: str) -> bool:
+    shown = [table[identity] for table in findings.seen.values() if identity in table]
+    return identity not in findings.made and all(_is_stub(element) for element in shown)
 
 
 def _note_reference(findings: Findings, collection: str, identity: str) -> None:
@@ -219,9 +227,10 @@ def _note_reference(findings: Findings, collection: str, identity: str) -> None:
         findings.seen.setdefault(collection, {}).setdefault(identity, markup.node("stub"))
 
 
-def _note_made(findings: Findings, body: Element) -> None:
+def _note_made(findings: Findings, asked: Element | None, body: Element) -> None:
     identity, collection = body.get("id"), _place(body)
-    if identity is None or collection is None:
+    attached = asked is not None and markup.reference_of(asked, "disk")
+    if identity is None or collection is None or attached:
         return
     if identity not in findings.seen.get(collection[-1], {}):
         findings.made.add(identity)
@@ -478,6 +487,8 @@ class Builder:
         disk.format = find_text(element, "format") or disk.format
         disk.sparse = find_bool(element, "sparse", disk.sparse)
         disk.status = find_text(element, "status") or "ok"
+        if identity in self._findings.touched:
+            disk.status = "ok"  # what it is at its first showing, the recording's own requests made it
         disk.actual_size = int(find_text(element, "actual_size") or disk.actual_size)
         disk.image_id = find_text(element, "image_id") or disk.image_id
         disk.shareable = find_bool(element, "shareable", False)
@@ -532,7 +543,7 @@ class Builder:
         self._describe(vm, element)
         vm.status = find_text(element, "status") or "down"
         first = self._findings.first_actions.get(identity)
-        if first in ("start", "stop", "shutdown", "suspend", "reboot", "reset"):
+        if first is not None:
             vm.status = "down" if first == "start" else "up"
         vm.stop_reason = find_text(element, "stop_reason")
         vm.stopped = _time(find_text(element, "stop_time"))
@@ -653,9 +664,16 @@ class Builder:
     def _config(element: Element) -> Element:
         if element.find("memory") is None:
             return defaults.vm_config(memory=1 << 30, cpus=1)
-        return markup.node(
+        config = markup.node(
             "config", None, *(child for child in element if child.tag in machine_config.STORED)
         )
+        for initialization in config.findall("initialization"):
+            ovf = initialization.find("configuration")
+            if ovf is not None:
+                initialization.remove(ovf)  # of the engine's own making
+            if not len(initialization):
+                config.remove(initialization)
+        return config
 
     def _created(self, element: Element) -> datetime:
         return _time(find_text(element, "creation_time")) or self._world.now
