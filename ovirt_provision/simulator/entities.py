@@ -210,6 +210,7 @@ class Nic:
     interface: str = "virtio"
     linked: bool = True
     plugged: bool = True
+    filter_parameters: list[Element] = field(default_factory=list)  # elements of the API, with ids
 
 
 @dataclass
@@ -257,7 +258,9 @@ class Vm:
     """`config` as in Template. `lock` is the key of the fault while something is made of the VM's disks.
 
     `run` counts the starts: a transition of an earlier run is void. `cloning` is as in Template.
-    `stateless_run` is whether the end of this run drops what it changed.
+    `stateless_run` is whether the end of this run drops what it changed. `disc` is the id of what lies in the
+    CD drive from the next start on, `current_disc` of what a running VM sees there. `watchdogs` and
+    `numa_nodes` are elements of the API, with ids.
     """
 
     id: str
@@ -292,6 +295,10 @@ class Vm:
     active_snapshot_id: str = field(default_factory=new_id)
     snapshots: list[Snapshot] = field(default_factory=list)
     cloning: list[str] = field(default_factory=list)
+    disc: str = ""
+    current_disc: str = ""
+    watchdogs: list[Element] = field(default_factory=list)
+    numa_nodes: list[Element] = field(default_factory=list)
 
     @property
     def running(self) -> bool:

@@ -351,6 +351,12 @@ _TEXTS: Mapping[str, tuple[int, str]] = {
         "Invalid tag name. Only letters, numbers, '-', and '_' are valid characters., Attribute: _tag.name",
     ),
     "tag name in use": (409, "The specified Tag name already exists."),
+    "watchdog present": (409, "WATCHDOG_ALREADY_EXISTS"),  # the engine has no text for it
+    "numa index in use": (400, "NUMA node with index {index} exists at least twice."),
+    "numa memory": (
+        400,
+        "The NUMA nodes' total memory of {wanted} exceeds the VM's total memory of {memory}.",
+    ),
     "tag loop": (409, "Operation canceled, recursive Tag hierarchy cannot be defined."),
 }
 

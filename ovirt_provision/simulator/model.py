@@ -44,6 +44,7 @@ def _read() -> tuple[Mapping[str, Mapping[str, str]], Mapping[str, tuple[str, Se
     types: dict[str, Mapping[str, str]] = document["types"]
     pairs = (text.partition(":") for text in _ACTION.split())
     types["action"] = {name: kind or "String" for name, _, kind in pairs}
+    types["vm_numa_node"] = types["virtual_numa_node"]
     types["creation"] = {"status": "String", "fault": "fault"}
     enumerations = {
         name: (entry["name"], entry["values"]) for name, entry in document["enumerations"].items()

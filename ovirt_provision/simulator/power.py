@@ -78,6 +78,7 @@ def start(
     agent_fault, agent_seconds = _first_fault(world, _AGENT_FAULTS)
     vm.run += 1
     vm.run_once = run_once
+    vm.current_disc = vm.disc
     vm.initialized = True
     vm.stop_reason = None
     vm.status = "wait_for_launch"

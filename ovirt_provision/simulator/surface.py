@@ -16,6 +16,10 @@ _OWN_CHECKS = frozenset({"VmsService", "DisksService", "NetworksService", "DiskA
 """Services whose `add` the engine checks itself, with faults of their own, as recordings show."""
 
 
+_ELEMENTS = {"virtual_numa_node": "vm_numa_node"}
+"""Names of elements that are not those of their types."""
+
+
 @dataclass(frozen=True)
 class Operation:
     """`path` has its ids as `{id}`; `parameters` are names and types.
@@ -39,7 +43,10 @@ class Operation:
     @property
     def root(self) -> str:
         """The name of the element that a request holds."""
-        return "action" if self.is_action else _snake(next(iter(self.parameters.values())))
+        if self.is_action:
+            return "action"
+        kind = _snake(next(iter(self.parameters.values())))
+        return _ELEMENTS.get(kind, kind)
 
     @property
     def is_action(self) -> bool:

@@ -243,6 +243,7 @@ class World:
         vm.guest = None
         vm.run += 1
         vm.run_once = False
+        vm.current_disc = ""
         vm.started = None
         vm.stopped = self.now
         if vm.next_run is not None:

@@ -178,3 +178,16 @@ def test_moving_and_copying_a_disk_lock_it(play):
         assert (await lab.request("POST", f"/disks/{disk.id}/move", to_other)).status == 400
 
     play(scenario)
+
+
+def test_a_disk_may_be_told_its_own_id_but_no_other(play):
+    async def scenario(lab):
+        await lab.request("POST", "/disks", disk(disk_id=ID))
+        await lab.wait(lambda: lab.world.disks[ID].status, "ok")
+        other = await lab.request("PUT", f"/disks/{ID}", f'<disk id="{ID[::-1]}"><alias>a</alias></disk>')
+        assert (other.status, "immutable field: id" in other.text) == (409, True)
+        own = await lab.request("PUT", f"/disks/{ID}", f'<disk id="{ID}"><alias>a</alias></disk>')
+        assert own.status == 200
+        await lab.wait(lambda: lab.world.disks[ID].name, "a")
+
+    play(scenario)

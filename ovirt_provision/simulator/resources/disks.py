@@ -186,7 +186,7 @@ def change_disk(
     hold, and `then` is called.
     """
     action = "edit Virtual Disk"
-    if body.get("id"):
+    if body.get("id", disk.id) != disk.id:
         raise faults.Fault(
             409, "Attempt to set immutable field: id", "Broken immutability constraint", bare=True
         )
