@@ -9,11 +9,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from demo import Steps, play
+from demo import POLLS, Steps, play
 from stage import ROOT, Stage
 
-# What one build may cost the engine, beside the looks at its events that waiting takes.
-REQUESTS = 50
+# What one build may cost the engine, beside the polls that waiting takes.
+REQUESTS = 40
 
 
 @pytest.mark.guests
@@ -39,7 +39,7 @@ def test_the_demo(tmp_path: Path) -> None:
         1,
     )
     assert requests["POST /ovirt-engine/sso/oauth/token"] == 1
-    assert requests.total() - requests["GET /events"] <= REQUESTS
+    assert requests.total() - sum(requests[poll] for poll in POLLS) <= REQUESTS
 
 
 @pytest.fixture
