@@ -1,6 +1,7 @@
 """`/hosts`."""
 
 import ipaddress
+import uuid
 from collections.abc import Callable, Sequence
 
 from ovirt_provision.simulator import faults, markup
@@ -293,9 +294,20 @@ def _nic_id(host: Host, nic: str) -> str:
     return f"{host.id[:-4]}e{_NICS.index(nic):03d}"
 
 
+def _attachment_id(host: Host, network_id: str) -> str:
+    return str(uuid.uuid5(uuid.UUID(host.id), network_id))
+
+
+def _network_of(host: Host, attachment: str) -> str:
+    """The id of the network that an attachment of the host carries."""
+    return str(find_or_404({_attachment_id(host, one): one for one in _attached(host)}, attachment))
+
+
 def _render_nic(host: Host, nic: str) -> Element:
     path = f"/hosts/{host.id}/nics/{_nic_id(host, nic)}"
     first = nic == _NICS[0]
+    networks = host.cluster.networks
+    management = next((network for network in networks if "management" in network.usages), None)
     mac = f"52:54:00:aa:cc:{_NICS.index(nic) + 1:02x}"
     rels = ["networklabels", "networkattachments", "linklayerdiscoveryprotocolelements", "statistics"]
     return node(
@@ -314,6 +326,7 @@ def _render_nic(host: Host, nic: str) -> Element:
         node("speed", 10_000_000_000),
         node("status", "up"),
         reference("host", "/hosts", host.id),
+        reference("network", "/networks", management.id) if first and management is not None else None,
         href=BASE + path,
         id=_nic_id(host, nic),
     )
@@ -338,7 +351,8 @@ def show_nic(request: Request, host: str, nic: str) -> Reply:
 def _render_attachment(
     host: Host, network_id: str, name_servers: Sequence[str], *, below_nic: bool
 ) -> Element:
-    """An attachment has the id of its network. Reading one shows it below its NIC."""
+    """Reading a single one shows it below its NIC."""
+    attachment = _attachment_id(host, network_id)
     nic = _nic_id(host, _NICS[0])
     place = f"/hosts/{host.id}/nics/{nic}" if below_nic else f"/hosts/{host.id}"
     servers = [node("name_server", one) for one in name_servers]
@@ -360,8 +374,8 @@ def _render_attachment(
         reference("host", "/hosts", host.id),
         reference("host_nic", f"/hosts/{host.id}/nics", nic),
         reference("network", "/networks", network_id),
-        href=f"{BASE}{place}/networkattachments/{network_id}",
-        id=network_id,
+        href=f"{BASE}{place}/networkattachments/{attachment}",
+        id=attachment,
     )
 
 
@@ -386,8 +400,8 @@ def list_attachments(request: Request, host: str) -> Reply:
 @routes.add("GET", "/hosts/{host}/networkattachments/{attachment}")
 def show_attachment(request: Request, host: str, attachment: str) -> Reply:
     found: Host = find_or_404(request.world.hosts, host)
-    servers = find_or_404(_attached(found), attachment)
-    return Reply(200, _render_attachment(found, attachment, servers, below_nic=True))
+    network = _network_of(found, attachment)
+    return Reply(200, _render_attachment(found, network, _attached(found)[network], below_nic=True))
 
 
 def _read_name_servers(body: Element) -> list[str] | None:
@@ -417,11 +431,11 @@ def _is_address(text: str) -> bool:
 @routes.add("PUT", "/hosts/{host}/networkattachments/{attachment}")
 def update_attachment(request: Request, host: str, attachment: str) -> Reply:
     found: Host = find_or_404(request.world.hosts, host)
-    find_or_404(_attached(found), attachment)
+    network = _network_of(found, attachment)
     servers = _read_name_servers(request.body("network_attachment", "update"))
     if servers is not None:
-        found.name_servers[attachment] = servers
-    return Reply(200, _render_attachment(found, attachment, _attached(found)[attachment], below_nic=True))
+        found.name_servers[network] = servers
+    return Reply(200, _render_attachment(found, network, _attached(found)[network], below_nic=True))
 
 
 def _attach(host: Host, body: Element) -> str:
@@ -451,8 +465,7 @@ def add_attachment(request: Request, host: str) -> Reply:
 @routes.add("DELETE", "/hosts/{host}/networkattachments/{attachment}")
 def remove_attachment(request: Request, host: str, attachment: str) -> Reply:
     found: Host = find_or_404(request.world.hosts, host)
-    find_or_404(_attached(found), attachment)
-    found.missing.add(attachment)
+    found.missing.add(_network_of(found, attachment))
     return complete()
 
 
@@ -466,7 +479,7 @@ def set_up_networks(request: Request, host: str) -> Reply:
             for attachment in body.iterfind("modified_network_attachments/network_attachment"):
                 _attach(found, attachment)
             for attachment in body.iterfind("removed_network_attachments/network_attachment"):
-                found.missing.add(attachment.get("id", ""))
+                found.missing.add(_network_of(found, attachment.get("id", "").lower()))
         return [node("job", href=f"{BASE}/jobs/{job.id}", id=job.id)]
 
     return perform(request, "setup_networks", set_up)
