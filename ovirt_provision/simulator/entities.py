@@ -342,6 +342,26 @@ class AffinityLabel:
 
 
 @dataclass
+class ImageTransfer:
+    """`touched` is when the client was last heard of, in the world's monotonic seconds."""
+
+    id: str
+    disk: Disk
+    direction: str
+    format: str
+    ticket: str
+    host: Host | None
+    correlation_id: str
+    inactivity_timeout: int = 60
+    timeout_policy: str = "legacy"
+    shallow: bool = False
+    phase: str = "transferring"
+    transferred: int = 0
+    touched: float = 0.0
+    ended: datetime | None = None
+
+
+@dataclass
 class Step:
     id: str
     description: str

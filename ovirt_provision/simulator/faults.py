@@ -346,6 +346,10 @@ _TEXTS: Mapping[str, tuple[int, str]] = {
         'Cannot {action}. VMs in a state other than "Down" or "Suspended" were detected.\n-Please ensure all '
         "VMs associated with this Storage Domain are stopped and in the Down or Suspended state first.",
     ),
+    "general": (500, "General command validation failure."),
+    "no host up": (409, "Cannot {action}. There are no available running Hosts in the Data Center."),
+    "disk transferred": (409, "Cannot {action}. Disk {disk} is being transferred."),
+    "transfer not paused": (409, "Cannot resume image transfer as it's not in a paused state."),
     "tag name": (
         400,
         "Invalid tag name. Only letters, numbers, '-', and '_' are valid characters., Attribute: _tag.name",

@@ -16,6 +16,7 @@ from ovirt_provision.simulator.resources import (
     disks,
     events,
     hosts,
+    imagetransfers,
     jobs,
     macpools,
     networks,
@@ -66,6 +67,7 @@ _RESOURCES = (
     catalogue,
     records,
     statistics,
+    imagetransfers,
 )
 
 

@@ -17,7 +17,7 @@ from urllib.parse import parse_qsl, unquote
 
 from aiohttp import web
 
-from ovirt_provision.simulator import faults, markup
+from ovirt_provision.simulator import faults, images, markup
 from ovirt_provision.simulator.api import BASE, Reply, Request, Router
 from ovirt_provision.simulator.control import PREFIX, Control
 from ovirt_provision.simulator.entities import User
@@ -121,6 +121,8 @@ class Server:
     async def _serve(self, http: web.Request) -> web.StreamResponse:
         begin = time.monotonic()
         path = http.raw_path.partition("?")[0]
+        if path.startswith(images.PREFIX):
+            return await images.serve(self._world, http)
         try:
             content = await http.read()
         except web.HTTPRequestEntityTooLarge:

@@ -159,6 +159,7 @@ class Simulator:
             await self._runner.cleanup()
             self._runner = None
         await asyncio.shield(self.world.guests.close())
+        self.world.images.close()
         if self._temporary is not None:
             self._temporary.cleanup()
             self._temporary = None

@@ -74,6 +74,7 @@ def _unlock(world: World, disks: Sequence[Disk], seconds: float, ending: str = "
 def _drop(world: World, disks: Sequence[Disk]) -> None:
     for disk in disks:
         world.disks.pop(disk.id, None)
+        world.images.drop(disk)
         if disk.id not in world.base_disk_ids:
             world.guests.remove_disk(disk.id)
 

@@ -24,6 +24,7 @@ from ovirt_provision.simulator.entities import (
     Disk,
     Event,
     Host,
+    ImageTransfer,
     Job,
     MacPool,
     Network,
@@ -42,6 +43,7 @@ from ovirt_provision.simulator.entities import (
 )
 from ovirt_provision.simulator.faults import Fault, engine_fault
 from ovirt_provision.simulator.guests import Guests, GuestState, Work
+from ovirt_provision.simulator.images import Images
 from ovirt_provision.simulator.injection import Injections
 from ovirt_provision.simulator.markup import Element, set_text
 from ovirt_provision.simulator.timing import Timing
@@ -135,6 +137,8 @@ class World:
         self.tags: dict[str, Tag] = {}
         self.affinity_groups: dict[str, AffinityGroup] = {}
         self.affinity_labels: dict[str, AffinityLabel] = {}
+        self.transfers: dict[str, ImageTransfer] = {}
+        self.images = Images()
         self.records: dict[str, dict[str, Element]] = {}  # of `resources/records.py`, by path and id
         self.jobs: dict[str, Job] = {}
         self.events: list[Event] = []

@@ -78,6 +78,16 @@ class Lab:
             ):
                 return Raw(reply.status, reply.headers, await reply.read())
 
+    async def put(self, url: str, content: bytes, headers: Mapping[str, str]) -> int:
+        """Sends bytes to the data plane; the status."""
+        trust = ssl.create_default_context(cafile=self.simulator.ca_file)
+        with self.clock.hold():
+            async with (
+                aiohttp.ClientSession() as session,
+                session.put(url, data=content, headers=headers, ssl=trust) as reply,
+            ):
+                return reply.status
+
     async def wait(self, read: Callable[[], Any], wanted: Any, seconds: float = 600) -> float:
         """Polls every 0.1 s of virtual time until `read()` is `wanted`; returns how long that took."""
         begin = self.clock.monotonic()

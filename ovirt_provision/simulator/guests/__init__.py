@@ -6,6 +6,7 @@ The simulator never waits for a guest: it starts a piece of work and looks at it
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
+from pathlib import Path
 from typing import Protocol
 
 
@@ -86,6 +87,12 @@ class Guests(Protocol):
 
     def clone_disk(self, disk_id: str, source_id: str, *, thin: bool) -> Work:
         """Makes a disk from another one: an overlay that needs it for ever when `thin`, else a full copy."""
+
+    def write_disk(self, disk_id: str, file: Path, file_format: str) -> Work:
+        """Makes the content of a disk that of a file, which is `raw` or `cow` (qcow2) and may be missing."""
+
+    def read_disk(self, disk_id: str, file: Path, file_format: str) -> Work:
+        """Writes the content of a disk that no VM uses to a file of this format."""
 
     def seal_disk(self, disk_id: str) -> Work:
         """Removes from a disk that no VM uses what clones must not share; see `seal` in the oVirt API."""

@@ -33,6 +33,7 @@ KERNEL_ARGUMENTS = "root=/dev/vda rw console=ttyS0 quiet net.ifnames=0"
 # QEMU keeps these in step: to know the time it would ask the HPET, which takes a hundred times as long.
 EMULATED_KERNEL_ARGUMENTS = "mitigations=off tsc=reliable"
 _LOG = logging.getLogger(__name__)
+_FORMATS = {"raw": "raw", "cow": "qcow2"}
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9-]*")
 
 
@@ -70,6 +71,12 @@ class QemuGuests:
 
     def clone_disk(self, disk_id: str, source_id: str, *, thin: bool) -> "_Work":
         return self._work(disk_id, self._clone(disk_id, source_id, thin))
+
+    def write_disk(self, disk_id: str, file: Path, file_format: str) -> "_Work":
+        return self._work(disk_id, self._write(disk_id, file, _FORMATS[file_format]))
+
+    def read_disk(self, disk_id: str, file: Path, file_format: str) -> "_Work":
+        return self._work(disk_id, self._read(disk_id, file, _FORMATS[file_format]))
 
     def seal_disk(self, disk_id: str) -> "_Work":
         return self._work(disk_id, self._seal(disk_id))
@@ -146,6 +153,14 @@ class QemuGuests:
             await self._replace(disk_id, "create", "-q", "-f", "qcow2", "-F", "qcow2", "-b", source, "{}")
         else:
             await self._replace(disk_id, "convert", "-q", "-U", "-f", "qcow2", "-O", "qcow2", source, "{}")
+
+    async def _write(self, disk_id: str, file: Path, file_format: str) -> None:
+        if file.exists():  # noqa: ASYNC240
+            await self._replace(disk_id, "convert", "-q", "-f", file_format, "-O", "qcow2", str(file), "{}")
+
+    async def _read(self, disk_id: str, file: Path, file_format: str) -> None:
+        source = str(self._path(disk_id))
+        await _run("qemu-img", "convert", "-q", "-f", "qcow2", "-O", file_format, source, str(file))
 
     async def _replace(self, disk_id: str, *command: str) -> None:
         """Runs qemu-img with `{}` as a new file that becomes the disk when it is whole."""

@@ -15,7 +15,12 @@ from ovirt_provision.simulator.api import (
 )
 from ovirt_provision.simulator.entities import Attachment, Disk, Vm
 from ovirt_provision.simulator.markup import Element, find_bool, find_text, node
-from ovirt_provision.simulator.resources.disks import change_disk, check_removable, read_disk
+from ovirt_provision.simulator.resources.disks import (
+    change_disk,
+    check_not_transferred,
+    check_removable,
+    read_disk,
+)
 from ovirt_provision.simulator.resources.lookups import find_domain
 from ovirt_provision.simulator.world import World
 
@@ -79,6 +84,7 @@ def add_attachment(request: Request, vm: str) -> Reply:
         disk = world.disks.get(require_id(given or ""))
         if disk is None:
             raise faults.engine_fault("disk missing", action=action)
+        check_not_transferred(world, disk, action)
         if any(attachment.disk is disk for attachment in found.attachments):
             raise faults.engine_fault("disk attached here", action=action)
         if world.holders(disk) and not disk.shareable:

@@ -215,10 +215,18 @@ def change_disk(
         apply()
 
 
+def check_not_transferred(world: World, disk: Disk, action: str) -> None:
+    """Refuses what cannot be done to a disk while its content is being transferred."""
+    for transfer in world.transfers.values():
+        if transfer.disk is disk and transfer.ended is None:
+            raise faults.engine_fault("disk transferred", action=action, disk=disk.name)
+
+
 def check_removable(world: World, disk: Disk) -> None:
     action = "remove Virtual Disk"
     if any(vm.running for vm in world.holders(disk)):
         raise faults.engine_fault("disk of running vm", action=action)
+    check_not_transferred(world, disk, action)
     if disk.status == "locked":
         raise faults.engine_fault("object locked", action=action)
     if world.template_of(disk) is not None:

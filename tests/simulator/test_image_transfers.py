@@ -1,0 +1,135 @@
+"""Uploads and downloads, from the ticket to the bytes."""
+
+import json
+
+import pytest
+from ovirtsdk4 import types
+
+PHASE = types.ImageTransferPhase
+DATA = bytes(range(256)) * 4096  # 1 MiB
+
+
+async def transfer(lab, disk, direction, **fields):
+    services = lab.system.image_transfers_service()
+    wanted = types.ImageTransfer(
+        disk=types.Disk(id=disk.id),
+        direction=direction,
+        format=types.DiskFormat.RAW,
+        **fields,
+    )
+    made = await lab.call(services.add, wanted)
+    return made, services.image_transfer_service(made.id)
+
+
+async def plane(lab, made, method, body=b"", rest="", **headers):
+    ticket = made.transfer_url.rpartition("/")[2]
+    headers = {"Accept": "*/*", "Content_Type": "application/octet-stream", **headers}
+    return await lab.request(method, f"//images/{ticket}{rest}", body.decode("latin-1"), **headers)
+
+
+async def upload(lab, disk, parts):
+    made, service = await transfer(lab, disk, types.ImageTransferDirection.UPLOAD)
+    for offset, part in parts:
+        span = f"bytes {offset}-{offset + len(part) - 1}/*"
+        reply = await lab.put(made.transfer_url, part, {"Content-Range": span})
+        assert reply == 200
+    return made, service
+
+
+def test_what_was_uploaded_is_downloaded(play):
+    async def scenario(lab):
+        disk = lab.world.add_disk("image", size=1 << 20)
+        half = len(DATA) // 2
+        made, service = await upload(lab, disk, [(half, DATA[half:]), (0, DATA[:half])])
+        assert (made.phase, disk.status) == (PHASE.TRANSFERRING, "locked")
+        assert (await lab.call(service.get)).transferred == len(DATA)
+        await lab.call(service.finalize)
+        assert (await lab.call(service.get)).phase == PHASE.FINALIZING_SUCCESS
+        await lab.wait(lambda: disk.status, "ok")
+        assert (await lab.call(service.get)).phase == PHASE.FINISHED_SUCCESS
+        for _ in range(2):
+            made, service = await transfer(lab, disk, types.ImageTransferDirection.DOWNLOAD)
+            whole = await plane(lab, made, "GET")
+            assert (whole.status, whole.content) == (200, DATA)
+            part = await plane(lab, made, "GET", Range="bytes=100-199")
+            assert (part.status, part.content) == (206, DATA[100:200])
+            assert part.headers["Content-Range"] == f"bytes 100-199/{len(DATA)}"
+            await lab.call(service.finalize)
+            await lab.wait(lambda: disk.status, "ok")
+
+    play(scenario)
+
+
+def test_the_data_plane_says_what_it_can_and_refuses_the_rest(play):
+    async def scenario(lab):
+        disk = lab.world.add_disk("image", size=1 << 20)
+        made, service = await transfer(lab, disk, types.ImageTransferDirection.UPLOAD)
+        options = await plane(lab, made, "OPTIONS")
+        assert (options.status, json.loads(options.text)["features"]) == (200, ["extents", "zero", "flush"])
+        beyond = await lab.put(made.transfer_url, b"x", {"Content-Range": f"bytes {1 << 20}-{1 << 20}/*"})
+        assert beyond == 416
+        zero = await plane(lab, made, "PATCH", b'{"op": "zero", "offset": 0, "size": 10}')
+        assert zero.status == 200
+        assert json.loads((await plane(lab, made, "GET", rest="/extents")).text)[0]["length"] == 10
+        await lab.call(service.pause)
+        assert (await plane(lab, made, "OPTIONS")).status == 403
+        assert (await lab.request("OPTIONS", "//images/nonsense")).status == 403
+
+    play(scenario)
+
+
+def test_a_disk_under_transfer_is_left_alone(play):
+    async def scenario(lab):
+        vm_id = await lab.create("web")
+        disk = lab.world.add_disk("image")
+        _, service = await transfer(lab, disk, types.ImageTransferDirection.UPLOAD)
+        body = f'<disk_attachment><interface>virtio</interface><disk id="{disk.id}"/></disk_attachment>'
+        for method, path, sent in (
+            ("DELETE", f"/disks/{disk.id}", ""),
+            ("POST", f"/vms/{vm_id}/diskattachments", body),
+            ("POST", "/imagetransfers", f'<image_transfer><disk id="{disk.id}"/></image_transfer>'),
+        ):
+            refused = await lab.request(method, path, sent)
+            assert (refused.status, "Disk image is being transferred." in refused.text) == (409, True)
+        path = f"/imagetransfers/{(await lab.call(service.get)).id}/resume"
+        early = await lab.request("POST", path, "<action/>")
+        assert (early.status, "not in a paused state" in early.text) == (409, True)
+        none = await lab.request("POST", "/imagetransfers", "<image_transfer/>")
+        assert "No matching signature found" in none.text
+
+    play(scenario)
+
+
+@pytest.mark.parametrize(
+    ("direction", "status"),
+    [(types.ImageTransferDirection.UPLOAD, "illegal"), (types.ImageTransferDirection.DOWNLOAD, "ok")],
+)
+def test_a_cancelled_upload_leaves_a_disk_of_no_use(play, direction, status):
+    async def scenario(lab):
+        disk = lab.world.add_disk("image")
+        _, service = await transfer(lab, disk, direction)
+        await lab.call(service.cancel)
+        assert (await lab.call(service.get)).phase == PHASE.CANCELLED_USER
+        await lab.wait(lambda: disk.status, status)
+        assert (await lab.call(service.get)).phase == PHASE.FINISHED_CLEANUP
+        await lab.call(service.cancel)
+
+    play(scenario)
+
+
+def test_a_silent_client_is_paused_and_may_come_back(play):
+    async def scenario(lab):
+        disk = lab.world.add_disk("image")
+        made, service = await transfer(lab, disk, types.ImageTransferDirection.UPLOAD, inactivity_timeout=30)
+        await lab.clock.sleep(20)
+        assert (await plane(lab, made, "OPTIONS")).status == 200
+        await lab.clock.sleep(20)
+        assert (await lab.call(service.get)).phase == PHASE.TRANSFERRING
+        await lab.clock.sleep(31)
+        assert (await lab.call(service.get)).phase == PHASE.PAUSED_SYSTEM
+        await lab.call(service.resume)
+        await lab.wait(lambda: lab.world.transfers[made.id].phase, "transferring")
+        events = await lab.call(lab.system.events_service().list, search="type=1074")
+        assert len(events) == 1
+
+    play(scenario)
