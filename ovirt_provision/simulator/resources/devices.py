@@ -1,10 +1,9 @@
-"""Watchdogs, virtual NUMA nodes and the CD drive of a VM, filter parameters of its NICs, and the lists of
-devices that no simulated VM has.
+"""Watchdogs, virtual NUMA nodes and the CD drive of a VM, and the filter parameters of its NICs.
 
 Source: the engine's resources and their mappers; none of this is recorded.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 from ovirt_provision.simulator import faults, markup
 from ovirt_provision.simulator.api import (
@@ -184,24 +183,3 @@ def change_disc(request: Request, vm: str, **_ids: str) -> Reply:
     else:
         raise faults.engine_fault("vm not running", action="change CD")
     return Reply(200, _render_drive(request, found))
-
-
-# What no simulated VM has
-
-
-def _add_empty(path: str, tag: str) -> None:
-    @routes.add("GET", path)
-    def list_nothing(request: Request, **ids: str) -> Reply:
-        find_or_404(request.world.vms, ids["vm"])
-        nothing: Sequence[Vm] = ()
-        return collection(request, tag, nothing, lambda one: node(one.name))
-
-
-for _path, _tag in (
-    ("applications", "applications"),
-    ("sessions", "sessions"),
-    ("hostdevices", "host_devices"),
-    ("mediateddevices", "vm_mediated_devices"),
-    ("katelloerrata", "katello_errata"),
-):
-    _add_empty(f"/vms/{{vm}}/{_path}", _tag)

@@ -48,12 +48,8 @@ KEPT = (
     "/users/{id}/eventsubscriptions",
     "/users/{id}/options",
     "/users/{id}/sshpublickeys",
-    "/vms/{id}/cdroms",
     "/vms/{id}/hostdevices",
     "/vms/{id}/mediateddevices",
-    "/vms/{id}/nics/{id}/networkfilterparameters",
-    "/vms/{id}/numanodes",
-    "/vms/{id}/watchdogs",
 )
 """Collections that clients fill."""
 
@@ -75,6 +71,7 @@ EMPTY = {
     "/templates/{id}/cdroms": "cdroms",
     "/users/{id}/groups": "groups",
     "/vms/{id}/applications": "applications",
+    "/vms/{id}/katelloerrata": "katello_errata",
     "/vms/{id}/sessions": "sessions",
 }
 """Collections of what simulated hosts and guests do not have, by path: the name of the list."""
