@@ -152,7 +152,7 @@ def shown(config: Element, *, all_content: bool, running: bool, certificate: str
     protocols = consoles(config)
     if protocols and "display" in elements:
         set_text(elements["display"], "type", "spice" if "spice" in protocols else protocols[0])
-    else:
+    elif not running:  # a run keeps the display that it began with
         elements.pop("display", None)
     extra = {child.tag: child for child in defaults.all_content()}
     if all_content:

@@ -18,6 +18,7 @@ from ovirt_provision.clock import VirtualClock
 from ovirt_provision.simulator import Simulator
 from tests.conformance import world
 from tests.conformance.compare import Ids, compare_bodies, compare_headers
+from tests.conformance.findings import Findings, find
 from tests.conformance.recording import Exchange, Recording, load, state_of
 
 TOLERANCE = 15.0
@@ -61,16 +62,14 @@ class Result:
 def replay(path: Path, *, profile: str = "recorded") -> Result:
     """Replays one recording against a simulator of its own; raises `OSError` when it cannot be read."""
     recording = load(path)
-    findings = world.find(recording.exchanges)
+    findings = find(recording.exchanges)
     start = findings.began.timestamp() if findings.began is not None else 1_800_000_000.0
     clock = VirtualClock(start)
     with asyncio.Runner(loop_factory=clock.new_event_loop) as runner:
         return runner.run(_replay(recording, findings, clock, profile))
 
 
-async def _replay(
-    recording: Recording, findings: world.Findings, clock: VirtualClock, profile: str
-) -> Result:
+async def _replay(recording: Recording, findings: Findings, clock: VirtualClock, profile: str) -> Result:
     async with Simulator(clock=clock, profile=profile) as simulator:
         world.build(simulator.world, findings)
         for username in _others(recording, simulator.username):
