@@ -19,6 +19,8 @@ STATUS_NAMES: Mapping[str, str] = {
     "not_responding": "Not Responding",
     "image_locked": "Image Locked",
     "suspended": "Suspended",
+    "saving_state": "Saving State",
+    "restoring_state": "Restoring State",
 }
 """How a status is written in faults."""
 
@@ -192,6 +194,72 @@ def shutdown(world: World, vm: Vm, job: Job, reason: str) -> None:
     vm.guest.shutdown()
     world.log(73, vm=vm, host=vm.host, job=job)
     _go_down(world, vm, job, reason, world.timing.shutdown, 61)
+
+
+def suspend(world: World, vm: Vm, job: Job) -> None:
+    """Saves a running VM, in as much time as a shutdown takes. The simulated guest itself goes on."""
+    job.in_background = True
+    vm.status = "saving_state"
+    world.log(501, vm=vm, host=vm.host, job=job)
+    run = vm.run
+
+    def saved(_error: str | None) -> None:
+        if vm.run == run and vm.status == "saving_state":
+            vm.status = "suspended"
+            world.log(503, vm=vm, host=vm.host, job=None, user=False)
+        world.end_job(job)
+
+    world.after(world.timing.shutdown, saved)
+
+
+def resume(world: World, vm: Vm, host: Host, job: Job) -> None:
+    """Goes on with a suspended VM, in as much time as a launch takes."""
+    job.in_background = True
+    vm.status = "restoring_state"
+    vm.host = host
+    world.log(153, vm=vm, host=host, job=job)
+    run = vm.run
+
+    def restored(_error: str | None) -> None:
+        if vm.run == run and vm.status == "restoring_state":
+            vm.status = "up"
+            vm.reports_at = world.monotonic + world.timing.guest_agent
+            world.log(32, vm=vm, host=host, job=job)
+        world.end_job(job)
+
+    world.after(world.timing.launch, restored)
+
+
+def discard(world: World, vm: Vm, job: Job) -> None:
+    """Drops what a suspended VM has saved: it is down at once."""
+    if vm.guest is not None:
+        vm.guest.power_off()
+    world.vm_down(vm)
+    world.log(111, vm=vm, job=job)
+
+
+def cold_reboot(world: World, vm: Vm, job: Job) -> None:
+    """Shuts the VM down and starts it again, so that what waits for its next run holds.
+
+    Source: `RebootVmCommand` of the engine.
+    """
+    assert vm.guest is not None
+    assert vm.host is not None
+    run, host = vm.run, vm.host
+    job.in_background = True
+    vm.stopping = True
+    vm.status = "reboot_in_progress"
+    vm.guest.shutdown()
+    world.log(157, vm=vm, host=host, job=job)
+
+    def again(_error: str | None) -> None:
+        if vm.run == run:
+            world.vm_down(vm)
+            start(world, vm, host, job, run_once=False, config_drive={})
+        else:
+            world.end_job(job)
+
+    world.after(world.timing.shutdown, again, work=_Ended(vm.guest))
 
 
 def _go_down(world: World, vm: Vm, job: Job, reason: str, seconds: float, code: int) -> None:

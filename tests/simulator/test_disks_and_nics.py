@@ -191,3 +191,19 @@ def test_a_disk_may_be_told_its_own_id_but_no_other(play):
         await lab.wait(lambda: lab.world.disks[ID].name, "a")
 
     play(scenario)
+
+
+def test_a_disk_links_to_a_profile_that_can_be_read(play):
+    async def scenario(lab):
+        await lab.request("POST", "/disks", disk(disk_id=ID))
+        shown = await lab.call(lab.system.disks_service().disk_service(ID).get)
+        profile = await lab.call(lab.connection.follow_link, shown.disk_profile)
+        assert (profile.id, profile.storage_domain.id) == (
+            shown.disk_profile.id,
+            shown.storage_domains[0].id,
+        )
+        again = await lab.call(lab.connection.follow_link, profile)
+        assert again.name == profile.name
+        assert (await lab.request("GET", f"/diskprofiles/{ID}")).status == 404
+
+    play(scenario)

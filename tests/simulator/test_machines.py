@@ -1,5 +1,6 @@
 """The life of a VM, as a client of the engine sees it."""
 
+import ovirtsdk4
 import pytest
 from ovirtsdk4 import types
 
@@ -169,5 +170,58 @@ def test_detaching_a_disk_keeps_it(play):
         await lab.request("DELETE", f"/vms/{vm_id}")
         await lab.clock.sleep(600)
         assert (await lab.request("GET", f"/disks/{disk_id}")).status == 200
+
+    play(scenario)
+
+
+def test_a_suspended_vm_goes_on_where_it_was_or_forgets_it(play):
+    async def scenario(lab):
+        vm_id = await lab.create("web")
+        vm = lab.vms.vm_service(vm_id)
+        with pytest.raises(ovirtsdk4.Error, match="VM is not up"):
+            await lab.call(vm.suspend)
+        await lab.up(vm_id)
+        guest = lab.world.vms[vm_id].guest
+        await lab.call(vm.suspend)
+        assert (await lab.call(vm.get)).status is VM.SAVING_STATE
+        await lab.wait(lambda: lab.world.vms[vm_id].status, "suspended")
+        assert (await lab.call(vm.get)).host is None
+        with pytest.raises(ovirtsdk4.Error, match="its state is not down") as caught:
+            await lab.call(vm.remove)
+        assert caught.value.code == 409
+
+        await lab.call(vm.start)
+        assert (await lab.call(vm.get)).status is VM.RESTORING_STATE
+        await lab.wait(lambda: lab.world.vms[vm_id].status, "up")
+        assert lab.world.vms[vm_id].guest is guest
+
+        await lab.call(vm.suspend)
+        await lab.wait(lambda: lab.world.vms[vm_id].status, "suspended")
+        await lab.call(vm.stop)
+        assert (await lab.call(vm.get)).status is VM.DOWN
+        events = await lab.call(lab.system.events_service().list, search=f"vm.id={vm_id}")
+        assert [event.code for event in events if event.code in (111, 501, 503)] == [111, 503, 501, 503, 501]
+
+    play(scenario)
+
+
+def test_a_reboot_brings_what_waits_for_the_next_run(play):
+    async def scenario(lab):
+        vm_id = await lab.create("web", memory=1 << 30)
+        vm = lab.vms.vm_service(vm_id)
+        await lab.up(vm_id)
+        guest = lab.world.vms[vm_id].guest
+        await lab.call(vm.reboot)
+        await lab.wait(lambda: lab.world.vms[vm_id].status, "up")
+        assert lab.world.vms[vm_id].guest is guest
+
+        await lab.call(vm.update, types.Vm(memory=2 << 30))
+        assert (await lab.call(vm.get)).next_run_configuration_exists
+        await lab.call(vm.reboot)
+        assert (await lab.call(vm.get)).status is VM.REBOOT_IN_PROGRESS
+        await lab.wait(lambda: lab.world.vms[vm_id].status, "up")
+        shown = await lab.call(vm.get)
+        assert (shown.memory, shown.next_run_configuration_exists) == (2 << 30, False)
+        assert lab.world.vms[vm_id].guest is not guest
 
     play(scenario)

@@ -1,6 +1,15 @@
 """`/diskprofiles` and `/cpuprofiles`: one of each storage domain and cluster."""
 
-from ovirt_provision.simulator.api import BASE, Reply, Request, Routes, collection, links, reference
+from ovirt_provision.simulator.api import (
+    BASE,
+    Reply,
+    Request,
+    Routes,
+    collection,
+    find_or_404,
+    links,
+    reference,
+)
 from ovirt_provision.simulator.entities import Cluster, StorageDomain
 from ovirt_provision.simulator.markup import Element, node
 
@@ -37,6 +46,18 @@ def list_disk_profiles_of_domain(request: Request, domain: str) -> Reply:
     return collection(request, "disk_profiles", rows, render_disk_profile)
 
 
+@routes.add("GET", "/diskprofiles/{profile}")
+def show_disk_profile(request: Request, profile: str) -> Reply:
+    domains = {one.profile_id: one for one in request.world.domains.values()}
+    return Reply(200, render_disk_profile(find_or_404(domains, profile)))
+
+
+@routes.add("GET", "/storagedomains/{domain}/diskprofiles/{profile}")
+def show_disk_profile_of_domain(request: Request, domain: str, profile: str) -> Reply:
+    domains = {one.profile_id: one for one in request.world.domains.values() if one.id == domain}
+    return Reply(200, render_disk_profile(find_or_404(domains, profile)))
+
+
 @routes.add("GET", "/cpuprofiles")
 def list_cpu_profiles(request: Request) -> Reply:
     return collection(request, "cpu_profiles", list(request.world.clusters.values()), render_cpu_profile)
@@ -46,3 +67,15 @@ def list_cpu_profiles(request: Request) -> Reply:
 def list_cpu_profiles_of_cluster(request: Request, cluster: str) -> Reply:
     rows = [one for one in request.world.clusters.values() if one.id == cluster]
     return collection(request, "cpu_profiles", rows, render_cpu_profile)
+
+
+@routes.add("GET", "/cpuprofiles/{profile}")
+def show_cpu_profile(request: Request, profile: str) -> Reply:
+    clusters = {one.cpu_profile_id: one for one in request.world.clusters.values()}
+    return Reply(200, render_cpu_profile(find_or_404(clusters, profile)))
+
+
+@routes.add("GET", "/clusters/{cluster}/cpuprofiles/{profile}")
+def show_cpu_profile_of_cluster(request: Request, cluster: str, profile: str) -> Reply:
+    clusters = {one.cpu_profile_id: one for one in request.world.clusters.values() if one.id == cluster}
+    return Reply(200, render_cpu_profile(find_or_404(clusters, profile)))

@@ -1,4 +1,4 @@
-"""Actions on a VM: start, stop, shutdown, reboot, reset, clone."""
+"""Actions on a VM: start, stop, shutdown, suspend, reboot, reset, clone."""
 
 import copy
 from collections.abc import Callable
@@ -61,6 +61,9 @@ def _start(request: Request, vm: Vm, body: Element) -> Job:
             world.log(54, vm=vm, job=job, fault=fault.detail or "")
             raise
         world.execute_job(job)
+        if vm.status == "suspended":
+            power.resume(world, vm, host, job)
+            return job
         drive = _config_drive(vm, body, once)
 
         def start(_error: str | None = None) -> None:
@@ -94,7 +97,7 @@ def _check_start(world: World, vm: Vm) -> None:
     check_not_busy(vm, action)
     if vm.status == "image_locked":
         raise faults.engine_fault("vm locked", action=action)
-    if vm.status != "down":
+    if vm.status not in ("down", "suspended"):
         raise faults.engine_fault("vm status", action=action, status=power.STATUS_NAMES[vm.status])
     locked = locked_names(vm)
     if locked:
@@ -190,6 +193,9 @@ def _end(request: Request, vm: Vm, body: Element, *, hard: bool) -> Job:
         if vm.status == "image_locked":
             raise faults.engine_fault("vm not running", action=action)
         world.execute_job(job)
+        if vm.status == "suspended":
+            power.discard(world, vm, job)
+            return job
         reason = find_text(body, "reason") or ""
         if vm.stopping:
             return job
@@ -220,7 +226,31 @@ def _reboot(request: Request, vm: Vm, *, hard: bool) -> Job:
         if vm.status not in allowed:
             raise faults.engine_fault("vm status", action=action, status=power.STATUS_NAMES[vm.status])
         world.execute_job(job)
-        power.reboot(world, vm, job, hard=hard)
+        if vm.next_run is not None and not hard:
+            power.cold_reboot(world, vm, job)
+        else:
+            power.reboot(world, vm, job, hard=hard)
+    return job
+
+
+@routes.add("POST", "/vms/{vm}/suspend")
+def suspend_vm(request: Request, vm: str) -> Reply:
+    return _act(request, vm, "suspend", lambda found, _body: _suspend(request, found))
+
+
+def _suspend(request: Request, vm: Vm) -> Job:
+    world = request.world
+    action = "hibernate VM"
+    with world.command(f"Performing Hibernate action on VM {vm.name}", request.correlation_id) as job:
+        request.hold("vm", vm.id, action)
+        if vm.status in ("wait_for_launch", "not_responding"):
+            raise faults.engine_fault("vm status", action=action, status=power.STATUS_NAMES[vm.status])
+        if vm.status != "up":
+            raise faults.engine_fault("vm not up", action=action)
+        if vm.stateless_run:
+            raise faults.engine_fault("vm stateless")
+        world.execute_job(job)
+        power.suspend(world, vm, job)
     return job
 
 

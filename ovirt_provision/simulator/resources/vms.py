@@ -550,6 +550,8 @@ def remove_vm(request: Request, vm: str) -> Reply:
         request.hold("vm", found.id, action)
         if found.running:
             raise faults.engine_fault("vm running", action=action)
+        if found.status == "suspended":
+            raise faults.engine_fault("vm suspended")
         check_not_busy(found, action)
         locked = locked_names(found)
         if locked:
