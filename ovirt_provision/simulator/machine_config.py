@@ -152,8 +152,10 @@ def shown(config: Element, *, all_content: bool, running: bool, certificate: str
     protocols = consoles(config)
     if protocols and "display" in elements:
         set_text(elements["display"], "type", "spice" if "spice" in protocols else protocols[0])
-    elif not running:  # a run keeps the display that it began with
+    elif not running:
         elements.pop("display", None)
+    elif "display" in elements:  # a run keeps what it began with
+        elements["display"] = markup.without(elements["display"], ["video_type"])
     extra = {child.tag: child for child in defaults.all_content()}
     if all_content:
         elements = extra | elements

@@ -18,9 +18,13 @@ PAGE = Path(__file__).parents[2] / "docs" / "simulator.md"
 def test_at_least_what_the_page_says() -> None:
     claim = re.search(r"\*\*(\d+) of (\d+) exchanges agree\*\*", PAGE.read_text())
     assert claim is not None, "docs/simulator.md does not say how many exchanges agree"
-    results = [replay(path) for path in recordings(TRANSCRIPTS)]
-    assert sum(result.total for result in results) == int(claim.group(2))
-    assert sum(result.agreed for result in results) >= int(claim.group(1))
+    results = {path.stem: replay(path) for path in recordings(TRANSCRIPTS)}
+    assert sum(result.total for result in results.values()) == int(claim.group(2))
+    rows = re.findall(r"^\| (\w+) \| (\d+) \| \d+ \|$", PAGE.read_text(), re.MULTILINE)
+    assert {name for name, _ in rows} == set(results)
+    worse = [name for name, agreed in rows if results[name].agreed < int(agreed)]
+    assert not worse, [str(one) for name in worse for one in results[name].disagreements]
+    assert sum(result.agreed for result in results.values()) >= int(claim.group(1))
 
 
 def _line(**fields: object) -> str:
