@@ -86,7 +86,10 @@ class Guests(Protocol):
         """Makes an empty disk of `size` bytes."""
 
     def clone_disk(self, disk_id: str, source_id: str, *, thin: bool) -> Work:
-        """Makes a disk from another one: an overlay that needs it for ever when `thin`, else a full copy."""
+        """Makes a disk from another one: an overlay that needs it for ever when `thin`, else a full copy.
+
+        A disk under a running VM is copied as it is at one moment.
+        """
 
     def write_disk(self, disk_id: str, file: Path, file_format: str) -> Work:
         """Makes the content of a disk that of a file, which is `raw` or `cow` (qcow2) and may be missing."""

@@ -12,11 +12,12 @@ class MonitorError(Exception):
 
 
 class Monitor:
-    """One end of a socket pair whose other end QEMU was given. Commands of one monitor must not overlap."""
+    """One end of a socket pair whose other end QEMU was given. Commands wait for each other."""
 
     def __init__(self) -> None:
         self._ours, self.theirs = socket.socketpair()
         self._ids = itertools.count(1)
+        self._turn = asyncio.Lock()
         self._reader: asyncio.StreamReader
         self._writer: asyncio.StreamWriter | None = None
 
@@ -27,13 +28,16 @@ class Monitor:
 
     async def execute(self, command: str, **arguments: object) -> Any:
         """What the command returns. Raises MonitorError, and ConnectionError when QEMU is gone."""
-        await self._send({"execute": command, "arguments": arguments} if arguments else {"execute": command})
-        while True:
-            message = await self._receive()
-            if "return" in message:
-                return message["return"]
-            if "error" in message:
-                raise MonitorError(f"{command}: {message['error'].get('desc')}")
+        async with self._turn:
+            await self._send(
+                {"execute": command, "arguments": arguments} if arguments else {"execute": command}
+            )
+            while True:
+                message = await self._receive()
+                if "return" in message:
+                    return message["return"]
+                if "error" in message:
+                    raise MonitorError(f"{command}: {message['error'].get('desc')}")
 
     async def synchronize(self) -> None:
         """Waits for the guest agent: returns when it has read, and answered, everything sent so far."""

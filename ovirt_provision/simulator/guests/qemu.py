@@ -26,6 +26,7 @@ from ovirt_provision.simulator.guests.network import Link, Reach, Static, find_r
 SEAL_TIMEOUT = 180.0  # seconds
 POWER_OFF_TIMEOUT = 5.0  # seconds from SIGTERM, at which QEMU closes its disks, to SIGKILL
 SILENT_GUEST = 60.0  # seconds after which a guest without an agent counts as up, as it does for VDSM
+BACKUP_INTERVAL = 0.2  # seconds between two looks at the copy of a running guest's disk
 AGENT_INTERVAL = 10.0  # seconds between two questions to the guest agent
 
 KERNEL_ARGUMENTS = "root=/dev/vda rw console=ttyS0 quiet net.ifnames=0"
@@ -149,10 +150,27 @@ class QemuGuests:
 
     async def _clone(self, disk_id: str, source_id: str, thin: bool) -> None:
         source = str(self._path(source_id))
+        for guest in self._guests.values():
+            if not thin and guest.state is not GuestState.DOWN and guest.uses(source_id):
+                await self._back_up(guest, disk_id, source_id)
+                return
         if thin:
             await self._replace(disk_id, "create", "-q", "-f", "qcow2", "-F", "qcow2", "-b", source, "{}")
         else:
             await self._replace(disk_id, "convert", "-q", "-U", "-f", "qcow2", "-O", "qcow2", source, "{}")
+
+    async def _back_up(self, guest: "QemuGuest", disk_id: str, source_id: str) -> None:
+        """Copies a disk under a running guest as it is at this moment; only its QEMU can."""
+        path = self._path(disk_id)
+        part = path.with_suffix(".part")
+        try:
+            await _run(
+                "qemu-img", "create", "-q", "-f", "qcow2", str(part), str(await guest.disk_size(source_id))
+            )
+            await guest.back_up(source_id, part)
+            part.rename(path)
+        finally:
+            part.unlink(missing_ok=True)
 
     async def _write(self, disk_id: str, file: Path, file_format: str) -> None:
         if file.exists():  # noqa: ASYNC240
@@ -249,6 +267,7 @@ class QemuGuest:
         self._interfaces: Sequence[GuestInterface] = ()
         self._process: asyncio.subprocess.Process | None = None
         self._monitor = Monitor()
+        self._monitored = asyncio.Event()
         self._agent = Monitor()
         self._powerdown = asyncio.Event()
         self._pressed = False
@@ -262,6 +281,50 @@ class QemuGuest:
     @property
     def interfaces(self) -> Sequence[GuestInterface]:
         return self._interfaces
+
+    def uses(self, disk_id: str) -> bool:
+        """Whether it is one of the guest's disks."""
+        return disk_id in self._spec.disks
+
+    async def disk_size(self, disk_id: str) -> int:
+        """Bytes that the guest sees of a disk. Raises QemuError when it is no longer running."""
+        drive = f"disk{self._spec.disks.index(disk_id)}"
+        for block in await self._ask_monitor("query-block"):
+            if block["device"] == drive:
+                return int(block["inserted"]["image"]["virtual-size"])
+        raise QemuError(f"QEMU has no drive {drive}")
+
+    async def back_up(self, disk_id: str, target: Path) -> None:
+        """Writes a disk as it is now to a qcow2 file of its size. Raises QemuError when that fails."""
+        job = f"backup-{target.stem}"
+        await self._ask_monitor(
+            "drive-backup",
+            **{
+                "job-id": job,
+                "device": f"disk{self._spec.disks.index(disk_id)}",
+                "target": str(target),
+                "format": "qcow2",
+                "mode": "existing",
+                "sync": "full",
+                "auto-dismiss": False,
+            },
+        )
+        while True:
+            state = next((one for one in await self._ask_monitor("query-jobs") if one["id"] == job), None)
+            if state is None or state["status"] == "concluded":
+                break
+            await asyncio.sleep(BACKUP_INTERVAL)
+        if state is not None:
+            await self._ask_monitor("job-dismiss", id=job)
+            if "error" in state:
+                raise QemuError(f"the copy of disk {disk_id} failed: {state['error']}")
+
+    async def _ask_monitor(self, command: str, **arguments: object) -> Any:
+        await self._monitored.wait()
+        try:
+            return await self._monitor.execute(command, **arguments)
+        except (MonitorError, ConnectionError) as error:
+            raise QemuError(str(error)) from None
 
     def shutdown(self) -> None:
         self._pressed = True
@@ -279,6 +342,7 @@ class QemuGuest:
         finally:
             self._state = GuestState.DOWN
             self._interfaces = ()
+            self._monitored.set()  # who waits is told that QEMU is gone
             self._monitor.close()
             self._agent.close()
 
@@ -324,6 +388,7 @@ class QemuGuest:
     async def _press(self) -> None:
         await self._monitor.open()
         await self._monitor.execute("qmp_capabilities")
+        self._monitored.set()
         while True:
             await self._powerdown.wait()
             self._powerdown.clear()

@@ -231,6 +231,31 @@ async def test_clones_of_a_sealed_disk_share_what_was_written_and_nothing_else(
             assert "Permission denied" in said
 
 
+async def test_a_disk_under_a_running_guest_is_copied_as_it_is(
+    guests: QemuGuests, make_key: Callable[[str], Key]
+) -> None:
+    key = make_key("key")
+    await finished(guests.clone_disk("source", BASE, thin=True))
+    source = guests.start(spec("source", "source", config_drive("source", key)))
+    address = await up(source)
+    assert (await ssh(address, key, "echo early | sudo tee /opt/mark; sync"))[0] == 0
+    assert await finished(guests.clone_disk("copy", "source", thin=False)) is None
+    assert (await ssh(address, key, "echo late | sudo tee /opt/mark; sync"))[0] == 0
+    copy = guests.start(spec("copy", "copy", config_drive("copy", key)))
+    assert await ssh(await up(copy), key, "cat /opt/mark") == (0, "early\n")
+
+
+async def test_what_is_written_to_a_disk_is_read_from_it(guests: QemuGuests, tmp_path: Path) -> None:
+    sent, got = tmp_path / "sent", tmp_path / "got"
+    sent.write_bytes(bytes(range(256)) * 4096)
+    await finished(guests.create_disk("disk", 1 << 20))
+    assert await finished(guests.write_disk("disk", sent, "raw")) is None
+    assert await finished(guests.read_disk("disk", got, "raw")) is None
+    assert got.read_bytes() == sent.read_bytes()
+    assert await finished(guests.read_disk("disk", got, "cow")) is None
+    assert got.read_bytes()[:4] == b"QFI\xfb"
+
+
 async def test_a_seal_that_fails_is_no_success(guests: QemuGuests, make_key: Callable[[str], Key]) -> None:
     key = make_key("key")
     await finished(guests.create_disk("empty", 1 << 20))
