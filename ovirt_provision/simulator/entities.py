@@ -182,6 +182,7 @@ class Disk:
     content_type: str = "data"
     source: str | None = None
     made: bool = True
+    quota_id: str | None = None  # of the quota that pays for it; None is the default one
     copying: str | None = None  # the name of what is being made of it, by a move or a copy
     volume: str = ""  # by which the guests know its content: its own id, for a disk of a snapshot another
 
@@ -339,6 +340,32 @@ class AffinityLabel:
     name: str
     implicit: bool = False
     members: dict[str, list[str]] = field(default_factory=_no_members("vms", "hosts"))
+
+
+@dataclass
+class Quota:
+    """`storage` holds limits in GiB, -1 for none, by storage domain or, under the quota's own id, for all."""
+
+    id: str
+    name: str
+    data_center: DataCenter
+    description: str = ""
+    percent: dict[str, int] = field(default_factory=dict)
+    storage: dict[str, int] = field(default_factory=dict)
+
+    def disks(self, world: "HasDisks", domain: StorageDomain | None) -> list[Disk]:
+        """The disks that it pays for, on `domain` if given."""
+        return [
+            disk
+            for disk in world.disks.values()
+            if disk.quota_id == self.id and (domain is None or disk.domain is domain)
+        ]
+
+
+class HasDisks(Protocol):
+    """A world."""
+
+    disks: dict[str, Disk]
 
 
 @dataclass

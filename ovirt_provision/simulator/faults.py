@@ -92,6 +92,7 @@ _TEXTS: Mapping[str, tuple[int, str]] = {
     ),
     "template missing": (400, "Cannot {action}. The relevant Template doesn't exist."),
     "cluster missing": (400, "Cannot {action}. The relevant Cluster doesn't exist."),
+    "quota default": (400, "Cannot {action}. The default quota cannot be removed."),
     "quota missing": (400, "Cannot {action}. Quota doesn't exist."),
     "vm running": (409, "Cannot {action}. VM is running."),
     "vm locked": (409, "Cannot {action}: VM is locked. Please try again in a few minutes."),

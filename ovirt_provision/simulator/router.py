@@ -23,6 +23,7 @@ from ovirt_provision.simulator.resources import (
     nics,
     permissions,
     profiles,
+    quotas,
     records,
     root,
     snapshots,
@@ -68,6 +69,7 @@ _RESOURCES = (
     records,
     statistics,
     imagetransfers,
+    quotas,
 )
 
 

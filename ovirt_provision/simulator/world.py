@@ -30,6 +30,7 @@ from ovirt_provision.simulator.entities import (
     Network,
     Nic,
     Permission,
+    Quota,
     Step,
     StorageDomain,
     Tag,
@@ -139,6 +140,7 @@ class World:
         self.affinity_labels: dict[str, AffinityLabel] = {}
         self.transfers: dict[str, ImageTransfer] = {}
         self.images = Images()
+        self.quotas: dict[str, Quota] = {}
         self.records: dict[str, dict[str, Element]] = {}  # of `resources/records.py`, by path and id
         self.jobs: dict[str, Job] = {}
         self.events: list[Event] = []

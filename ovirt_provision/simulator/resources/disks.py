@@ -28,6 +28,7 @@ from ovirt_provision.simulator.entities import (
 )
 from ovirt_provision.simulator.markup import Element, find_bool, find_text, node
 from ovirt_provision.simulator.resources.lookups import find_domain
+from ovirt_provision.simulator.resources.quotas import chosen_quota
 from ovirt_provision.simulator.search import Field, Fields, Kind
 from ovirt_provision.simulator.world import World
 
@@ -90,7 +91,7 @@ def render_disk(disk: Disk) -> Element:
         node("total_size", disk.actual_size),
         node("wipe_after_delete", disk.wipe_after_delete),
         reference("disk_profile", "/diskprofiles", disk.domain.profile_id),
-        reference("quota", f"/datacenters/{center.id}/quotas", center.quota_id),
+        reference("quota", f"/datacenters/{center.id}/quotas", disk.quota_id or center.quota_id),
         node("storage_domains", None, reference("storage_domain", "/storagedomains", disk.domain.id)),
         href=BASE + path,
         id=disk.id,
@@ -121,6 +122,7 @@ def read_disk(request: Request, body: Element, name: str, domain: StorageDomain)
     if unfit:
         what = f"{disk_format.upper()} {'Sparse' if sparse else 'Preallocated'} backup-{backup.capitalize()}"
         raise faults.engine_fault("disk configuration", action=action, what=what)
+    quota = chosen_quota(world, body, domain, size, action)
     storage.check_room(world, domain, action, 0 if sparse else size)
     return Disk(
         new_id(),
@@ -135,6 +137,7 @@ def read_disk(request: Request, body: Element, name: str, domain: StorageDomain)
         propagate_errors=find_bool(body, "propagate_errors", False),
         wipe_after_delete=find_bool(body, "wipe_after_delete", False),
         content_type=find_text(body, "content_type") or "data",
+        quota_id=quota,
     )
 
 

@@ -35,7 +35,6 @@ KEPT = (
     "/datacenters/{id}/iscsibonds",
     "/datacenters/{id}/qoss",
     "/datacenters/{id}/quotas/{id}/quotaclusterlimits",
-    "/datacenters/{id}/quotas/{id}/quotastoragelimits",
     "/groups",
     "/hosts/{id}/fenceagents",
     "/hosts/{id}/nics/{id}/networklabels",
