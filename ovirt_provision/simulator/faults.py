@@ -86,6 +86,10 @@ _TEXTS: Mapping[str, tuple[int, str]] = {
     "memory minimum": (400, "must be greater than or equal to 1, Attribute: vmStatic.memSizeMb"),
     "max memory minimum": (400, "must be greater than or equal to 1, Attribute: vmStatic.maxMemorySizeMb"),
     "guaranteed memory": (400, "Cannot {action}. Physical Memory Guaranteed cannot exceed Memory Size."),
+    "memory waits for next run": (
+        400,
+        "Cannot hot change memory because memory next run configuration already exists.",
+    ),
     "memory above maximum": (
         409,
         "Cannot {action}. Memory size ({size}MB) cannot exceed maximum memory size ({maximum}MB).",

@@ -225,3 +225,51 @@ def test_a_reboot_brings_what_waits_for_the_next_run(play):
         assert lab.world.vms[vm_id].guest is not guest
 
     play(scenario)
+
+
+def test_what_of_a_running_vm_changes_at_once(play):
+    async def scenario(lab):
+        vm_id = await lab.create("web")
+        await lab.up(vm_id)
+        config = lab.world.vms[vm_id].config
+
+        async def put(change):
+            return await lab.request("PUT", f"/vms/{vm_id}", f"<vm>{change}</vm>")
+
+        plugged = await put("<cpu><topology><sockets>4</sockets></topology></cpu>")
+        assert "<next_run_configuration_exists>false<" in plugged.text
+        assert config.findtext("cpu/topology/sockets") == "1"
+        assert lab.world.vms[vm_id].config.findtext("cpu/topology/sockets") == "4"
+        waiting = await put("<bios><boot_menu><enabled>true</enabled></boot_menu></bios>")
+        assert "<next_run_configuration_exists>true<" in waiting.text
+        assert lab.world.vms[vm_id].config.findtext("bios/boot_menu/enabled") == "false"
+        assert (await put("<memory>2147483648</memory>")).status == 200
+        refused = await put("<description>anything</description>")
+        assert refused.status == 400
+        assert "memory next run configuration already exists" in refused.text
+
+    play(scenario)
+
+
+def test_a_stateless_run_begins_and_ends_with_a_locked_vm(play):
+    async def scenario(lab):
+        vm_id = await lab.create("web")
+        vm = lab.world.vms[vm_id]
+        stateless = "<action><vm><stateless>true</stateless></vm></action>"
+        busy = "Related operation is currently in progress"
+
+        async def refused(change):
+            reply = await lab.request("PUT", f"/vms/{vm_id}", f"<vm>{change}</vm>")
+            return (reply.status, busy in reply.text) == (409, True)
+
+        assert (await lab.request("POST", f"/vms/{vm_id}/start", stateless)).status == 200
+        assert vm.status == "down"
+        assert await refused("<description>x</description>")
+        await lab.wait(lambda: vm.status, "up")
+        assert (await lab.request("POST", f"/vms/{vm_id}/stop", "<action/>")).status == 200
+        await lab.wait(lambda: vm.status, "down")
+        assert await refused("<description>x</description>")
+        await lab.clock.sleep(60)
+        assert not await refused("<description>x</description>")
+
+    play(scenario)

@@ -509,6 +509,10 @@ def update_vm(request: Request, vm: str) -> Reply:
             and require_id(template.get("id", "")) not in world.templates
         ):
             raise faults.engine_fault("template missing", action=action)
+        if found.running and found.next_run is not None:
+            pending = find_text(found.next_run, "memory")
+            if pending != find_text(found.config, "memory"):  # whatever this request changes
+                raise faults.engine_fault("memory waits for next run")
         changed = markup.without(found.next_run if found.next_run is not None else found.config, ())
         if body.find("initialization") is not None:
             for old in changed.findall("initialization"):
