@@ -296,6 +296,7 @@ class Vm:
     active_snapshot_id: str = field(default_factory=new_id)
     snapshots: list[Snapshot] = field(default_factory=list)
     cloning: list[str] = field(default_factory=list)
+    instance_type: str | None = None
     disc: str = ""
     current_disc: str = ""
     watchdogs: list[Element] = field(default_factory=list)

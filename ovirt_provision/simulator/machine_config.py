@@ -58,6 +58,8 @@ MEBIBYTE = 1 << 20
 _NAME = re.compile(r"[A-Za-z0-9_.\-]+")
 # What is not an operating system of the engine's list becomes `other`, without a word.
 _OS = re.compile(r"(other(_linux)?|(rhel|rhcos|sles|ubuntu|debian|windows|freebsd)_\w+)(_ppc64|_s390x)?")
+_REFERENCES = {"placement_policy/hosts/host": "hosts", "lease/storage_domain": "storagedomains"}
+"""What refers to entities, by the names of their collections."""
 _CUSTOM_PROPERTIES = {"sap_agent": ("true", "false")}
 
 
@@ -162,6 +164,10 @@ def shown(config: Element, *, all_content: bool, running: bool, certificate: str
     else:
         for tag in extra:
             elements.pop(tag, None)
+    for path, collection in _REFERENCES.items():
+        tag, below = path.split("/", 1)
+        for element in elements[tag].iterfind(below) if tag in elements else ():
+            element.set("href", f"{BASE}/{collection}/{element.get('id')}")
     initialization = elements.get("initialization")
     if initialization is not None:
         _show_initialization(initialization)

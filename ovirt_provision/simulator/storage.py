@@ -372,13 +372,25 @@ def build_template(
     _task(world, job, "Copying Image", world.timing.copy_disk, work, copied)
 
 
-def edit(world: World, disk: Disk, seconds: float, then: Callable[[], None] = lambda: None) -> None:
-    """Locks a disk for a while, as every PUT does; what it changes holds from the end on."""
+def edit(
+    world: World,
+    disk: Disk,
+    seconds: float,
+    then: Callable[[], None] = lambda: None,
+    job: Job | None = None,
+) -> None:
+    """Locks a disk for a while, as every PUT does; what it changes holds from the end on. `job` ends when the
+    disk is free again.
+    """
+    if job is not None:
+        job.in_background = True
     _lock([disk])
 
     def end(_error: str | None) -> None:
         then()
         _unlock(world, [disk], 0.0)
+        if job is not None:
+            world.end_job(job)
 
     world.after(seconds, end)
 

@@ -207,3 +207,21 @@ def test_a_disk_links_to_a_profile_that_can_be_read(play):
         assert (await lab.request("GET", f"/diskprofiles/{ID}")).status == 404
 
     play(scenario)
+
+
+def test_the_job_of_an_extended_disk_ends_when_the_disk_is_free(play):
+    async def scenario(lab):
+        vm_id = await lab.create("web")
+        disk_id = lab.world.vms[vm_id].attachments[0].disk.id
+        size = lab.world.disks[disk_id].size + 4096
+        body = f"<disk><provisioned_size>{size}</provisioned_size></disk>"
+        await lab.request("PUT", f"/disks/{disk_id}", body, Correlation_Id="grow")
+        (job,) = [one for one in lab.world.jobs.values() if one.correlation_id == "grow"]
+        assert job.description == "Updating Disk debian-12_Disk1 properties for VMs: web"
+        assert (job.status, lab.world.disks[disk_id].status) == ("started", "locked")
+        await lab.wait(lambda: job.status, "finished")
+        assert (lab.world.disks[disk_id].status, lab.world.disks[disk_id].size) == ("ok", size)
+        smaller = await lab.request("PUT", f"/disks/{disk_id}", body.replace(str(size), "1"))
+        assert smaller.status == 400
+
+    play(scenario)

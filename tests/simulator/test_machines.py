@@ -251,6 +251,27 @@ def test_what_of_a_running_vm_changes_at_once(play):
     play(scenario)
 
 
+def test_a_vm_takes_its_hardware_from_its_instance_type(play):
+    async def scenario(lab):
+        (large,) = await lab.call(lab.system.instance_types_service().list, search="name=Large")
+        vm_id = await lab.create("web", instance_type=types.InstanceType(id=large.id), memory=3 << 30)
+        vm = lab.vms.vm_service(vm_id)
+        shown = await lab.call(vm.get)
+        assert shown.instance_type.id == large.id
+        assert shown.cpu.topology.sockets == large.cpu.topology.sockets == 2
+        assert shown.cpu.architecture is types.Architecture.X86_64
+        assert shown.memory == 3 << 30
+        (small,) = await lab.call(lab.system.instance_types_service().list, search="name=Small")
+        await lab.call(vm.update, types.Vm(instance_type=types.InstanceType(id=small.id)))
+        shown = await lab.call(vm.get)
+        assert (shown.instance_type.id, shown.memory) == (small.id, small.memory)
+        with pytest.raises(ovirtsdk4.Error, match="GetInstanceType") as caught:
+            await lab.create("db", instance_type=types.InstanceType(id=vm_id))
+        assert caught.value.code == 404
+
+    play(scenario)
+
+
 def test_a_stateless_run_begins_and_ends_with_a_locked_vm(play):
     async def scenario(lab):
         vm_id = await lab.create("web")
@@ -271,5 +292,22 @@ def test_a_stateless_run_begins_and_ends_with_a_locked_vm(play):
         assert await refused("<description>x</description>")
         await lab.clock.sleep(60)
         assert not await refused("<description>x</description>")
+
+    play(scenario)
+
+
+def test_what_a_vm_refers_to_can_be_followed(play):
+    async def scenario(lab):
+        domain = next(iter(lab.world.domains.values()))
+        policy = types.VmPlacementPolicy(hosts=[types.Host(name="host1")], affinity=types.VmAffinity.PINNED)
+        lease = types.StorageDomainLease(storage_domain=types.StorageDomain(id=domain.id))
+        vm_id = await lab.create("web", placement_policy=policy, lease=lease)
+        shown = await lab.call(lab.vms.vm_service(vm_id).get)
+        host = await lab.call(lab.connection.follow_link, shown.placement_policy.hosts[0])
+        assert host.name == "host1"
+        assert (await lab.call(lab.connection.follow_link, shown.lease.storage_domain)).name == domain.name
+        policy.hosts[0].name = "host9"
+        with pytest.raises(ovirtsdk4.Error, match="Entity not found: host9"):
+            await lab.create("db", placement_policy=policy)
 
     play(scenario)

@@ -88,6 +88,22 @@ def _instance_type(row: Sequence[Any]) -> Element:
     )
 
 
+_HARDWARE = ("cpu", "high_availability", "io", "memory", "memory_policy", "migration_downtime", "usb")
+
+
+def hardware_of(instance_type: str) -> Element:
+    """What a VM takes from its instance type, as the configuration of a VM; raises the engine's fault when
+    there is none with this id. Its display is left out.
+
+    Source: `VmMapper.doMapVmBaseHwPartToVmStatic` of the engine.
+    """
+    for row in load("instance_types"):
+        if row[0] == instance_type:
+            config = _instance_type(row)
+            return node("config", None, *(child for child in config if child.tag in _HARDWARE))
+    raise faults.entity_not_found("GetInstanceType")
+
+
 def _permit(row: Sequence[Any]) -> Element:
     number, name, administrative = row
     return node("permit", None, node("name", name), node("administrative", administrative), id=str(number))

@@ -195,7 +195,7 @@ def update_attachment(request: Request, vm: str, disk: str) -> Reply:
             found.attachments[found.attachments.index(attachment)] = changed
 
     size = request.number(disk_body, "provisioned_size", "update")
-    change_disk(request.world, attachment.disk, disk_body, size, apply)
+    change_disk(request, attachment.disk, disk_body, size, apply)
     return Reply(200, render_attachment(attachment, vm))
 
 

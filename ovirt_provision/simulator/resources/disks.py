@@ -183,22 +183,17 @@ def copy_disks(
 
 
 def change_disk(
-    world: World, disk: Disk, body: Element, size: int | None, then: Callable[[], None] = lambda: None
+    request: Request, disk: Disk, body: Element, size: int | None, then: Callable[[], None] = lambda: None
 ) -> None:
     """Takes a PUT on a disk. It stays locked for a while, also when nothing changes; only then do its changes
     hold, and `then` is called.
     """
+    world = request.world
     action = "edit Virtual Disk"
     if body.get("id", disk.id) != disk.id:
         raise faults.Fault(
             409, "Attempt to set immutable field: id", "Broken immutability constraint", bare=True
         )
-    if disk.status == "locked":
-        raise faults.engine_fault("disks locked unnamed", action=action)
-    if size is not None and size < disk.size:
-        raise faults.engine_fault("disk shrinks", action=action)
-    if find_bool(body, "shareable", disk.shareable) and disk.format == "cow":
-        raise faults.engine_fault("disk not shareable", action=action)
     extends = size is not None and size > disk.size
 
     def apply() -> None:
@@ -212,10 +207,22 @@ def change_disk(
             disk.size = size
         then()
 
-    if extends or not any(vm.running for vm in world.holders(disk)):
-        storage.edit(world, disk, world.timing.extend_disk if extends else world.timing.edit_disk, apply)
-    else:
-        apply()
+    holders = world.holders(disk)
+    names = ", ".join(sorted(vm.name for vm in holders)) or "N/A"
+    description = f"Updating Disk {disk.name} properties for VMs: {names}"
+    with world.command(description, request.correlation_id) as job:
+        if disk.status == "locked":
+            raise faults.engine_fault("disks locked unnamed", action=action)
+        if size is not None and size < disk.size:
+            raise faults.engine_fault("disk shrinks", action=action)
+        if find_bool(body, "shareable", disk.shareable) and disk.format == "cow":
+            raise faults.engine_fault("disk not shareable", action=action)
+        world.execute_job(job)
+        if extends or not any(vm.running for vm in holders):
+            seconds = world.timing.extend_disk if extends else world.timing.edit_disk
+            storage.edit(world, disk, seconds, apply, job)
+        else:
+            apply()
 
 
 def check_not_transferred(world: World, disk: Disk, action: str) -> None:
@@ -287,7 +294,7 @@ def show_disk(request: Request, disk: str) -> Reply:
 def update_disk(request: Request, disk: str) -> Reply:
     found: Disk = find_or_404(request.world.disks, disk)
     body = request.body("disk", "update")
-    change_disk(request.world, found, body, request.number(body, "provisioned_size", "update"))
+    change_disk(request, found, body, request.number(body, "provisioned_size", "update"))
     holders = [reference("vm", "/vms", vm.id) for vm in request.world.holders(found)]
     element = render_disk(found)
     if holders:

@@ -50,6 +50,19 @@ def find_domain(world: World, element: Element) -> StorageDomain | None:
     return next((domain for domain in world.domains.values() if domain.name == name), None)
 
 
+def resolve_hosts(world: World, body: Element) -> None:
+    """Gives the hosts of a placement policy that are named their ids instead."""
+    for element in body.iterfind("placement_policy/hosts/host"):
+        name = element.find("name")
+        if name is None or element.get("id"):
+            continue
+        host = next((host for host in world.hosts.values() if host.name == name.text), None)
+        if host is None:
+            raise faults.entity_not_found(name.text or "")
+        element.set("id", host.id)
+        element.remove(name)
+
+
 def find_profile(world: World, nic: Element, action: str) -> VnicProfile | None:
     """The vNIC profile of a NIC's body; one given by its name alone is ignored, as the engine does."""
     element = nic.find("vnic_profile")

@@ -29,10 +29,16 @@ from ovirt_provision.simulator.entities import (
     Vm,
     new_id,
 )
-from ovirt_provision.simulator.markup import Element, find_bool, find_text, node
+from ovirt_provision.simulator.markup import Element, find_bool, find_text, node, reference_of
 from ovirt_provision.simulator.power import reported
+from ovirt_provision.simulator.resources.catalogue import hardware_of
 from ovirt_provision.simulator.resources.disks import copy_disks, locked_names
-from ovirt_provision.simulator.resources.lookups import find_cluster, find_domain, find_template
+from ovirt_provision.simulator.resources.lookups import (
+    find_cluster,
+    find_domain,
+    find_template,
+    resolve_hosts,
+)
 from ovirt_provision.simulator.resources.tags import with_descendants
 from ovirt_provision.simulator.search import Field, Fields, Kind
 from ovirt_provision.simulator.world import World
@@ -189,6 +195,7 @@ def render_vm(
         node("status", vm.status),
         node("stop_reason", vm.stop_reason) if vm.stop_reason is not None else None,
         node("stop_time", vm.stopped) if vm.stopped is not None else None,
+        reference("instance_type", "/instancetypes", vm.instance_type) if vm.instance_type else None,
         reference("original_template", "/templates", vm.original_template.id),
         reference("template", "/templates", vm.template.id),
         href=BASE + path,
@@ -281,7 +288,11 @@ def add_vm(request: Request) -> Reply:
     vm_id = require_id(chosen) if chosen else ZERO_ID
     config = machine_config.copy_config(template)
     defaults.settle_in_cluster(config)
+    instance_type = _instance_type(body)
+    if instance_type is not None:
+        markup.merge(config, hardware_of(instance_type))
     request.number(body, "memory", "add")
+    resolve_hosts(world, body)
     machine_config.apply(config, body, action, creates=True)
     description = f"Creating VM {name} in Cluster {cluster.name}"
     if clone:
@@ -296,10 +307,16 @@ def add_vm(request: Request) -> Reply:
         world.execute_job(job)
         base = world.templates[ZERO_ID] if clone else template
         vm = new_vm(world, body, vm_id, cluster, config, base, template)
+        vm.instance_type = instance_type
         give_nics(world, vm, template.nics, action)
         sources = copy_disks(world, vm, template.attachments, overrides, thin=not clone)
         world.vms[vm.id] = vm
         return _build(request, vm, template, sources, job, clone=clone)
+
+
+def _instance_type(body: Element) -> str | None:
+    given = reference_of(body, "instance_type")
+    return require_id(given) if given else None
 
 
 def _check_new(request: Request, vm_id: str, name: str, action: str) -> None:
@@ -358,6 +375,7 @@ def _add_from_snapshot(request: Request, body: Element) -> Reply:
     vm_id = require_id(chosen) if chosen else ZERO_ID
     config = copy.deepcopy(snapshot.config)
     request.number(body, "memory", "add")
+    resolve_hosts(world, body)
     machine_config.apply(config, body, action, creates=True)
     name = find_text(body, "name") or ""
     description = f"Creating VM {name} from Snapshot {snapshot.description} in Cluster {cluster.name}"
@@ -514,15 +532,20 @@ def update_vm(request: Request, vm: str) -> Reply:
             if pending != find_text(found.config, "memory"):  # whatever this request changes
                 raise faults.engine_fault("memory waits for next run")
         changed = markup.without(found.next_run if found.next_run is not None else found.config, ())
+        instance_type = _instance_type(body)
+        if instance_type is not None:
+            markup.merge(changed, hardware_of(instance_type))
         if body.find("initialization") is not None:
             for old in changed.findall("initialization"):
                 changed.remove(old)
+        resolve_hosts(world, body)
         machine_config.apply(changed, body, action, creates=False)
         later = found.running and _waits_for_next_run(body)
         if later or (found.running and request.flag("next_run")):
             found.next_run = changed
         else:
             found.config = changed
+        found.instance_type = instance_type or found.instance_type
         found.name = name
         found.cluster = new_cluster
         found.description = find_text(body, "description", found.description) or ""
