@@ -129,3 +129,18 @@ def test_a_range_that_is_none_is_refused(play):
         assert "Attribute: macPool.ranges[0].macFrom" in reply.text
 
     play(scenario)
+
+
+def test_a_data_center_is_found_by_what_is_in_it(play):
+    async def scenario(lab):
+        service = lab.system.data_centers_service()
+        for search, names in (
+            ("Clusters.name=Default", ["Default"]),
+            ("clusters.name=other", []),
+            ("storage.name=data", ["Default"]),
+            ("status=up", ["Default"]),
+            ("status=uninitialized", []),
+        ):
+            assert [one.name for one in await lab.call(service.list, search=search)] == names
+
+    play(scenario)

@@ -26,14 +26,24 @@ routes = Routes()
 ACTIONS = ["setmaster", "cleanfinishedtasks"]
 LINKS = ["iscsibonds", "quotas", "qoss", "clusters", "networks", "storagedomains", "permissions"]
 
-FIELDS: Fields = {
-    "name": Field(lambda center: center.name, free_text=True),
-    "description": Field(lambda center: center.description, free_text=True),
-    "id": Field(lambda center: center.id, Kind.ID),
-    "status": Field(
-        lambda _center: "up", Kind.STATUS, values=frozenset({"uninitialized", "up", "maintenance"})
-    ),
-}
+
+def fields(world: World) -> Fields:
+    return {
+        "name": Field(lambda center: center.name, free_text=True),
+        "description": Field(lambda center: center.description, free_text=True),
+        "id": Field(lambda center: center.id, Kind.ID),
+        "status": Field(
+            lambda center: _status(world, center),
+            Kind.STATUS,
+            values=frozenset({"uninitialized", "up", "maintenance"}),
+        ),
+        "clusters.name": Field(
+            lambda center: [one.name for one in world.clusters.values() if one.data_center is center]
+        ),
+        "storage.name": Field(
+            lambda center: [one.name for one in world.domains.values() if one.data_center is center]
+        ),
+    }
 
 
 def _version(tag: str) -> Element:
@@ -73,9 +83,10 @@ def render_data_center(world: World, center: DataCenter) -> Element:
 
 @routes.add("GET", "/datacenters")
 def list_data_centers(request: Request) -> Reply:
-    rows = sorted(request.world.data_centers.values(), key=lambda center: center.name.lower())
+    world = request.world
+    rows = sorted(world.data_centers.values(), key=lambda center: center.name.lower())
     return collection(
-        request, "data_centers", rows, lambda center: render_data_center(request.world, center), FIELDS
+        request, "data_centers", rows, lambda center: render_data_center(world, center), fields(world)
     )
 
 
