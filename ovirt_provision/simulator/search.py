@@ -96,7 +96,7 @@ class _Query:
 def _sort_key(value: Any) -> tuple[int, Any]:
     if value is None:
         return (0, 0)
-    return (1, value.lower()) if isinstance(value, str) else (1, value)
+    return (1, value)
 
 
 class _Parser:

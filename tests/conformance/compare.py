@@ -36,6 +36,9 @@ HOST_FACTS = frozenset(
 )
 """Elements, by the element that holds them, of which neither presence nor content is compared."""
 
+_ORDERED = frozenset({"device", "name_server"})
+"""Elements of lists of texts in which the order means something."""
+
 _ID = re.compile(
     r"[0-9a-fA-F]{8}-(?:[0-9a-fA-F]{4}-){3}[0-9a-fA-F]{12}"  # of an entity
     r"|(?:[0-9a-fA-F]{2}:){5}[0-9a-fA-F]{2}"  # of a NIC
@@ -114,8 +117,11 @@ def compare_headers(
         yield "header Set-Cookie: no JSESSIONID"
 
 
-def compare_bodies(expected: str, got: str, ids: Ids) -> Iterator[str]:
-    """Yields each difference between two bodies: XML and JSON by their parts, other text as a whole."""
+def compare_bodies(expected: str, got: str, ids: Ids, *, ordered: bool = False) -> Iterator[str]:
+    """Yields each difference between two bodies: XML and JSON by their parts, other text as a whole.
+
+    `ordered` is whether a list was asked for in a certain order.
+    """
     left, right = parse(expected), parse(got)
     if left is None or right is None:
         left_text, right_text = _pages(expected, got)
@@ -128,6 +134,14 @@ def compare_bodies(expected: str, got: str, ids: Ids) -> Iterator[str]:
         return
     _learn_root(left, right, ids)
     yield from _compare(left, right, left.tag, ids)
+    if ordered and not _in_order(left, right, ids):
+        yield f"{left.tag}: in another order"
+
+
+def _in_order(left: Part, right: Part, ids: Ids) -> bool:
+    pairs = [pair for pair in _pair(left.children, right.children, ids) if None not in pair]
+    places = [next(n for n, one in enumerate(right.children) if one is got) for _, got in pairs]
+    return places == sorted(places)
 
 
 def parse(body: str) -> Part | None:
@@ -190,7 +204,10 @@ def _compare(left: Part, right: Part, where: str, ids: Ids) -> Iterator[str]:
         if f"{left.tag}/{tag}" in HOST_FACTS:
             continue
         ours = [child for child in right.children if child.tag == tag]
-        pairs = _pair([child for child in left.children if child.tag == tag], ours, ids)
+        theirs = [child for child in left.children if child.tag == tag]
+        pairs = _pair(theirs, ours, ids)
+        if tag in _ORDERED and sorted(one.text for one in theirs) == sorted(one.text for one in ours):
+            pairs = iter(zip(theirs, ours, strict=True))
         for expected_part, got_part in pairs:
             place = f"{where}/{tag}{_name_of(expected_part or got_part)}"
             if expected_part is None:

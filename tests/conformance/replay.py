@@ -146,7 +146,8 @@ class _Client:
             self._learn_tokens(exchange, reply)
             found += compare_bodies(_masked(exchange.body), _masked(reply.body), self._ids)
         else:
-            found += compare_bodies(exchange.body, reply.body, self._ids)
+            ordered = "sortby" in exchange.path.lower()
+            found += compare_bodies(exchange.body, reply.body, self._ids, ordered=ordered)
         return found
 
     # Time

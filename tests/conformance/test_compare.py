@@ -69,6 +69,16 @@ def test_what_makes_one(old: str, new: str, difference: str) -> None:
     assert difference in differences(VM, VM.replace(old, new))
 
 
+def test_order_where_it_means_something() -> None:
+    left = "<vms><vm><name>a</name></vm><vm><name>b</name></vm></vms>"
+    right = "<vms><vm><name>b</name></vm><vm><name>a</name></vm></vms>"
+    assert list(compare_bodies(left, right, Ids())) == []
+    assert list(compare_bodies(left, right, Ids(), ordered=True)) == ["vms: in another order"]
+    boot = "<devices><device>cdrom</device><device>hd</device></devices>"
+    other = "<devices><device>hd</device><device>cdrom</device></devices>"
+    assert differences(boot, other) != []
+
+
 def test_an_id_stands_for_one_thing() -> None:
     ids = Ids()
     assert differences(f'<vm id="{A}"/>', f'<vm id="{B}"/>', ids) == []

@@ -140,7 +140,7 @@ def render_cluster(cluster: Cluster, path: str | None = None) -> Element:
 
 @routes.add("GET", "/clusters")
 def list_clusters(request: Request) -> Reply:
-    rows = sorted(request.world.clusters.values(), key=lambda cluster: cluster.name.lower())
+    rows = sorted(request.world.clusters.values(), key=lambda cluster: cluster.name)
     return collection(request, "clusters", rows, render_cluster, FIELDS)
 
 

@@ -84,7 +84,7 @@ def render_data_center(world: World, center: DataCenter) -> Element:
 @routes.add("GET", "/datacenters")
 def list_data_centers(request: Request) -> Reply:
     world = request.world
-    rows = sorted(world.data_centers.values(), key=lambda center: center.name.lower())
+    rows = sorted(world.data_centers.values(), key=lambda center: center.name)
     return collection(
         request, "data_centers", rows, lambda center: render_data_center(world, center), fields(world)
     )

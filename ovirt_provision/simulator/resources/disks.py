@@ -246,7 +246,7 @@ def check_removable(world: World, disk: Disk) -> None:
 @routes.add("GET", "/disks")
 def list_disks(request: Request) -> Reply:
     world = request.world
-    rows = sorted(world.disks.values(), key=lambda disk: disk.name.lower())
+    rows = sorted(world.disks.values(), key=lambda disk: disk.name)
     return collection(request, "disks", rows, render_disk, fields(world))
 
 

@@ -159,7 +159,7 @@ def render_host(world: World, host: Host) -> Element:
 
 @routes.add("GET", "/hosts")
 def list_hosts(request: Request) -> Reply:
-    rows = sorted(request.world.hosts.values(), key=lambda host: host.name.lower())
+    rows = sorted(request.world.hosts.values(), key=lambda host: host.name)
     return collection(request, "hosts", rows, lambda host: render_host(request.world, host), FIELDS)
 
 

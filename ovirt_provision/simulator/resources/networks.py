@@ -81,7 +81,7 @@ def _vdsm_name(network: Network) -> str:
 
 @routes.add("GET", "/networks")
 def list_networks(request: Request) -> Reply:
-    rows = sorted(request.world.networks.values(), key=lambda network: network.name.lower())
+    rows = sorted(request.world.networks.values(), key=lambda network: network.name)
     return collection(request, "networks", rows, render_network, FIELDS)
 
 

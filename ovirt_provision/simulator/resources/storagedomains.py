@@ -100,7 +100,7 @@ def render_domain(world: World, domain: StorageDomain, *, in_center: bool = Fals
 
 @routes.add("GET", "/storagedomains")
 def list_domains(request: Request) -> Reply:
-    rows = sorted(request.world.domains.values(), key=lambda domain: domain.name.lower())
+    rows = sorted(request.world.domains.values(), key=lambda domain: domain.name)
     return collection(
         request, "storage_domains", rows, lambda domain: render_domain(request.world, domain), FIELDS
     )

@@ -96,7 +96,7 @@ def render_template(template: Template, *, all_content: bool = False) -> Element
 
 @routes.add("GET", "/templates")
 def list_templates(request: Request) -> Reply:
-    rows = sorted(request.world.templates.values(), key=lambda one: (one.name.lower(), one.version_number))
+    rows = sorted(request.world.templates.values(), key=lambda one: (one.name, one.version_number))
     show_all = request.flag("all_content")
     return collection(
         request, "templates", rows, lambda template: render_template(template, all_content=show_all), FIELDS

@@ -45,7 +45,7 @@ def render_profile(profile: VnicProfile, below: str = "") -> Element:
 
 @routes.add("GET", "/vnicprofiles")
 def list_profiles(request: Request) -> Reply:
-    rows = sorted(request.world.profiles.values(), key=lambda profile: profile.name.lower())
+    rows = sorted(request.world.profiles.values(), key=lambda profile: profile.name)
     return collection(request, "vnic_profiles", rows, render_profile)
 
 
