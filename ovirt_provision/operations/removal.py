@@ -81,8 +81,7 @@ async def _with_its_id(run: Provisioning, row: Object) -> Object:
 
 
 async def remove_snapshot(run: Provisioning, row: Object) -> None:
-    """Removes a snapshot of ours, and every other one that its request has made; one that is gone with its
-    VM, or was never made, is fine."""
+    """Removes a snapshot of ours; one that is gone with its VM, or was never made, is fine."""
     _begin(run, row)
     source = run.ledger.object(row.parent_id or 0)
     for snapshot in await find_snapshots(run, row):
@@ -92,15 +91,17 @@ async def remove_snapshot(run: Provisioning, row: Object) -> None:
 
 
 async def find_snapshots(run: Provisioning, row: Object) -> list[Snapshot]:
-    """The snapshots behind a ledger row, oldest first. Nothing keeps the engine from making a second one of a
-    request that it did not answer."""
+    """The snapshots behind a ledger row, oldest first: by its id if the engine has told it, else by mark.
+
+    Nothing keeps the engine from making several of a request that was repeated.
+    """
     source = run.ledger.object(row.parent_id or 0)
     mark = run.mark("snapshot", row)
-    several = row.engine_id is None or row.unanswered
     return [
         snapshot
         for snapshot in await run.insist(lambda: run.engine.snapshots.of_vm(source.known_id))
-        if snapshot.id == row.engine_id or (several and Mark.parse(snapshot.description) == mark)
+        if snapshot.id == row.engine_id
+        or (row.engine_id is None and Mark.parse(snapshot.description) == mark)
     ]
 
 

@@ -323,6 +323,22 @@ def test_a_snapshot_that_the_engine_does_not_remove_in_time_is_left_to_the_janit
     assert run_virtually(scenario()) == (("done", []) if defence == "on" else ("pending", ["web"]))
 
 
+def test_the_janitor_does_not_meddle_with_a_copy_that_removes_its_snapshot(site, run_virtually):
+    async def scenario() -> None:
+        async with site() as s:
+            await running(s)
+            s.simulator.world.injections.arm("unavailable", method="DELETE", path=SNAPSHOT, times=1000)
+            copying = await s.call("CloneMachine", source_key="web", key="copy")
+            await s.clock.sleep(300)
+
+            assert s.bridge.ledger.operation(copying.id).phase == "removing-snapshot"
+            assert [one.verb for one in s.bridge.ledger.unended_operations()] == ["CloneMachine"]
+            s.simulator.world.injections.disarm()
+            assert (await s.ended(copying)).cleanup == "done"
+
+    run_virtually(scenario())
+
+
 def test_a_snapshot_goes_with_its_machine(site, run_virtually):
     async def scenario() -> None:
         async with site(remove_snapshot=60) as s:

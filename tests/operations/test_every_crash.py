@@ -96,6 +96,11 @@ async def running(site: Site) -> None:
     keep(site, "web")
 
 
+async def stopped(site: Site) -> None:
+    await site.run("CreateMachine", key="web", spec=spec())
+    keep(site, "web")
+
+
 async def seal(site: Site) -> Operation:
     return await site.ended(await call(site, "CreateTemplate", machine_key="build", name="golden", seal=True))
 
@@ -141,7 +146,7 @@ SCENARIOS = {
     ),
     "copy-cancel": Scenario(
         copy_and_cancel,
-        prepare=running,
+        prepare=stopped,
         state=CANCELLED,
         vms=("web",),
         disks=1,
