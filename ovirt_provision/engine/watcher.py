@@ -230,7 +230,7 @@ class Watcher:
             await self._show(batch, {}, self._templates.get)
 
     async def _read_snapshots(self) -> None:
-        # Nor for snapshots, which are found only through their VM.
+        # Snapshots are found only through their VM, so each is read by itself.
         for batch in self._batches(self._due(self._snapshot_waiters)):
             await self._show(batch, {}, lambda path: self._snapshots.get(*path.split("/")))
 
