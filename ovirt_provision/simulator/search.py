@@ -3,8 +3,9 @@
     expression [sortby FIELD [asc|desc]] [page N]
 
 An expression is made of conditions `FIELD RELATION VALUE` or bare words (free text), joined by `and`, `or`
-and parentheses. Names of fields are not case-sensitive, `*` is the only wildcard, values may be quoted. What
-cannot be understood finds nothing, without an error: that is how the engine does it.
+and parentheses; conditions without a word between them are joined by `and`. Names of fields are not
+case-sensitive, `*` is the only wildcard, values may be quoted. What cannot be understood finds nothing,
+without an error: that is how the engine does it.
 """
 
 import re
@@ -167,8 +168,9 @@ class _Parser:
 
     def _both(self) -> _Test:
         tests = [self._condition()]
-        while self._word() == "and":
-            self._next()
+        while self._word() == "and" or self._peek(1)[0] == "relation":
+            if self._word() == "and":
+                self._next()
             tests.append(self._condition())
         return lambda row: all(test(row) for test in tests)
 

@@ -401,7 +401,7 @@ def _correlation_id(sent: str) -> str:
     """What the engine makes of a correlation id: other characters dropped, 36 at most, one of its own if none
     is left.
     """
-    return re.sub(r"[^A-Za-z0-9-]", "", sent)[:36] or str(uuid.uuid4())
+    return re.sub(r"[^A-Za-z0-9_-]", "", sent)[:36] or str(uuid.uuid4())
 
 
 def _wants_json(http: web.Request) -> bool:

@@ -61,6 +61,8 @@ FIELDS = {
         ("((", []),
         ("name~sr", []),
         ("name=sr1 name=sr2", []),
+        ("name=sr* status=up", ["sr0"]),
+        ("size>1 name=sr* or name=SR0 sortby size", ["SR0", "sr0", "sr1", "sr_2"]),
     ],
 )
 def test_a_search_finds_what_the_engine_would(text, found):

@@ -94,7 +94,8 @@ def test_logging_out_ends_one_session_only(play):
 
 
 @pytest.mark.parametrize(
-    ("sent", "echoed"), [("a b/c;d", "abcd"), ("x" * 50, "x" * 36), ("build-7", "build-7")]
+    ("sent", "echoed"),
+    [("a b/c;d", "abcd"), ("x" * 50, "x" * 36), ("build-7", "build-7"), ("disk_1", "disk_1")],
 )
 def test_a_correlation_id_is_cleaned_and_echoed(play, sent, echoed):
     async def scenario(lab):
