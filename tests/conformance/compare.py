@@ -45,7 +45,7 @@ _ID = re.compile(
     r"|(?<=/events/)\d+"
 )
 _TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d+)?(?:Z|[+-]\d\d:\d\d)|\b1[5-9]\d{11}\b")
-_HOST = re.compile(r"https://[^/\s]+(?=/ovirt-engine)")
+_HOST = re.compile(r"https://[^/\s<>]+(?=/)")
 _LOGIN = re.compile(r"from '[^']*' using session '[^']*'")
 
 

@@ -40,8 +40,9 @@ class Findings:
 
     `seen` maps collections to ids to the first full element, `inner` does so for what belongs to an entity
     (by the entity's id and the name of its collection). `named` are names that requests used with success,
-    `names` those by which events call an id, `made_names` those that requests gave. `centers` are the data
-    centers of clusters and `quotas` the quotas of VMs in them, by the ids of the clusters.
+    `names` those by which events call an id, `made_names` those that requests gave. `clusters` are those
+    of hosts, `centers` the data centers of clusters and storage domains, `quotas` the quotas of VMs by the
+    ids of their clusters.
     `block_domains` are the names of storage domains that refuse what only those of files can have.
     `added_users` are whom a request added, `administrator` is the id of who asked. `touched` are ids that
     requests changed before they were shown, `first_actions` what was done to VMs before that, `started` the
@@ -58,6 +59,7 @@ class Findings:
     made_names: set[str] = field(default_factory=set)
     block_domains: set[str] = field(default_factory=set)
     makes_hosts: bool = False
+    clusters: dict[str, str] = field(default_factory=dict)
     centers: dict[str, str] = field(default_factory=dict)
     quotas: dict[str, str] = field(default_factory=dict)
     administrator: str = ""
@@ -169,8 +171,19 @@ def _note_relations(findings: Findings, body: Element) -> None:
         cluster, center, quota = (
             markup.reference_of(element, tag) for tag in ("cluster", "data_center", "quota")
         )
-        if cluster and center:
-            findings.centers.setdefault(cluster, center)
+        host, domain = (markup.reference_of(element, tag) for tag in ("host", "storage_domain"))
+        if element.tag == "disk":
+            domain = markup.reference_of(element, "storage_domains/storage_domain")
+            href = element.find("quota")
+            place = re.search(
+                r"/datacenters/([^/]+)/quotas/", href.get("href", "") if href is not None else ""
+            )
+            center = place.group(1) if place is not None else center
+        for member in (cluster, domain):
+            if member and center:
+                findings.centers.setdefault(member, center)
+        if host and cluster:
+            findings.clusters.setdefault(host, cluster)
         if cluster and quota:
             findings.quotas.setdefault(cluster, quota)
 

@@ -71,6 +71,10 @@ class Builder:
         self._all("macpools", self._mac_pool, "Default")
         self._all("clusters", self._cluster, "Default")
         self._all("hosts", self._host, "" if self._findings.makes_hosts else "host1")
+        # Where hosts are, is not always known; those of which it is, are tried first.
+        world.hosts = dict(
+            sorted(world.hosts.items(), key=lambda item: item[0] not in self._findings.clusters)
+        )
         centers = self._elements("datacenters").values()
         empty = any(find_text(one, "status") == "uninitialized" for one in centers)
         self._all("storagedomains", self._domain, "" if empty else "data")
@@ -155,7 +159,8 @@ class Builder:
         world.clusters[identity] = cluster
 
     def _host(self, identity: str, name: str, element: Element) -> None:
-        cluster = self._of(element, "cluster", self._world.clusters)
+        cluster = self._world.clusters.get(self._findings.clusters.get(identity, ""))
+        cluster = cluster or self._of(element, "cluster", self._world.clusters)
         host = Host(identity, name, cluster)
         host.comment = find_text(element, "comment") or ""
         host.status = find_text(element, "status") or "up"
@@ -164,6 +169,7 @@ class Builder:
     def _domain(self, identity: str, name: str, element: Element) -> None:
         world = self._world
         center = self._of(element, "data_center", world.data_centers)
+        center = world.data_centers.get(self._findings.centers.get(identity, "")) or center
         inner = element.find("data_centers/data_center")
         if inner is not None and inner.get("id") in world.data_centers:
             center = world.data_centers[str(inner.get("id"))]

@@ -83,7 +83,9 @@ def add_transfer(request: Request) -> Reply:
     check_not_transferred(world, disk, action)
     if disk.status == "locked":
         raise faults.engine_fault("disks locked", action=action, disks=disk.name)
-    host = next((one for one in world.hosts.values() if one.status == "up"), None)
+    center = disk.domain.data_center
+    near = (one for one in world.hosts.values() if one.cluster.data_center is center)
+    host = next((one for one in near if one.status == "up"), None)
     if host is None:
         raise faults.engine_fault("no host up", action=action)
     running = [vm.name for vm in world.holders(disk) if vm.running]
