@@ -169,6 +169,15 @@ class Router:
         elsewhere = surface.home(path) if method not in found else None
         return self._find(elsewhere, method) if elsewhere is not None else found
 
+    def answer(self, request: Request) -> Reply:
+        """Handles a request, with faults as replies; raises `Refusal`."""
+        try:
+            if request.world.injections.fires("forbidden") is not None:
+                raise faults.forbidden(request.path)
+            return self.dispatch(request)
+        except Fault as fault:
+            return Reply(fault.status, fault.element(), wait=fault.wait)
+
     def dispatch(self, request: Request) -> Reply:
         """Handles a request; raises `Fault` or `Refusal`."""
         routes = self._find(request.path, request.method)

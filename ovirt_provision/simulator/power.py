@@ -124,8 +124,9 @@ def start(
             if trouble == "vm-not-responding":
                 _stop_responding(world, vm, trouble_seconds)
 
-    world.after(world.timing.launch, launched)
-    world.after(world.timing.launch + world.timing.boot, booted, work=_Booted(vm.guest))
+    timing, refresh = world.timing, world.timing.vm_refresh
+    world.after(timing.launch, launched, grid=refresh)
+    world.after(timing.launch + timing.boot, booted, work=_Booted(vm.guest), grid=refresh)
 
 
 def _first_fault(world: World, names: Sequence[str]) -> tuple[str | None, float]:
@@ -276,7 +277,8 @@ def _go_down(world: World, vm: Vm, job: Job, reason: str, seconds: float, code: 
                 world.log(code, vm=vm, host=host, job=job)
         world.end_job(job)
 
-    world.after(seconds, down, work=_Ended(vm.guest) if vm.guest is not None else None)
+    ended = _Ended(vm.guest) if vm.guest is not None else None
+    world.after(seconds, down, work=ended, grid=world.timing.vm_refresh)
 
 
 def reboot(world: World, vm: Vm, job: Job, *, hard: bool) -> None:
@@ -291,4 +293,4 @@ def reboot(world: World, vm: Vm, job: Job, *, hard: bool) -> None:
         if vm.run == run and vm.status == "reboot_in_progress":
             vm.status = "up"
 
-    world.after(world.timing.reboot, up)
+    world.after(world.timing.reboot, up, grid=world.timing.vm_refresh)

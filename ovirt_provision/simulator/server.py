@@ -257,13 +257,9 @@ class Server:
         try:
             as_json = _wants_json(http)
             _check_formats(http)
-            if injections.fires("forbidden") is not None:
-                raise faults.forbidden(plain)
-            reply = self._router.dispatch(request)
+            reply = self._router.answer(request)
         except Refusal as refusal:
             return _refusal(refusal, headers)
-        except Fault as fault:
-            reply = Reply(fault.status, fault.element(), wait=fault.wait)
         why = _why(reply)
         response = self._render(http, reply, headers, as_json)
         response.wait, response.why = reply.wait, why

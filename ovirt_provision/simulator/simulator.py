@@ -5,6 +5,7 @@ import logging
 import secrets
 import ssl
 import tempfile
+import uuid
 from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
@@ -13,14 +14,15 @@ from typing import Self
 from aiohttp import web
 
 from ovirt_provision.clock import Clock, SystemClock
-from ovirt_provision.simulator.api import BASE
+from ovirt_provision.simulator import timing
+from ovirt_provision.simulator.api import BASE, Reply, Request
 from ovirt_provision.simulator.certificates import make_certificates
 from ovirt_provision.simulator.guests import Guests
 from ovirt_provision.simulator.guests.none import NoGuests
 from ovirt_provision.simulator.router import make_router
 from ovirt_provision.simulator.server import Exchange, Server
 from ovirt_provision.simulator.sessions import Sessions
-from ovirt_provision.simulator.timing import PROFILES
+from ovirt_provision.simulator.timing import Timing
 from ovirt_provision.simulator.world import BaseTemplate, World, debian_template, start_world
 
 log = logging.getLogger(__name__)
@@ -34,11 +36,12 @@ class Simulator:
         async with Simulator(profile="fast") as simulator:
             ...  # simulator.url, .username, .password, .ca_file
 
-    `clock` drives everything the engine does; only the two times marked so in `timing.py` are real. `guests`
-    is what stands behind VMs; `templates` are there from the start, by default `debian-12` alone. With port 0
-    a free one is taken. Without `state_dir` a temporary one is used.
+    `clock` drives everything the engine does; only the times that `timing.py` calls real are not its.
+    `profile` is a timing profile: its name, its file, or itself. `guests` is what stands behind VMs;
+    `templates` are there from the start, by default `debian-12` alone. With port 0 a free one is taken.
+    Without `state_dir` a temporary one is used.
 
-    Raises `OSError` when it cannot listen, `ValueError` for an unknown profile.
+    Raises `OSError` when it cannot listen, `ValueError` for a profile that there is not.
     """
 
     username = "admin@internal"
@@ -47,24 +50,23 @@ class Simulator:
         self,
         *,
         clock: Clock | None = None,
-        profile: str = "fast",
+        profile: str | Timing = "fast",
         guests: Guests | None = None,
         listen: str = "127.0.0.1",
         port: int = 0,
         state_dir: Path | None = None,
         templates: Sequence[BaseTemplate] | None = None,
     ) -> None:
-        if profile not in PROFILES:
-            raise ValueError(f"no timing profile '{profile}'; there are: {', '.join(PROFILES)}")
         self.clock = clock or SystemClock()
         self.password = secrets.token_urlsafe(18)
         self.world: World = start_world(
             self.clock,
-            PROFILES[profile],
+            timing.find_profile(profile) if isinstance(profile, str) else profile,
             guests or NoGuests(),
             templates=templates or [debian_template()],
         )
         self.sessions = Sessions(self.clock, self.username, self.password)
+        self._router = make_router()
         self._listen = listen
         self._port = port
         self._folder = state_dir
@@ -92,6 +94,25 @@ class Simulator:
         assert self._server is not None, "the simulator has not been started"
         return self._server.requests
 
+    def call(
+        self, method: str, path: str, body: bytes | str = b"", *, correlation_id: str = "", **query: str
+    ) -> Reply:
+        """One call of the API without HTTP and without a session, in no time; faults are replies, too.
+
+        `path` is below the API's base. It works before `start`. Raises `Refusal` for a reply without an
+        element, such as the 404 of an unknown id.
+        """
+        self.world.settle()
+        content = body.encode() if isinstance(body, str) else body
+        request = Request(
+            self.world, "localhost", method, path, query, content, False, correlation_id or str(uuid.uuid4())
+        )
+        try:
+            with self.world.injections.during(method, path):
+                return self._router.answer(request)
+        finally:
+            self.world.locks.difference_update(request.held)
+
     async def __aenter__(self) -> Self:
         await self.start()
         return self
@@ -108,7 +129,7 @@ class Simulator:
         self._ca_file, server_file = make_certificates(self._folder, self._listen)
         self.world.ca_certificate = self._ca_file.read_text()
         self._server = Server(
-            self.world, self.sessions, make_router(), self._ca_file, restart=self._begin_restart
+            self.world, self.sessions, self._router, self._ca_file, restart=self._begin_restart
         )
         self._tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
         self._tls.load_cert_chain(server_file)

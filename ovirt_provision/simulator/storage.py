@@ -39,7 +39,20 @@ def _task(
         world.end_step(job, step, ok=error is None, finalizes=finalizes)
         then(error)
 
-    world.after(seconds, noticed, work=work, grid=True)
+    world.after(seconds, noticed, work=work, grid=world.timing.storage_grid)
+
+
+def _until_end(world: World, job: Job) -> float:
+    """Seconds from noticing the end of a task of storage to the end of its command."""
+    return max(world.timing.storage_end, world.until_callback(job))
+
+
+def _end_job(world: World, job: Job, seconds: float, *, ok: bool) -> None:
+    """Ends a job after the disks, which leave their locks in `seconds`; at once when it has failed."""
+    if ok:
+        world.after(seconds + world.timing.job_lag, lambda _none: world.end_job(job))
+    else:
+        world.end_job(job, ok=False)
 
 
 def _lock(disks: Sequence[Disk]) -> None:
@@ -105,7 +118,7 @@ def create(world: World, disk: Disk, job: Job, vm: Vm | None) -> None:
             disk.actual_size = 1_048_576
             _unlock(world, [disk], 0.0, ending)
             world.log(2021 if vm is None else 97, disk=disk, domain=disk.domain, vm=vm, job=job)
-        world.end_job(job, ok=error is None)
+        _end_job(world, job, 0.0, ok=error is None)
 
     _task(
         world,
@@ -113,7 +126,7 @@ def create(world: World, disk: Disk, job: Job, vm: Vm | None) -> None:
         "Creating Volume",
         world.timing.create_disk,
         _working(world, "disk-fails", lambda: world.guests.create_disk(disk.id, disk.size)),
-        lambda error: world.after(world.timing.storage_end, lambda _none: end(error)),
+        lambda error: world.after(_until_end(world, job), lambda _none: end(error)),
     )
 
 
@@ -161,11 +174,12 @@ def build_vm(
             world.log(53, vm=vm, template=template, job=job)
             _unlock(world, disks, timing.disk_lag, ending)
         then()
-        world.end_job(job, ok=error is None)
+        _end_job(world, job, world.timing.disk_lag, ok=error is None)
 
     def noticed(error: str | None) -> None:
-        world.after(max(0.0, timing.storage_end - timing.complete_lead), complete)
-        world.after(timing.storage_end, lambda _none: end(error))
+        seconds = max(timing.complete_lead, _until_end(world, job))
+        world.after(seconds - timing.complete_lead, complete)
+        world.after(seconds, lambda _none: end(error))
 
     def copy(_error: str | None) -> None:
         _task(
@@ -209,7 +223,7 @@ def take_snapshot(
         "Creating Volume",
         world.timing.create_disk,
         work,
-        lambda error: world.after(world.timing.storage_end, lambda _none: end(error)),
+        lambda error: world.after(_until_end(world, job), lambda _none: end(error)),
         finalizes=False,
     )
 
@@ -268,7 +282,7 @@ def clone_vm(world: World, vm: Vm, clone: Vm, snapshot: Snapshot, job: Job) -> N
                 clone.config.append(display)
             world.log(53, vm=clone, job=job)
             _unlock(world, disks, world.timing.disk_lag, ending)
-        world.end_job(job, ok=error is None)
+        _end_job(world, job, world.timing.disk_lag, ok=error is None)
 
     def copied(error: str | None) -> None:
         remove_snapshot(world, vm, snapshot, lambda: None)
@@ -291,7 +305,7 @@ def clone_vm(world: World, vm: Vm, clone: Vm, snapshot: Snapshot, job: Job) -> N
             "Creating Volume",
             world.timing.clone_full,
             work,
-            lambda error: world.after(world.timing.storage_end, lambda _none: copied(error)),
+            lambda error: world.after(_until_end(world, job), lambda _none: copied(error)),
         )
 
     # The engine turns to the copies only when it next looks at its commands.
@@ -317,7 +331,7 @@ def restore(world: World, vm: Vm, snapshot: Snapshot, job: Job, then: Callable[[
         vm.status = "down"
         _unlock(world, live, world.timing.disk_lag)
         then()
-        world.end_job(job, ok=error is None)
+        _end_job(world, job, world.timing.disk_lag, ok=error is None)
 
     work = _copies(world, live, [frozen[disk.id] for disk in live], thin=False)
     _task(
@@ -326,7 +340,7 @@ def restore(world: World, vm: Vm, snapshot: Snapshot, job: Job, then: Callable[[
         "Creating Volume",
         world.timing.create_disk,
         work,
-        lambda error: world.after(world.timing.storage_end, lambda _none: end(error)),
+        lambda error: world.after(_until_end(world, job), lambda _none: end(error)),
     )
 
 
@@ -354,10 +368,10 @@ def build_template(
             template.status = "ok"
             world.log(51, vm=vm, template=template, job=job)
             _unlock(world, disks, world.timing.disk_lag, ending)
-        world.end_job(job, ok=error is None)
+        _end_job(world, job, world.timing.disk_lag, ok=error is None)
 
     def finish(error: str | None, code: int) -> None:
-        world.after(world.timing.storage_end, lambda _none: end(error, code))
+        world.after(_until_end(world, job), lambda _none: end(error, code))
 
     def copied(error: str | None) -> None:
         if error is not None or not seal:

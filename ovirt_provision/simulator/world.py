@@ -54,12 +54,6 @@ log = logging.getLogger(__name__)
 USER = "admin@internal-authz"
 """How the one user is written in events."""
 
-_JOB_KEPT = {
-    "finished": timedelta(minutes=10),
-    "failed": timedelta(minutes=60),
-    "unknown": timedelta(minutes=60),
-}
-
 _Entity = TypeVar("_Entity")
 
 
@@ -200,13 +194,13 @@ class World:
         apply: Callable[[str | None], None],
         *,
         work: Work | None = None,
-        grid: bool = False,
+        grid: float = 0.0,
     ) -> None:
         """Has `apply(error)` called when the seconds have passed and `work`, if any, has ended.
 
-        With `grid` the engine notices the end only when it next looks at its storage tasks.
+        With `grid` the engine looks only every so many seconds.
         """
-        self._push(self._instant + seconds, apply, work, self.timing.storage_grid if grid else 0.0)
+        self._push(self._instant + seconds, apply, work, grid)
 
     def _push(self, due: float, apply: Callable[[str | None], None], work: Work | None, grid: float) -> None:
         if grid:
@@ -406,11 +400,26 @@ class World:
         if not job.in_background and job.status == "started":
             self.end_job(job)
 
+    def until_callback(self, job: Job) -> float:
+        """Seconds until the engine next looks at the command of a job, and can end it."""
+        first, longest = self.timing.callback_first, self.timing.callback_longest
+        if not first:
+            return 0.0
+        passed = (self.now - job.started).total_seconds()
+        look, step = first, first
+        # The clock of dates has microseconds: a look that is due now counts.
+        while look < passed - 1e-5:
+            step = min(2 * step, longest)
+            look += step
+        return max(0.0, look - passed)
+
     def forget_jobs(self) -> None:
-        """Drops the jobs that the engine no longer shows: ended well 10 minutes ago, badly 60."""
+        """Drops the jobs that the engine no longer shows."""
+        finished = timedelta(seconds=self.timing.finished_job)
+        failed = timedelta(seconds=self.timing.failed_job)
         for job in list(self.jobs.values()):
-            kept = _JOB_KEPT.get(job.status)
-            if kept is not None and job.ended is not None and job.ended + kept < self.now:
+            kept = finished if job.status == "finished" else failed
+            if job.ended is not None and job.ended + kept < self.now:
                 del self.jobs[job.id]
 
     def restart(self, seconds: float) -> None:

@@ -158,6 +158,7 @@ def test_an_engine_restarts_while_jobs_run(play):
         assert await jobs(lab, "start") == []
         assert await jobs(lab, "create") == ["started"]
         await lab.wait(lambda: lab.world.vm_named("web").status, "down")
+        await lab.clock.sleep(60)
         assert await jobs(lab, "create") == ["finished"]
         assert lab.world.vms[vm_id].status == "up"
 
@@ -440,7 +441,7 @@ def test_a_vm_is_up_and_down_only_when_its_guest_is(play):
         await lab.clock.sleep(3600)
         assert (await lab.call(service.get)).status == types.VmStatus.POWERING_UP
         lab.world.guests.booted = True
-        assert (await lab.call(service.get)).status == types.VmStatus.UP
+        await lab.wait(lambda: lab.world.vms[vm_id].status, "up", seconds=lab.world.timing.vm_refresh)
         await lab.call(service.shutdown)
         await lab.clock.sleep(3600)
         assert (await lab.call(service.get)).status == types.VmStatus.POWERING_DOWN

@@ -29,8 +29,10 @@ def test_a_thin_vm_is_locked_then_down_and_its_disk_is_its_own(play):
         assert [nic.name for nic in await lab.call(service.nics_service().list)] == ["nic1"]
         events = await lab.call(lab.system.events_service().list, search="correlation_id=make-web")
         assert [event.code for event in events] == [53, 37]
-        jobs = await lab.call(lab.system.jobs_service().list, search="correlation_id=make-web")
-        assert [job.status for job in jobs] == [types.JobStatus.FINISHED]
+        for status in (types.JobStatus.STARTED, types.JobStatus.FINISHED):
+            jobs = await lab.call(lab.system.jobs_service().list, search="correlation_id=make-web")
+            assert [job.status for job in jobs] == [status]
+            await lab.clock.sleep(lab.world.timing.job_lag)
 
     play(scenario)
 
