@@ -52,6 +52,10 @@ lint: setup $(generated) ## ruff, mypy, gofmt, go vet, staticcheck, and that wha
 conformance: setup $(generated) ## Replay recorded exchanges of a real engine against the simulator (TRANSCRIPTS=DIR for others)
 	@$(python) -m tests.conformance $(TRANSCRIPTS)
 
+.PHONY: bench-simulator
+bench-simulator: setup $(generated) ## Measure the simulator with 10,000 VMs
+	@$(python) tools/bench_simulator.py
+
 .PHONY: kitchen
 kitchen: setup $(generated) $(ruby_code) ## Test the Kitchen driver, where Ruby and rspec are installed
 	@if [ -e $(ruby_code) ] && ruby -e 'require "rspec"; require "grpc"; require "net/ssh"' 2>/dev/null; \

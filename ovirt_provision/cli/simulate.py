@@ -19,15 +19,13 @@ from ovirt_provision.errors import Code, ProvisionError
 if TYPE_CHECKING:
     from ovirt_provision.simulator.surface import Operation
 
+if TYPE_CHECKING:
+    from ovirt_provision.simulator.injection import FaultRule
+
 
 class Guests(StrEnum):
     NONE = "none"
     QEMU = "qemu"
-
-
-class Timing(StrEnum):
-    FAST = "fast"
-    ENGINE = "engine"
 
 
 class SimulatorNotStarted(ProvisionError):
@@ -43,8 +41,25 @@ def simulate(
         Guests, typer.Option(help="Real guests under QEMU, or state machines only.")
     ] = Guests.NONE,
     profile: Annotated[
-        Timing, typer.Option(help="How long things take: for demos, or as the engine.")
-    ] = Timing.FAST,
+        str,
+        typer.Option(
+            metavar="NAME|FILE",
+            help="How long things take: `fast` for demos, `engine` as the engine, `recorded` as in "
+            "recordings, or a YAML file.",
+        ),
+    ] = "fast",
+    data: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="What there is in the engine, as YAML.")
+    ] = None,
+    fault: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="RULE", help="Arm a fault, such as 'drop-reply method=POST path=/vms nth=2'. Repeatable."
+        ),
+    ] = None,
+    faults: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Arm the faults of a YAML file, a list of rules.")
+    ] = None,
     listen: Annotated[str, typer.Option(metavar="ADDRESS", help="Where to listen.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes a free one.")] = 8443,
     ready_file: Annotated[
@@ -105,7 +120,9 @@ def simulate(
                 guests=guests.value,
                 guest_image=guest_image,
                 docker_image=docker_image if guests is Guests.QEMU else None,
-                profile=profile.value,
+                profile=profile,
+                data=data,
+                faults=_rules(fault or [], faults),
                 ready_file=ready_file,
             )
             code = asyncio.run(main.run(options))
@@ -122,3 +139,11 @@ def _print_coverage(operations: "Sequence[tuple[Operation, bool]]") -> None:
     Console(width=None if sys.stdout.isatty() else 200).print(table)
     count = sum(simulated for _, simulated in operations)
     print(f"{count} of {len(operations)} operations are simulated")
+
+
+def _rules(texts: Sequence[str], file: Path | None) -> "list[FaultRule]":
+    from ovirt_provision.simulator.documents import read_yaml
+    from ovirt_provision.simulator.injection import FaultRule
+
+    rules = [FaultRule.parse(text) for text in texts]
+    return rules + (read_yaml(file, list[FaultRule]) if file is not None else [])

@@ -1,9 +1,13 @@
 """Requests, replies and routes of the REST API, without HTTP."""
 
+import functools
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from html import escape
 from typing import Any
+
+from lxml import etree
 
 from ovirt_provision.simulator import faults, markup, surface
 from ovirt_provision.simulator.entities import User, is_uuid
@@ -287,11 +291,12 @@ def _plain(name: str) -> str:
 def collection(
     request: Request,
     tag: str,
-    rows: Sequence[Any],
+    rows: Iterable[Any],
     render: Callable[[Any], Element],
     fields: Fields | None = None,
+    order: Callable[[Any], Any] | None = None,
 ) -> Reply:
-    """A list: searched if the resource can be searched, cut to `max`."""
+    """A list: searched if the resource can be searched, sorted by the keys of `order`, cut to `max`."""
     maximum = request.query.get("max", "")
     limit = int(maximum) if re.fullmatch(r"-?\d+", maximum) else None
     if limit is not None and limit < 0:
@@ -307,11 +312,12 @@ def collection(
             case_sensitive=request.query.get("case_sensitive", "false").lower() == "true",
             maximum=limit,
             now=request.world.now,
+            order=order,
         )
     elif text:
         rows = []
-    elif limit is not None:
-        rows = rows[:limit]
+    else:
+        rows = list(rows if order is None else sorted(rows, key=order))[:limit]
     return Reply(200, node(tag, None, *(render(row) for row in rows)))
 
 
@@ -350,11 +356,21 @@ def link(path: str, rel: str) -> Element:
 
 
 def links(path: str, rels: Iterable[str]) -> list[Element]:
-    return [link(path, rel) for rel in rels]
+    return list(actions(path, rels))
 
 
 def actions(path: str, rels: Iterable[str]) -> Element:
-    return node("actions", None, *links(path, rels))
+    # An entity has dozens of links: reading them as text takes a tenth of the time of making each.
+    return etree.fromstring(_link_text(tuple(rels)).replace(_HERE, BASE + escape(path)))
+
+
+_HERE = "@"
+
+
+@functools.cache
+def _link_text(rels: Sequence[str]) -> str:
+    made = node("actions", None, *(node("link", href=f"{_HERE}/{rel}", rel=rel) for rel in rels))
+    return etree.tostring(made, encoding="unicode")
 
 
 def reference(tag: str, path: str, entity_id: str) -> Element:

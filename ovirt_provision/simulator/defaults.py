@@ -1,5 +1,8 @@
 """What a VM's configuration holds when nobody says otherwise: the elements of the API type `vm_base`."""
 
+import copy
+import functools
+
 from ovirt_provision.simulator import markup
 from ovirt_provision.simulator.markup import Element
 
@@ -76,6 +79,11 @@ def blank_config() -> Element:
 
 def vm_config(*, memory: int, cpus: int) -> Element:
     """The configuration of an ordinary VM; `memory` is in bytes."""
+    return copy.deepcopy(_vm_config(memory, cpus))
+
+
+@functools.cache
+def _vm_config(memory: int, cpus: int) -> Element:
     config = blank_config()
     settle_in_cluster(config)
     markup.set_text(config, "memory", memory)
@@ -96,3 +104,7 @@ def settle_in_cluster(config: Element) -> None:
 def all_content() -> Element:
     """What only replies to a create and requests with `all_content` show; a stored value wins."""
     return markup.parse(_ALL_CONTENT.strip())
+
+
+ALL_CONTENT = frozenset(str(child.tag) for child in all_content())
+"""The names of these elements."""

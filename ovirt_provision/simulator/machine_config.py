@@ -150,7 +150,7 @@ def shown(config: Element, *, all_content: bool, running: bool, certificate: str
     """The elements of `config` as a reply shows them. `certificate` is the CA's, for the display of a running
     VM.
     """
-    elements = {child.tag: copy.deepcopy(child) for child in config if child.tag != "graphics_consoles"}
+    elements = {child.tag: child for child in copy.deepcopy(config) if child.tag != "graphics_consoles"}
     protocols = consoles(config)
     if protocols and "display" in elements:
         set_text(elements["display"], "type", "spice" if "spice" in protocols else protocols[0])
@@ -158,11 +158,10 @@ def shown(config: Element, *, all_content: bool, running: bool, certificate: str
         elements.pop("display", None)
     elif "display" in elements:  # a run keeps what it began with
         elements["display"] = markup.without(elements["display"], ["video_type"])
-    extra = {child.tag: child for child in defaults.all_content()}
     if all_content:
-        elements = extra | elements
+        elements = {child.tag: child for child in defaults.all_content()} | elements
     else:
-        for tag in extra:
+        for tag in defaults.ALL_CONTENT:
             elements.pop(tag, None)
     for path, collection in _REFERENCES.items():
         tag, below = path.split("/", 1)

@@ -15,6 +15,7 @@ from typing import Literal
 from ovirt_provision.simulator.entities import new_id
 from ovirt_provision.simulator.guests import Guests
 from ovirt_provision.simulator.guests.none import NoGuests
+from ovirt_provision.simulator.injection import FaultRule
 from ovirt_provision.simulator.simulator import Simulator
 from ovirt_provision.simulator.world import BaseTemplate, debian_template
 
@@ -39,6 +40,8 @@ class SimulateOptions:
     guest_image: Path | None = None
     docker_image: Path | None = None
     profile: str = "fast"
+    data: Path | None = None
+    faults: Sequence[FaultRule] = ()
     ready_file: Path | None = None
 
 
@@ -60,6 +63,8 @@ async def run(options: SimulateOptions) -> int:
         port=options.port,
         state_dir=options.state_dir,
         templates=templates,
+        data=options.data,
+        faults=options.faults,
     ) as simulator:
         if options.ready_file is not None:
             _write_ready(options.ready_file, simulator)

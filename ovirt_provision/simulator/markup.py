@@ -3,8 +3,9 @@
 import copy
 import functools
 import json
+import operator
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -25,6 +26,10 @@ _PARSER = etree.XMLParser(
 )
 
 
+# So many children are cheaper to sort before they are in the document than by `arrange`.
+_MANY = 20
+
+
 def node(tag: str, content: object = None, *children: Element | None, **attributes: str) -> Element:
     """An element with text or children; `None` children are left out, `_` in attribute names stays."""
     made = etree.Element(tag, attributes)
@@ -32,7 +37,10 @@ def node(tag: str, content: object = None, *children: Element | None, **attribut
         made.append(content)
     elif content is not None:
         made.text = text_of(content)
-    made.extend(child for child in children if child is not None)
+    given = [child for child in children if child is not None]
+    if len(given) > _MANY and tag in TYPES:
+        given = _sorted(given, tag)
+    made.extend(given)
     return made
 
 
@@ -110,17 +118,33 @@ def arrange(element: Element, kind: str | None = None) -> Element:
     """
     kind = kind or str(element.tag)
     if kind in TYPES:
-        places = _places(kind)
-        element[:] = sorted(element, key=lambda child: places.get(child.tag, len(places)))
-        for child in element:
+        inner = TYPES[kind]
+        children = list(element)
+        ordered = _sorted(children, kind)
+        if ordered is not children:
+            element[:] = ordered
+        for child in children:
             if len(child):
-                arrange(child, TYPES[kind].get(child.tag))
+                arrange(child, inner.get(child.tag))
     else:
         item = kind.removesuffix("[]") if kind.endswith("[]") else None
         for child in element:
             if len(child):
                 arrange(child, item)
     return element
+
+
+def _sorted(children: list[Element], kind: str) -> list[Element]:
+    """The children of an element of that type in their order: the same list when they are in it."""
+    places = _places(kind)
+    last = len(places)
+    found = [places.get(child.tag, last) for child in children]
+    if not any(map(operator.gt, found, found[1:])):
+        return children
+    return [child for _, child in sorted(zip(found, children, strict=True), key=_PLACE)]
+
+
+_PLACE: Callable[[tuple[int, Element]], int] = operator.itemgetter(0)
 
 
 @functools.cache

@@ -54,10 +54,7 @@ class _Ended:
         return self._guest.state is GuestState.DOWN
 
 
-def start(
-    world: World, vm: Vm, host: Host, job: Job, *, run_once: bool, config_drive: Mapping[str, bytes]
-) -> None:
-    """Starts a VM that may be started; `job` goes on until the guest is up."""
+def _spec(vm: Vm, config_drive: Mapping[str, bytes]) -> GuestSpec:
     boot_first = sorted(
         (a for a in vm.attachments if a.active), key=lambda attachment: not attachment.bootable
     )
@@ -65,7 +62,7 @@ def start(
         part: int(find_text(vm.config, f"cpu/topology/{part}") or 1)
         for part in ("cores", "sockets", "threads")
     }
-    spec = GuestSpec(
+    return GuestSpec(
         vm_id=vm.id,
         name=vm.name,
         memory=int(find_text(vm.config, "memory") or 0),
@@ -74,6 +71,23 @@ def start(
         disks=[attachment.disk.id for attachment in boot_first],
         config_drive=config_drive,
     )
+
+
+def put_up(world: World, vm: Vm, host: Host) -> None:
+    """Has a VM run as if it had been started long ago. Raises `OSError` when the guest cannot be started."""
+    vm.run += 1
+    vm.initialized = True
+    vm.status = "up"
+    vm.host = host
+    vm.started = world.now
+    world.run(vm, world.guests.start(_spec(vm, {})))
+
+
+def start(
+    world: World, vm: Vm, host: Host, job: Job, *, run_once: bool, config_drive: Mapping[str, bytes]
+) -> None:
+    """Starts a VM that may be started; `job` goes on until the guest is up."""
+    spec = _spec(vm, config_drive)
     job.in_background = True
     job.starts_vm = True
     trouble, trouble_seconds = _first_fault(world, _TROUBLES)
@@ -90,10 +104,11 @@ def start(
     try:
         if trouble == "start-fails":
             raise OSError("the host was told to refuse")
-        vm.guest = world.guests.start(spec)
+        guest = world.guests.start(spec)
     except OSError as error:
         _fail(world, vm, job, str(error))
         return
+    world.run(vm, guest)
     run = vm.run
 
     def launched(_error: str | None) -> None:
@@ -126,7 +141,7 @@ def start(
 
     timing, refresh = world.timing, world.timing.vm_refresh
     world.after(timing.launch, launched, grid=refresh)
-    world.after(timing.launch + timing.boot, booted, work=_Booted(vm.guest), grid=refresh)
+    world.after(timing.launch + timing.boot, booted, work=_Booted(guest), grid=refresh)
 
 
 def _first_fault(world: World, names: Sequence[str]) -> tuple[str | None, float]:

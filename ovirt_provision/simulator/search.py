@@ -8,8 +8,9 @@ case-sensitive, `*` is the only wildcard, values may be quoted. What cannot be u
 without an error: that is how the engine does it.
 """
 
+import functools
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from enum import Enum
@@ -60,16 +61,17 @@ class _Broken(Exception):
 
 
 def search(
-    rows: Sequence[Any],
+    rows: Iterable[Any],
     text: str,
     fields: Fields,
     *,
     case_sensitive: bool = False,
     maximum: int | None = None,
     now: datetime,
+    order: Callable[[Any], Any] | None = None,
 ) -> list[Any]:
-    """The rows that match, sorted and cut as `text` says. `rows` come in the order that holds without
-    `sortby`.
+    """The rows that match, sorted and cut as `text` says. Without `sortby` they are in the order of the keys
+    that `order` gives, or as they come.
 
     Raises `Fault` for a value that the engine's database would choke on (a malformed id).
     """
@@ -77,7 +79,10 @@ def search(
         query = _Parser(text, fields, case_sensitive, now).parse()
     except _Broken:
         return []
-    found = [row for row in rows if query.test(row)]
+    test = query.test
+    found = [row for row in rows if test(row)]
+    if order is not None:
+        found.sort(key=order)
     if query.sort is not None:
         found.sort(key=lambda row: _sort_key(fields[query.sort or ""].get(row)), reverse=query.descending)
     if query.page is not None:
@@ -164,7 +169,7 @@ class _Parser:
         while self._word() == "or":
             self._next()
             tests.append(self._both())
-        return lambda row: any(test(row) for test in tests)
+        return tests[0] if len(tests) == 1 else lambda row: any(test(row) for test in tests)
 
     def _both(self) -> _Test:
         tests = [self._condition()]
@@ -172,7 +177,7 @@ class _Parser:
             if self._word() == "and":
                 self._next()
             tests.append(self._condition())
-        return lambda row: all(test(row) for test in tests)
+        return tests[0] if len(tests) == 1 else lambda row: all(test(row) for test in tests)
 
     def _condition(self) -> _Test:
         kind, text = self._next()
@@ -195,8 +200,8 @@ class _Parser:
         if text == "*":
             return _all
         wanted = _pattern(f"*{text}*" if "*" not in text else text, self._case_sensitive)
-        fields = [field for field in self._fields.values() if field.free_text]
-        return lambda row: any(wanted(value) for field in fields for value in _values(field.get(row)))
+        tests = [_matching(field.get, wanted) for field in self._fields.values() if field.free_text]
+        return lambda row: any(test(row) for test in tests)
 
     def _compare(self, name: str, relation: str, text: str) -> _Test:
         field = self._fields.get(name)
@@ -210,7 +215,8 @@ class _Parser:
             wanted = text.lower()
             if wanted not in field.values:
                 raise _Broken
-            equal: _Test = lambda row: str(field.get(row)).replace("_", "").lower() == wanted  # noqa: E731
+            statuses = functools.cache(lambda status: status.replace("_", "").lower() == wanted)
+            equal: _Test = lambda row: statuses(str(field.get(row)))  # noqa: E731
         elif field.kind is Kind.BOOLEAN:
             equal = lambda row: str(field.get(row)).lower() == text.lower()  # noqa: E731
         elif field.kind is Kind.ID:
@@ -221,8 +227,8 @@ class _Parser:
             match = _pattern(text, self._case_sensitive or field.kind is Kind.CASED_TEXT)
             if relation == "!=" and field.unequal is not None:
                 others = field.unequal
-                return lambda row: any(not match(value) for value in _values(others(row)) or [""])
-            equal = lambda row: any(match(value) for value in _values(field.get(row)))  # noqa: E731
+                return lambda row: any(match(str(value)) is None for value in _values(others(row)) or [""])
+            equal = _matching(field.get, match)
         return equal if relation == "=" else lambda row: not equal(row)
 
     def _compare_ordered(self, field: Field, relation: str, text: str) -> _Test:
@@ -277,9 +283,20 @@ def _values(value: Any) -> list[Any]:
     return list(value) if isinstance(value, list | tuple | set) else [value]
 
 
-def _pattern(text: str, case_sensitive: bool) -> Callable[[Any], bool]:
+def _matching(get: Callable[[Any], Any], match: Callable[[str], object]) -> _Test:
+    # Most of what a search costs: it is done for every row that there is.
+    def matching(row: Any) -> bool:
+        value = get(row)
+        if type(value) is str:
+            return match(value) is not None
+        return any(match(str(one)) is not None for one in _values(value))
+
+    return matching
+
+
+def _pattern(text: str, case_sensitive: bool) -> Callable[[str], object]:
     wanted = re.compile(
         ".*".join(re.escape(part) for part in text.split("*")),
         re.DOTALL | (0 if case_sensitive else re.IGNORECASE),
     )
-    return lambda value: wanted.fullmatch(str(value)) is not None
+    return wanted.fullmatch

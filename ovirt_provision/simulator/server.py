@@ -21,7 +21,7 @@ from ovirt_provision.simulator import faults, images, markup
 from ovirt_provision.simulator.api import BASE, Reply, Request, Router
 from ovirt_provision.simulator.control import PREFIX, Control
 from ovirt_provision.simulator.entities import User
-from ovirt_provision.simulator.faults import Fault, Refusal
+from ovirt_provision.simulator.faults import Refusal
 from ovirt_provision.simulator.injection import operation
 from ovirt_provision.simulator.markup import Element
 from ovirt_provision.simulator.resources.consoles import VIEWER
@@ -474,7 +474,7 @@ def _compress(http: web.Request, response: _Response) -> _Response:
     headers = {name: value for name, value in response.headers.items() if name.lower() != "content-length"}
     compressed = _Response(
         status=response.status,
-        body=gzip.compress(body, mtime=0),
+        body=gzip.compress(body, compresslevel=1, mtime=0),
         headers={**headers, "Content-Encoding": "gzip"},
     )
     compressed.wait, compressed.why = response.wait, response.why

@@ -6,7 +6,7 @@ import secrets
 import ssl
 import tempfile
 import uuid
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -14,16 +14,18 @@ from typing import Self
 from aiohttp import web
 
 from ovirt_provision.clock import Clock, SystemClock
-from ovirt_provision.simulator import timing
+from ovirt_provision.simulator import timing, world_file
 from ovirt_provision.simulator.api import BASE, Reply, Request
 from ovirt_provision.simulator.certificates import make_certificates
 from ovirt_provision.simulator.guests import Guests
 from ovirt_provision.simulator.guests.none import NoGuests
+from ovirt_provision.simulator.injection import FaultRule
 from ovirt_provision.simulator.router import make_router
 from ovirt_provision.simulator.server import Exchange, Server
 from ovirt_provision.simulator.sessions import Sessions
 from ovirt_provision.simulator.timing import Timing
 from ovirt_provision.simulator.world import BaseTemplate, World, debian_template, start_world
+from ovirt_provision.simulator.world_file import WorldFile
 
 log = logging.getLogger(__name__)
 
@@ -39,9 +41,10 @@ class Simulator:
     `clock` drives everything the engine does; only the times that `timing.py` calls real are not its.
     `profile` is a timing profile: its name, its file, or itself. `guests` is what stands behind VMs;
     `templates` are there from the start, by default `debian-12` alone. With port 0 a free one is taken.
-    Without `state_dir` a temporary one is used.
+    Without `state_dir` a temporary one is used. `data` is what else there is, and `faults` are armed from the
+    start.
 
-    Raises `OSError` when it cannot listen, `ValueError` for a profile that there is not.
+    Raises `OSError` when it cannot listen, `ValueError` for a profile or a file that cannot be used.
     """
 
     username = "admin@internal"
@@ -56,6 +59,8 @@ class Simulator:
         port: int = 0,
         state_dir: Path | None = None,
         templates: Sequence[BaseTemplate] | None = None,
+        data: Path | WorldFile | None = None,
+        faults: Iterable[FaultRule] = (),
     ) -> None:
         self.clock = clock or SystemClock()
         self.password = secrets.token_urlsafe(18)
@@ -67,6 +72,10 @@ class Simulator:
         )
         self.sessions = Sessions(self.clock, self.username, self.password)
         self._router = make_router()
+        if data is not None:
+            self._add(data)
+        for rule in faults:
+            self.world.injections.arm(rule)
         self._listen = listen
         self._port = port
         self._folder = state_dir
@@ -75,6 +84,13 @@ class Simulator:
         self._restarting: asyncio.Task[None] | None = None
         self._server: Server | None = None
         self._ca_file: Path | None = None
+
+    def _add(self, data: Path | WorldFile) -> None:
+        file = world_file.read(data) if isinstance(data, Path) else data
+        if file.password is not None:
+            self.password = file.password
+            self.sessions = Sessions(self.clock, self.username, self.password)
+        world_file.build(self.world, file, str(data) if isinstance(data, Path) else "world")
 
     @property
     def url(self) -> str:

@@ -43,7 +43,7 @@ from ovirt_provision.simulator.entities import (
     new_id,
 )
 from ovirt_provision.simulator.faults import Fault, engine_fault
-from ovirt_provision.simulator.guests import Guests, GuestState, Work
+from ovirt_provision.simulator.guests import Guest, Guests, GuestState, Work
 from ovirt_provision.simulator.images import Images
 from ovirt_provision.simulator.injection import Injections
 from ovirt_provision.simulator.markup import Element, set_text
@@ -139,6 +139,7 @@ class World:
         self.jobs: dict[str, Job] = {}
         self.events: list[Event] = []
         self.locks: set[tuple[str, str]] = set()
+        self._running: dict[str, Vm] = {}
         self._event_ids = itertools.count(1)
         self._transitions: list[_Transition] = []
         self._numbers = itertools.count()
@@ -226,7 +227,7 @@ class World:
                 self._transitions,
                 _Transition(due, next(self._numbers), transition.apply, transition.work, transition.grid),
             )
-        for vm in list(self.vms.values()):
+        for vm in list(self._running.values()):
             self._notice_guest(vm)
 
     def _notice_guest(self, vm: Vm) -> None:
@@ -236,8 +237,14 @@ class World:
             self.vm_down(vm)
             self.log(61, vm=vm, host=vm.host, why=" ", job=None, user=False)
 
+    def run(self, vm: Vm, guest: Guest) -> None:
+        """The VM's process runs from now on."""
+        vm.guest = guest
+        self._running[vm.id] = vm
+
     def vm_down(self, vm: Vm) -> None:
         """The VM's process has ended."""
+        self._running.pop(vm.id, None)
         vm.status = "down"
         vm.stopping = False
         vm.guest = None
@@ -475,12 +482,16 @@ class World:
 
     def new_mac(self, pool: MacPool, action: str, taken: Iterable[str] = ()) -> str:
         """The lowest free address of the pool, other than those in `taken`."""
+        mac = next(self.free_macs(pool, taken), None)
+        if mac is None or self.injections.fires("mac-pool-empty") is not None:
+            raise engine_fault("mac pool empty", action=action)
+        return mac
+
+    def free_macs(self, pool: MacPool, taken: Iterable[str] = ()) -> Iterator[str]:
+        """The addresses of the pool that are free now, the lowest first, other than those in `taken`."""
         used = {mac_number(mac) for mac in (*self.macs(), *taken)}
         numbers = itertools.chain.from_iterable(range(first, last + 1) for first, last in pool.ranges)
-        number = next((number for number in numbers if number not in used), None)
-        if number is None or self.injections.fires("mac-pool-empty") is not None:
-            raise engine_fault("mac pool empty", action=action)
-        return mac_text(number)
+        return (mac_text(number) for number in numbers if number not in used)
 
     # A world to start with, and what tests add to it
 
@@ -587,8 +598,9 @@ class World:
         template: Template | None = None,
         comment: str = "",
         memory: int = 1 << 30,
+        mac: str | None = None,
     ) -> Vm:
-        """A VM that is down, with one bootable disk and, unless made of a template, a NIC `nic1`."""
+        """A VM that is down, with one bootable disk and a NIC `nic1`; without `mac` the pool gives one."""
         blank = self.templates[ZERO_ID]
         cluster = next(iter(self.clusters.values()))
         source = template or blank
@@ -609,7 +621,7 @@ class World:
             disk.size = template.attachments[0].disk.size
         vm.attachments.append(Attachment(disk, bootable=True))
         profile = next(iter(self.profiles.values()))
-        vm.nics.append(Nic(new_id(), "nic1", self.new_mac(cluster.mac_pool, "add VM"), profile))
+        vm.nics.append(Nic(new_id(), "nic1", mac or self.new_mac(cluster.mac_pool, "add VM"), profile))
         return self._add(self.vms, vm)
 
     def _add(self, table: dict[str, _Entity], entity: _Entity) -> _Entity:

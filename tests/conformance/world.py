@@ -295,7 +295,7 @@ class Builder:
             vm.started = read_time(find_text(element, "start_time"))
             vm.run_once = find_bool(element, "run_once", False)
             memory = int(find_text(vm.config, "memory") or 1 << 30)
-            vm.guest = world.guests.start(GuestSpec(vm.id, name, memory, 1, [], [], {}))
+            world.run(vm, world.guests.start(GuestSpec(vm.id, name, memory, 1, [], [], {})))
         world.vms[identity] = vm
 
     def _users(self) -> None:

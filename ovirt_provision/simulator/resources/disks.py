@@ -1,5 +1,6 @@
 """`/disks`."""
 
+import operator
 from collections.abc import Callable, Mapping, Sequence
 
 from ovirt_provision.simulator import faults, storage
@@ -246,8 +247,14 @@ def check_removable(world: World, disk: Disk) -> None:
 @routes.add("GET", "/disks")
 def list_disks(request: Request) -> Reply:
     world = request.world
-    rows = sorted(world.disks.values(), key=lambda disk: disk.name)
-    return collection(request, "disks", rows, render_disk, fields(world))
+    return collection(
+        request,
+        "disks",
+        world.disks.values(),
+        render_disk,
+        fields(world),
+        order=operator.attrgetter("name"),
+    )
 
 
 @routes.add("POST", "/disks")

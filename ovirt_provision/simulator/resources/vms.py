@@ -1,6 +1,7 @@
 """`/vms`: making, changing, running and removing VMs."""
 
 import copy
+import operator
 from collections.abc import Sequence
 
 from ovirt_provision.simulator import defaults, faults, machine_config, markup, storage
@@ -116,10 +117,10 @@ _STATUSES = frozenset(
 
 def fields(world: World) -> Fields:
     return {
-        "name": Field(lambda vm: vm.name, free_text=True),
+        "name": Field(operator.attrgetter("name"), free_text=True),
         "comment": Field(lambda vm: vm.comment, free_text=True),
         "description": Field(lambda vm: vm.description, free_text=True),
-        "status": Field(lambda vm: vm.status, Kind.STATUS, values=_STATUSES),
+        "status": Field(operator.attrgetter("status"), Kind.STATUS, values=_STATUSES),
         "id": Field(lambda vm: vm.id, Kind.ID),
         "vm.id": Field(lambda vm: vm.id, Kind.ID),
         "host": Field(lambda vm: vm.host.name if vm.running and vm.host else None, free_text=True),
@@ -243,10 +244,14 @@ def _run(vm: Vm) -> list[Element]:
 
 @routes.add("GET", "/vms")
 def list_vms(request: Request) -> Reply:
-    rows = sorted(request.world.vms.values(), key=lambda vm: vm.name)
     show_all = request.flag("all_content")
     return collection(
-        request, "vms", rows, lambda vm: render_vm(request, vm, all_content=show_all), fields(request.world)
+        request,
+        "vms",
+        request.world.vms.values(),
+        lambda vm: render_vm(request, vm, all_content=show_all),
+        fields(request.world),
+        order=operator.attrgetter("name"),
     )
 
 
