@@ -61,7 +61,7 @@ def problems(error: ValidationError, kind: Any) -> list[str]:
             message = f"is not a known key{near or '; known are ' + ', '.join(known)}"
         elif one["type"] == "missing":
             message = "is required"
-        elif isinstance(one["input"], str | int | float) and "'" not in message:
+        elif isinstance(one["input"], str | int | float) and str(one["input"]) not in message:
             message += f", not {one['input']!r}"
         found.append(f"{place}: {message}" if place else message)
     return found

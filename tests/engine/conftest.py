@@ -1,7 +1,6 @@
 """The engine adapter on the simulated engine."""
 
 import contextlib
-import dataclasses
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
@@ -23,8 +22,8 @@ def simulated(tmp_path: Path, virtual_clock: VirtualClock) -> Callable[..., Any]
         folder = tmp_path / "simulator"
         async with Simulator(clock=virtual_clock, profile="engine", state_dir=folder) as simulator:
             # The durations that are real.
-            simulator.world.timing = dataclasses.replace(
-                simulator.world.timing, command=0.0, refused_login=0.0
+            simulator.world.timing = simulator.world.timing.model_copy(
+                update={"command": 0.0, "refused_login": 0.0}
             )
             fields = {
                 "url": simulator.url,

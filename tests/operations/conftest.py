@@ -1,7 +1,6 @@
 """The site of every test of a verb."""
 
 import contextlib
-import dataclasses
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
@@ -26,7 +25,7 @@ def site(tmp_path: Path, virtual_clock: VirtualClock, monkeypatch: pytest.Monkey
             clock=virtual_clock, profile="engine", state_dir=tmp_path / "simulator"
         ) as simulator:
             # The one duration that is real: how long a request holds its locks.
-            simulator.world.timing = dataclasses.replace(simulator.world.timing, command=0.0)
+            simulator.world.timing = simulator.world.timing.model_copy(update={"command": 0.0})
             made = Site(simulator, tmp_path / "state", virtual_clock, **timeouts)
             made.bridge.start()
             try:

@@ -42,7 +42,7 @@ async def examined(
     site: Site, before: Callable[[], None] = lambda: None, **changes: object
 ) -> dict[str, Finding]:
     """Findings by name; keyword arguments change the engine's profile, `before` is called once it is read."""
-    site.simulator.world.timing = dataclasses.replace(site.simulator.world.timing, refused_login=0.0)
+    site.simulator.world.timing = site.simulator.world.timing.model_copy(update={"refused_login": 0.0})
     profile = {
         "url": site.simulator.url,
         "username": site.simulator.username,
