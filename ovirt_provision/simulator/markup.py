@@ -73,7 +73,10 @@ def parse_json(document: bytes, root: str) -> Element:
 
     Raises `ValueError` when it is not a JSON object.
     """
-    value = json.loads(document)
+    try:
+        value = json.loads(document)
+    except RecursionError as error:
+        raise ValueError("nested too deeply") from error
     if not isinstance(value, dict):
         raise ValueError("not an object")
     return _from_json(root, value)

@@ -77,7 +77,7 @@ def search(
     """
     try:
         query = _Parser(text, fields, case_sensitive, now).parse()
-    except _Broken:
+    except (_Broken, RecursionError):
         return []
     test = query.test
     found = [row for row in rows if test(row)]
@@ -295,8 +295,11 @@ def _matching(get: Callable[[Any], Any], match: Callable[[str], object]) -> _Tes
 
 
 def _pattern(text: str, case_sensitive: bool) -> Callable[[str], object]:
+    first, *rest = (re.escape(part) for part in text.split("*"))
+    # Atomic groups: many wildcards would otherwise be tried in every combination.
+    between = "".join(f"(?>.*?{part})" for part in rest[:-1] if part)
     wanted = re.compile(
-        ".*".join(re.escape(part) for part in text.split("*")),
+        first + (f"{between}.*{rest[-1]}" if rest else ""),
         re.DOTALL | (0 if case_sensitive else re.IGNORECASE),
     )
     return wanted.fullmatch

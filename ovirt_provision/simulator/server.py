@@ -260,6 +260,9 @@ class Server:
             reply = self._router.answer(request)
         except Refusal as refusal:
             return _refusal(refusal, headers)
+        except Exception as error:  # the simulator stands whatever a client sends
+            log.exception("%s %s", http.method, http.raw_path)
+            return _refusal(faults.server_error(type(error).__name__), headers)
         why = _why(reply)
         response = self._render(http, reply, headers, as_json)
         response.wait, response.why = reply.wait, why

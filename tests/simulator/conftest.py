@@ -57,9 +57,10 @@ class Lab:
         with self.clock.hold():
             return await asyncio.to_thread(function, *arguments, **options)
 
-    async def request(self, method: str, path: str, body: str = "", **headers: str | None) -> Raw:
+    async def request(self, method: str, path: str, body: str | bytes = "", **headers: str | None) -> Raw:
         """A raw request below the API's base, or to another path of the host if it begins with `//`. `None`
         leaves a header out."""
+        content = body.encode() if isinstance(body, str) else body
         given: dict[str, str | None] = {"Accept": "application/xml", "Authorization": self.authorization}
         if method in ("POST", "PUT"):
             given["Content-Type"] = "application/xml"
@@ -73,7 +74,7 @@ class Lab:
             async with (
                 aiohttp.ClientSession(skip_auto_headers=left_out) as session,
                 session.request(
-                    method, yarl.URL(url, encoded=True), data=body.encode() or None, headers=sent, ssl=trust
+                    method, yarl.URL(url, encoded=True), data=content or None, headers=sent, ssl=trust
                 ) as reply,
             ):
                 return Raw(reply.status, reply.headers, await reply.read())
