@@ -138,8 +138,8 @@ async def destroy(site: Site) -> Operation:
 
 
 SCENARIOS = {
-    "create": Scenario(create_and_start, vms=("web",), disks=1, commits=18, changes=2, readings=64),
-    "clone": Scenario(create_full_clone, vms=("web",), disks=1, commits=13, changes=1, readings=62),
+    "create": Scenario(create_and_start, vms=("web",), disks=1, commits=18, changes=2, readings=66),
+    "clone": Scenario(create_full_clone, vms=("web",), disks=1, commits=13, changes=1, readings=64),
     "cancel": Scenario(create_and_cancel, state=CANCELLED, commits=20, changes=2, readings=42),
     "copy": Scenario(
         copy_and_start, prepare=running, vms=("copy", "web"), disks=2, commits=24, changes=4, readings=125
@@ -200,7 +200,7 @@ SCENARIOS = {
         prepare=lambda site: site.run("CreateMachine", key="web", spec=spec(), start_with=started()),
         commits=10,
         changes=2,
-        readings=20,
+        readings=22,
     ),
 }
 
