@@ -141,6 +141,7 @@ class StorageDomain:
     type: str = "data"
     address: str = "127.0.0.1"
     path: str = ""
+    exports: dict[str, "Vm | Template"] = field(default_factory=dict)  # copies with own volumes
 
     @property
     def is_block(self) -> bool:

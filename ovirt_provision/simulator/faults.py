@@ -343,6 +343,15 @@ _TEXTS: Mapping[str, tuple[int, str]] = {
     ),
     "data center active": (409, "Cannot {action} an active Data Center."),
     "domain name used": (409, "Cannot {action}. The Storage Domain name is already in use."),
+    "no export domain": (409, "Cannot {action}. The specified Storage Domain is not an Export Domain."),
+    "no folder": (400, "Invalid target folder: {folder} on Host {host}."),
+    "vm exported": (409, "Cannot {action}: VM is being exported now. Please try again in a few minutes."),
+    "same identifier": (409, "Cannot {action}. {type} with the same identifier already exists."),
+    "template not exported": (
+        409,
+        "Cannot {action}. The following Template does not exist in the Export Domain: {template}.",
+    ),
+    "import lacks template": (409, "Cannot import VM. The Template {template} does not exist."),
     "domain status": (409, "Cannot {action}. The relevant Storage Domain's status is {status}."),
     "domain in use": (
         409,

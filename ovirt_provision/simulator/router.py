@@ -15,6 +15,7 @@ from ovirt_provision.simulator.resources import (
     diskattachments,
     disks,
     events,
+    exports,
     hosts,
     imagetransfers,
     jobs,
@@ -53,7 +54,6 @@ _RESOURCES = (
     disk_actions,
     templates,
     clusters,
-    consoles,
     datacenters,
     storagedomains,
     networks,
@@ -70,6 +70,7 @@ _RESOURCES = (
     statistics,
     imagetransfers,
     quotas,
+    exports,
 )
 
 

@@ -424,6 +424,68 @@ def copy_disk(world: World, source: Disk, copy: Disk, job: Job) -> None:
     _engage(world, source, copy.name, job, work, end)
 
 
+def export(
+    world: World,
+    copies: Sequence[Disk],
+    sources: Sequence[Disk],
+    job: Job,
+    then: Callable[[str | None], None],
+) -> None:
+    """Copies the disks of a VM or template to an export domain; they are locked meanwhile."""
+    _lock(sources)
+
+    def end(error: str | None) -> None:
+        if error is not None:
+            for disk in copies:
+                world.guests.remove_disk(disk.volume)
+        _unlock(world, sources, 0.0)
+        then(error)
+
+    _carry(world, copies, sources, job, end)
+
+
+def bring_in(
+    world: World,
+    copies: Sequence[Disk],
+    sources: Sequence[Disk],
+    job: Job,
+    then: Callable[[str | None], None],
+) -> None:
+    """Makes the disks of a VM or template that is imported."""
+    _begin(world, copies)
+
+    def end(error: str | None) -> None:
+        if error is not None:
+            _drop(world, copies)
+        then(error)
+        _unlock(world, copies, world.timing.disk_lag)
+
+    _carry(world, copies, sources, job, end)
+
+
+def _carry(
+    world: World,
+    copies: Sequence[Disk],
+    sources: Sequence[Disk],
+    job: Job,
+    then: Callable[[str | None], None],
+) -> None:
+    """Copies disks from one domain to another; ends `job` after `then`."""
+
+    def end(error: str | None) -> None:
+        then(error)
+        world.end_job(job, ok=error is None)
+
+    _task(
+        world,
+        job,
+        "Copying Image",
+        world.timing.copy_disk,
+        _working(world, "disk-fails", lambda: _copies(world, copies, sources, thin=False)),
+        lambda error: world.after(world.timing.storage_end, lambda _none: end(error)),
+    )
+
+
 def move_disk(world: World, disk: Disk, domain: StorageDomain, job: Job) -> None:
     """Moves a disk to another storage domain."""
 

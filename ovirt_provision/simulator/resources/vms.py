@@ -431,10 +431,10 @@ def check_not_busy(vm: Vm, action: str) -> None:
         raise faults.engine_fault("vm during snapshot", action=action)
 
 
-def _default_domain(world: World, vm: Vm) -> StorageDomain | None:
-    """The active domain of the VM's data center with the most room, of equals the last."""
-    own = [one for one in world.domains.values() if one.data_center is vm.cluster.data_center]
-    active = [one for one in own if one.status == "active"]
+def default_domain(world: World, cluster: Cluster) -> StorageDomain | None:
+    """The active domain for data of the cluster's data center with the most room, of equals the last."""
+    own = [one for one in world.domains.values() if one.data_center is cluster.data_center]
+    active = [one for one in own if one.status == "active" and one.type == "data"]
     return max(active, key=lambda one: (one.available, one.name), default=None)
 
 
@@ -444,7 +444,7 @@ def _build(
     world = request.world
     if not sources:
         # Where it would put disks is in the events of a VM without any.
-        domain = _default_domain(world, vm) if template.id == ZERO_ID else None
+        domain = default_domain(world, vm.cluster) if template.id == ZERO_ID else None
         world.log(34, vm=vm, template=template, domain=domain, job=job)
         if template.id == ZERO_ID:
             world.log(53, vm=vm, template=template, domain=domain, job=job)

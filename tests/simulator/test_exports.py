@@ -1,0 +1,123 @@
+"""Export to a domain of that type, and import of what lies there."""
+
+from ovirtsdk4 import types
+
+
+async def export_domain(lab):
+    """An export domain in the data center; its service."""
+    host = types.Host(name="host1")
+    storage = types.HostStorage(type=types.StorageType.NFS, address="192.0.2.7", path="/export")
+    wanted = types.StorageDomain(
+        name="shelf", type=types.StorageDomainType.EXPORT, host=host, storage=storage
+    )
+    made = await lab.call(lab.system.storage_domains_service().add, wanted)
+    center = lab.system.data_centers_service().data_center_service(next(iter(lab.world.data_centers)))
+    await lab.call(center.storage_domains_service().add, types.StorageDomain(id=made.id))
+    return lab.system.storage_domains_service().storage_domain_service(made.id)
+
+
+SHELF = types.StorageDomain(name="shelf")
+
+
+async def count(lab, search):
+    return len(await lab.call(lab.system.events_service().list, search=search))
+
+
+def test_a_vm_goes_to_an_export_domain_and_comes_back_as_itself(play):
+    async def scenario(lab):
+        shelf = await export_domain(lab)
+        vm_id = await lab.create("web", comment="mine")
+        before = lab.world.vms[vm_id]
+        (disk,) = [one.disk.id for one in before.attachments]
+        vm = lab.vms.vm_service(vm_id)
+        await lab.call(vm.export, storage_domain=SHELF, discard_snapshots=True)
+        busy = await lab.request("POST", f"/vms/{vm_id}/start", "<action/>")
+        assert (busy.status, "VM is being exported now" in busy.text) == (409, True)
+        assert await lab.call(shelf.vms_service().list) == []
+        await lab.wait(lambda: before.status, "down")
+        (listed,) = await lab.call(shelf.vms_service().list)
+        assert (listed.id, listed.name, listed.comment) == (vm_id, "web", "mine")
+        assert await count(lab, f"type=1150 and vm.id={vm_id}") == 1
+        inside = shelf.vms_service().vm_service(vm_id)
+        assert [one.id for one in await lab.call(inside.disks_service().list)] == [disk]
+        again = await lab.request(
+            "POST",
+            f"/vms/{vm_id}/export",
+            "<action><storage_domain><name>shelf</name></storage_domain>"
+            "<discard_snapshots>true</discard_snapshots></action>",
+        )
+        assert (again.status, "VM with the same identifier already exists." in again.text) == (409, True)
+
+        cluster = types.Cluster(name="Default")
+        present = await lab.request(
+            "POST", f"/storagedomains/{listed.storage_domain.id}/vms/{vm_id}/import", "<action/>"
+        )
+        assert present.status == 409
+        await lab.ready_disks(vm_id)
+        macs = [nic.mac for nic in before.nics]
+        await lab.call(vm.remove)
+        await lab.wait(lambda: disk in lab.world.disks, False)
+        await lab.call(inside.import_, cluster=cluster, storage_domain=types.StorageDomain(name="data"))
+        assert (await lab.call(vm.get)).status == types.VmStatus.IMAGE_LOCKED
+        await lab.ready(vm_id)
+        await lab.ready_disks(vm_id)
+        after = lab.world.vms[vm_id]
+        assert [one.disk.id for one in after.attachments] == [disk]
+        assert [nic.mac for nic in after.nics] == macs
+        assert await count(lab, f"type=1152 and vm.id={vm_id}") == 1
+        await lab.up(vm_id)
+
+        await lab.call(inside.import_, clone=True, vm=types.Vm(name="twin"), cluster=cluster)
+        twin = lab.world.vm_named("twin")
+        await lab.ready(twin.id)
+        assert twin.id != vm_id
+        assert {nic.mac for nic in twin.nics}.isdisjoint(macs)
+        await lab.call(inside.remove)
+        assert await lab.call(shelf.vms_service().list) == []
+
+    play(scenario)
+
+
+def test_a_template_goes_to_an_export_domain_and_comes_back_beside_itself(play):
+    async def scenario(lab):
+        shelf = await export_domain(lab)
+        (template,) = [one for one in lab.world.templates.values() if one.attachments]
+        service = lab.system.templates_service().template_service(template.id)
+        await lab.call(service.export, storage_domain=SHELF)
+        await lab.wait(lambda: template.status, "ok")
+        inside = shelf.templates_service().template_service(template.id)
+        assert (await lab.call(inside.get)).name == template.name
+        await lab.call(inside.import_, clone=True, template=types.Template(name="copy"))
+        (made,) = [one for one in lab.world.templates.values() if one.name == "copy"]
+        assert made.status == "locked"
+        await lab.wait(lambda: made.status, "ok")
+        assert await count(lab, "type=1158 and message=*copy*") == 1
+        vm_id = await lab.create("web", template=types.Template(name="copy"))
+        await lab.up(vm_id)
+
+    play(scenario)
+
+
+def test_what_cannot_be_exported_is_refused(play):
+    async def scenario(lab):
+        await export_domain(lab)
+        vm_id = await lab.create("web")
+
+        async def refusal(inner):
+            reply = await lab.request("POST", f"/vms/{vm_id}/export", f"<action>{inner}</action>")
+            return reply.status, reply.text
+
+        to_shelf = "<storage_domain><name>shelf</name></storage_domain>"
+        status, text = await refusal(to_shelf)
+        assert (status, "Template does not exist in the Export Domain: debian-12" in text) == (409, True)
+        status, text = await refusal("<storage_domain><name>data</name></storage_domain>")
+        assert (status, "is not an Export Domain" in text) == (409, True)
+        status, text = await refusal("<host><name>host1</name></host><directory>/none</directory>")
+        assert (status, "Invalid target folder: /none on Host host1." in text) == (400, True)
+        assert (await refusal(""))[0] == 400
+        await lab.up(vm_id)
+        status, text = await refusal(f"{to_shelf}<discard_snapshots>true</discard_snapshots>")
+        assert (status, "At least one of the VMs is not down." in text) == (409, True)
+        assert lab.world.vms[vm_id].status == "up"
+
+    play(scenario)
