@@ -292,8 +292,8 @@ class Server:
     def _check_login_permission(self, session: Session) -> None:
         """Who has no permission at all gets a token, but nothing for it."""
         principal, _, profile = session.username.partition("@")
-        permitted = {one.user.principal for one in self._world.permissions.values() if one.user is not None}
-        if principal not in permitted:
+        every = self._world.permissions.values()
+        if not any(one.user is not None and one.user.principal == principal for one in every):
             self._world.see_user(principal)
             raise faults.unauthorized(
                 f"The user {principal}@{profile}-authz with profile [{profile}] is not authorized to perform "

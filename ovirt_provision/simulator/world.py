@@ -168,8 +168,8 @@ class World:
 
     def is_administrator(self, user: User) -> bool:
         """Whether one of the user's roles is one of administrators."""
-        mine = [one for one in self.permissions.values() if one.user is user]
-        return any(roles.ROLES[one.role].administrative for one in mine)
+        every = self.permissions.values()
+        return any(one.user is user and roles.ROLES[one.role].administrative for one in every)
 
     def see_user(self, principal: str) -> None:
         """Someone of the directory who tries to log in becomes a user, with or without permissions."""
