@@ -319,16 +319,21 @@ def clone_vm(world: World, vm: Vm, clone: Vm, snapshot: Snapshot, job: Job) -> N
 
 
 def restore(world: World, vm: Vm, snapshot: Snapshot, job: Job, then: Callable[[], None]) -> None:
-    """Gives the disks of `vm`, which is down, the content that they had at the snapshot."""
+    """Gives the disks of `vm`, which is down, the content that they had at the snapshot.
+
+    Meanwhile the snapshot is in preview, by `TryBackToAllSnapshotsOfVmCommand` of the engine.
+    """
     frozen = {one.disk.id: one.disk for one in snapshot.attachments}
     live = [one.disk for one in vm.attachments if one.disk.id in frozen]
     vm.status = "image_locked"
+    snapshot.status = "in_preview"
     _lock(live)
     for disk in live:
         world.guests.remove_disk(disk.volume)
 
     def end(error: str | None) -> None:
         vm.status = "down"
+        snapshot.status = "ok"
         _unlock(world, live, world.timing.disk_lag)
         then()
         _end_job(world, job, world.timing.disk_lag, ok=error is None)

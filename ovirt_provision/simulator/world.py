@@ -46,7 +46,7 @@ from ovirt_provision.simulator.faults import Fault, engine_fault
 from ovirt_provision.simulator.guests import Guest, Guests, GuestState, Work
 from ovirt_provision.simulator.images import Images
 from ovirt_provision.simulator.injection import Injections
-from ovirt_provision.simulator.markup import Element, set_text
+from ovirt_provision.simulator.markup import Element, node, set_text
 from ovirt_provision.simulator.timing import Timing
 
 log = logging.getLogger(__name__)
@@ -135,7 +135,9 @@ class World:
         self.transfers: dict[str, ImageTransfer] = {}
         self.images = Images()
         self.quotas: dict[str, Quota] = {}
-        self.records: dict[str, dict[str, Element]] = {}  # of `resources/records.py`, by path and id
+        everyone = node("group", None, node("name", "Everyone"), node("namespace", "*"), id=roles.EVERYONE)
+        self.records: dict[str, dict[str, Element]] = {"/groups": {roles.EVERYONE: everyone}}
+        """Of `resources/records.py`, by path and id."""
         self.jobs: dict[str, Job] = {}
         self.events: list[Event] = []
         self.locks: set[tuple[str, str]] = set()

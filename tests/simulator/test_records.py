@@ -77,3 +77,15 @@ def test_a_thing_is_found_below_what_it_belongs_to(play):
         assert (reply.status, disk in reply.text) == (200, True)
 
     play(scenario)
+
+
+def test_there_is_the_group_of_everyone(play):
+    async def scenario(lab):
+        (group,) = await lab.call(lab.system.groups_service().list)
+        assert group.name == "Everyone"
+        blank = lab.system.templates_service().template_service(str(uuid.UUID(int=0)))
+        permissions = await lab.call(blank.permissions_service().list)
+        (granted,) = [one.group for one in permissions if one.group is not None]
+        assert (await lab.call(lab.connection.follow_link, granted)).name == "Everyone"
+
+    play(scenario)

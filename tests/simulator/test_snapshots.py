@@ -180,10 +180,12 @@ def test_a_vm_is_restored_to_what_it_was(play):
         service = lab.vms.vm_service(vm_id)
         await lab.call(service.update, types.Vm(memory=2 << 30))
         assert (await lab.call(service.get)).memory == 2 << 30
-        restore = service.snapshots_service().snapshot_service(snapshot).restore
-        await lab.call(restore)
+        one = service.snapshots_service().snapshot_service(snapshot)
+        await lab.call(one.restore)
         assert (await lab.call(service.get)).status == types.VmStatus.IMAGE_LOCKED
+        assert (await lab.call(one.get)).snapshot_status == types.SnapshotStatus.IN_PREVIEW
         await lab.ready(vm_id)
+        assert (await lab.call(one.get)).snapshot_status == types.SnapshotStatus.OK
         assert (await lab.call(service.get)).memory == 1 << 30
         assert await codes(lab, "RestoreSnapshot") == [100, 1190]
 
