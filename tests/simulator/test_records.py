@@ -85,7 +85,8 @@ def test_there_is_the_group_of_everyone(play):
         assert group.name == "Everyone"
         blank = lab.system.templates_service().template_service(str(uuid.UUID(int=0)))
         permissions = await lab.call(blank.permissions_service().list)
-        (granted,) = [one.group for one in permissions if one.group is not None]
-        assert (await lab.call(lab.connection.follow_link, granted)).name == "Everyone"
+        granted = [one.group for one in permissions if one.group is not None]
+        assert {one.id for one in granted} == {group.id}
+        assert (await lab.call(lab.connection.follow_link, granted[0])).name == "Everyone"
 
     play(scenario)
