@@ -38,7 +38,8 @@ class Field:
     """How a field is read from a row; `get` gives one value or a list of values, any of which may match.
 
     `unequal` is what `!=` is about: of its values any may differ. `values` are what a status field may be
-    compared with; anything else makes the search find nothing.
+    compared with; anything else makes the search find nothing. `column` is that of the engine's database,
+    where it is known.
     """
 
     get: Callable[[Any], Any]
@@ -46,6 +47,7 @@ class Field:
     free_text: bool = False
     values: frozenset[str] = frozenset()
     unequal: Callable[[Any], Any] | None = None
+    column: str = ""
 
 
 Fields = Mapping[str, Field]
@@ -103,6 +105,21 @@ def _sort_key(value: Any) -> tuple[int, Any]:
     if value is None:
         return (0, 0)
     return (1, value)
+
+
+def _choked(column: str, text: str) -> str:
+    """What the engine lets through of its database's error, as it writes it: small letters, `_` a blank."""
+    error = f'error: invalid input syntax for type uuid: "{text}"'
+    if not column:
+        return error
+    table = column.partition(".")[0]
+    before = f"select * from ((select  {table}.* from  {table}   where  {column} = "  # noqa: S608
+    sql = f"{before}'{text}' )  order by vm_name asc )"
+    error += f"\n  position: {len(before) + 1}"
+    return (
+        f"statementcallback; sql [{sql.replace('_', ' ')} as t1 offset (1 -1) limit 2147483647]; {error}; "
+        f"nested exception is org.postgresql.util.psqlexception: {error}"
+    )
 
 
 class _Parser:
@@ -221,7 +238,7 @@ class _Parser:
             equal = lambda row: str(field.get(row)).lower() == text.lower()  # noqa: E731
         elif field.kind is Kind.ID:
             if not is_uuid(text):
-                raise Fault(400, f'error: invalid input syntax for type uuid: "{text.lower()}"')
+                raise Fault(400, _choked(field.column, text.lower()))
             equal = lambda row: text.lower() in _values(field.get(row))  # noqa: E731
         else:
             match = _pattern(text, self._case_sensitive or field.kind is Kind.CASED_TEXT)

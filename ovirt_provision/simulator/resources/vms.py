@@ -144,7 +144,7 @@ def fields(world: World) -> Fields:
         "template.id": Field(lambda vm: vm.template.id, Kind.ID),
         "storage.name": Field(lambda vm: [one.disk.domain.name for one in vm.attachments]),
         "storage": Field(lambda vm: [one.disk.domain.name for one in vm.attachments]),
-        "created_by_user_id": Field(lambda _vm: world.user_id, Kind.ID),
+        "created_by_user_id": Field(lambda _vm: world.user_id, Kind.ID, column="vms.created_by_user_id"),
         "next_run_config_exists": Field(lambda vm: vm.next_run is not None, Kind.BOOLEAN),
         "vcpus": Field(_vcpus, Kind.NUMBER),
     }
