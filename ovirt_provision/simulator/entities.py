@@ -61,13 +61,14 @@ class Permission:
 
 @dataclass
 class DataCenter:
-    """`quota_id` is that of its unlimited default quota."""
+    """`quota_id` is that of its unlimited default quota; `minor` is that of its version, 4.x."""
 
     id: str
     name: str
     description: str = ""
     local: bool = False
     quota_mode: str = "disabled"
+    minor: str = "8"
     quota_id: str = field(default_factory=new_id)
 
 

@@ -48,6 +48,7 @@ STORED = frozenset(
         "tunnel_migration",
         "type",
         "usb",
+        "use_latest_template_version",
         "virtio_scsi",
         "virtio_scsi_multi_queues_enabled",
     ]
@@ -167,6 +168,8 @@ def shown(config: Element, *, all_content: bool, running: bool, certificate: str
         tag, below = path.split("/", 1)
         for element in elements[tag].iterfind(below) if tag in elements else ():
             element.set("href", f"{BASE}/{collection}/{element.get('id')}")
+    if find_text(config, "stateless") != "true":
+        elements.pop("use_latest_template_version", None)
     initialization = elements.get("initialization")
     if initialization is not None:
         _show_initialization(initialization)

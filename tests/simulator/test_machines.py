@@ -313,3 +313,13 @@ def test_what_a_vm_refers_to_can_be_followed(play):
             await lab.create("db", placement_policy=policy)
 
     play(scenario)
+
+
+def test_only_a_stateless_vm_tells_whether_it_uses_the_latest_version(play):
+    async def scenario(lab):
+        for name, stateless in (("web", True), ("db", False)):
+            vm_id = await lab.create(name, stateless=stateless, use_latest_template_version=True)
+            shown = await lab.call(lab.vms.vm_service(vm_id).get)
+            assert shown.use_latest_template_version is (True if stateless else None)
+
+    play(scenario)

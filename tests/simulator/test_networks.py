@@ -144,3 +144,17 @@ def test_a_data_center_is_found_by_what_is_in_it(play):
             assert [one.name for one in await lab.call(service.list, search=search)] == names
 
     play(scenario)
+
+
+def test_a_data_center_keeps_its_version_and_quota_mode(play):
+    async def scenario(lab):
+        service = lab.system.data_centers_service()
+        version = types.Version(major=4, minor=7)
+        mode = types.QuotaModeType.AUDIT
+        made = await lab.call(
+            service.add, types.DataCenter(name="old", local=False, version=version, quota_mode=mode)
+        )
+        shown = await lab.call(service.data_center_service(made.id).get)
+        assert (shown.version.major, shown.version.minor, shown.quota_mode) == (4, 7, mode)
+
+    play(scenario)

@@ -90,3 +90,27 @@ def test_there_is_the_group_of_everyone(play):
         assert (await lab.call(lab.connection.follow_link, granted[0])).name == "Everyone"
 
     play(scenario)
+
+
+def test_an_external_job_has_the_steps_that_clients_give_it(play):
+    async def scenario(lab):
+        jobs = lab.system.jobs_service()
+        job = await lab.call(jobs.add, types.Job(description="tests"))
+        steps = jobs.job_service(job.id).steps_service()
+        given = types.Step(description="first", type=types.StepEnum.EXECUTING)
+        step = await lab.call(steps.add, given)
+        assert (step.number, step.status, step.job.id) == (0, types.StepStatus.STARTED, job.id)
+        await lab.call(steps.step_service(step.id).end, succeeded=False)
+        (shown,) = await lab.call(steps.list)
+        assert (shown.description, shown.status) == ("first", types.StepStatus.FAILED)
+        assert (await lab.call(jobs.job_service(job.id).get)).status == types.JobStatus.STARTED
+
+        await lab.create("web")
+        own = next(one for one in await lab.call(jobs.list) if not one.external)
+        reply = await lab.request("POST", f"/jobs/{own.id}/steps", "<step><type>executing</type></step>")
+        assert (reply.status, "step.description" in reply.text) == (400, True)
+        body = "<step><type>executing</type><description>x</description></step>"
+        refused = await lab.request("POST", f"/jobs/{own.id}/steps", body)
+        assert (refused.status, "only to external jobs" in refused.text) == (400, True)
+
+    play(scenario)

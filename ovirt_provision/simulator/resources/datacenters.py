@@ -46,8 +46,8 @@ def fields(world: World) -> Fields:
     }
 
 
-def _version(tag: str) -> Element:
-    return node(tag, None, node("major", "4"), node("minor", "8"))
+def _version(minor: str) -> Element:
+    return node("version", None, node("major", "4"), node("minor", minor))
 
 
 def _status(world: World, center: DataCenter) -> str:
@@ -73,8 +73,8 @@ def render_data_center(world: World, center: DataCenter) -> Element:
         node("quota_mode", center.quota_mode),
         node("status", status),
         node("storage_format", "v5") if status != "uninitialized" else None,
-        node("supported_versions", None, _version("version")),
-        _version("version"),
+        node("supported_versions", None, _version("8")),
+        _version(center.minor),
         reference("mac_pool", "/macpools", pool.id),
         href=BASE + path,
         id=center.id,
@@ -130,6 +130,8 @@ def add_data_center(request: Request) -> Reply:
         raise faults.engine_fault("data center name used", action="add Data Center")
     center = DataCenter(new_id(), name, find_text(body, "description") or "")
     center.local = find_bool(body, "local", False)
+    center.quota_mode = find_text(body, "quota_mode") or center.quota_mode
+    center.minor = find_text(body, "version/minor") or center.minor
     world.data_centers[center.id] = center
     network = Network(new_id(), "ovirtmgmt", center, "Management Network")
     network.usages = ["management", "display", "migration", "vm", "default_route"]
@@ -146,6 +148,7 @@ def update_data_center(request: Request, center: str) -> Reply:
     found.name = find_text(body, "name") or found.name
     found.description = find_text(body, "description", found.description) or ""
     found.quota_mode = find_text(body, "quota_mode") or found.quota_mode
+    found.minor = find_text(body, "version/minor") or found.minor
     return Reply(200, render_data_center(request.world, found))
 
 

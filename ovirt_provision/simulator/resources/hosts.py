@@ -107,6 +107,13 @@ _REST = b"""
   <max_scheduling_memory>67108864000</max_scheduling_memory>
   <memory>68719476736</memory>
   <numa_supported>false</numa_supported>
+  <os>
+    <custom_kernel_cmdline/>
+    <description>Simulated</description>
+    <reported_kernel_cmdline/>
+    <type>RHEL</type>
+    <version><full_version>9 - 1</full_version><major>9</major></version>
+  </os>
   <port>54321</port>
   <power_management><automatic_pm_enabled>true</automatic_pm_enabled><enabled>false</enabled>
     <kdump_detection>true</kdump_detection><pm_proxies/></power_management>

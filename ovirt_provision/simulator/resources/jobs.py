@@ -14,8 +14,8 @@ from ovirt_provision.simulator.api import (
     perform,
     reference,
 )
-from ovirt_provision.simulator.entities import Job, Step
-from ovirt_provision.simulator.markup import Element, find_bool, find_text, node
+from ovirt_provision.simulator.entities import Job, Step, new_id
+from ovirt_provision.simulator.markup import Element, find_bool, find_text, node, reference_of
 from ovirt_provision.simulator.search import Field, Fields
 from ovirt_provision.simulator.world import World
 
@@ -105,6 +105,35 @@ def list_steps(request: Request, job: str) -> Reply:
 def show_step(request: Request, job: str, step: str) -> Reply:
     found: Job = find_or_404(request.world.jobs, job)
     return Reply(200, render_step(found, find_or_404({one.id: one for one in found.steps}, step)))
+
+
+@routes.add("POST", "/jobs/{job}/steps")
+def add_step(request: Request, job: str) -> Reply:
+    found: Job = find_or_404(request.world.jobs, job)
+    body = request.body("step", "add")
+    if not found.external:
+        raise faults.engine_fault("job not external", action="Add")
+    parents = {one.id: one for one in found.steps}
+    parent = parents.get(reference_of(body, "parent_step"))
+    number = sum(1 for one in found.steps if one.parent is parent)
+    kind, description = find_text(body, "type") or "", find_text(body, "description") or ""
+    step = Step(new_id(), description, kind, number, request.world.now, parent=parent)
+    found.steps.append(step)
+    return created(render_step(found, step))
+
+
+@routes.add("POST", "/jobs/{job}/steps/{step}/end")
+def end_step(request: Request, job: str, step: str) -> Reply:
+    found: Job = find_or_404(request.world.jobs, job)
+    one: Step = find_or_404({each.id: each for each in found.steps}, step)
+
+    def end(body: Element) -> list[Element]:
+        if not found.external:
+            raise faults.engine_fault("job not external", action="Clear")
+        request.world.end_step(found, one, ok=find_bool(body, "succeeded", True), finalizes=False)
+        return []
+
+    return perform(request, "end", end)
 
 
 @routes.add("POST", "/jobs/{job}/clear")
