@@ -60,6 +60,22 @@ class Request:
                 return True
         return False
 
+    def inner(self, method: str, path: str, body: Element | None = None) -> "Request":
+        """A request that this one makes on its way, with its locks and correlation id."""
+        return Request(
+            self.world,
+            self.host,
+            method,
+            path,
+            {},
+            b"",
+            False,
+            self.correlation_id,
+            self.held,
+            user=self.user,
+            _body=body,
+        )
+
     def flag(self, name: str, default: bool = False) -> bool:
         value = self.query.get(name)
         return default if value is None else value.strip().lower() != "false"
@@ -250,17 +266,7 @@ class Router:
             self._follow(request, source, path[1:])
 
     def _get(self, request: Request, href: str) -> Element:
-        sub = Request(
-            request.world,
-            request.host,
-            "GET",
-            href.removeprefix(BASE),
-            {},
-            b"",
-            False,
-            request.correlation_id,
-        )
-        reply = self.dispatch(sub)
+        reply = self.dispatch(request.inner("GET", href.removeprefix(BASE)))
         assert reply.element is not None
         return reply.element
 

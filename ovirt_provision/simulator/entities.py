@@ -259,6 +259,23 @@ class Snapshot:
 
 
 @dataclass
+class VmPool:
+    """VMs that are alike; `prestarted` is how many are to wait running, which none does here."""
+
+    id: str
+    name: str
+    cluster: Cluster
+    template: Template
+    description: str = ""
+    comment: str = ""
+    prestarted: int = 0
+    max_user_vms: int = 1
+    type: str = "automatic"
+    stateful: bool = False
+    latest: bool = False  # whether its VMs are of the newest version of the template
+
+
+@dataclass
 class Vm:
     """`config` as in Template. `lock` is the key of the fault while something is made of the VM's disks.
 
@@ -305,6 +322,7 @@ class Vm:
     current_disc: str = ""
     watchdogs: list[Element] = field(default_factory=list)
     numa_nodes: list[Element] = field(default_factory=list)
+    pool: VmPool | None = None
 
     @property
     def running(self) -> bool:

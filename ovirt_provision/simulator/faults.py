@@ -352,6 +352,11 @@ _TEXTS: Mapping[str, tuple[int, str]] = {
         "Cannot {action}. The following Template does not exist in the Export Domain: {template}.",
     ),
     "import lacks template": (409, "Cannot import VM. The Template {template} does not exist."),
+    "pool shrinks": (409, "Cannot {action}. The number of VMs of a VM Pool cannot be decreased."),
+    "pool in use": (409, "Cannot {action}. Not all VMs of the VM Pool are down: {vms}."),
+    "pool empty": (409, "Cannot {action}. There are no available VMs in the VM Pool."),
+    "vm in pool": (409, "Cannot {action}. The VM is attached to a VM Pool."),
+    "vm without pool": (409, "Cannot {action}. The VM is not attached to a VM Pool."),
     "domain status": (409, "Cannot {action}. The relevant Storage Domain's status is {status}."),
     "domain in use": (
         409,

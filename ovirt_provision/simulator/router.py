@@ -34,6 +34,7 @@ from ovirt_provision.simulator.resources import (
     templates,
     users,
     vm_actions,
+    vmpools,
     vms,
     vnicprofiles,
 )
@@ -71,6 +72,7 @@ _RESOURCES = (
     imagetransfers,
     quotas,
     exports,
+    vmpools,
 )
 
 

@@ -37,6 +37,7 @@ from ovirt_provision.simulator.entities import (
     Template,
     User,
     Vm,
+    VmPool,
     VnicProfile,
     mac_number,
     mac_text,
@@ -135,6 +136,7 @@ class World:
         self.transfers: dict[str, ImageTransfer] = {}
         self.images = Images()
         self.quotas: dict[str, Quota] = {}
+        self.pools: dict[str, VmPool] = {}
         everyone = node("group", None, node("name", "Everyone"), node("namespace", "*"), id=roles.EVERYONE)
         self.records: dict[str, dict[str, Element]] = {"/groups": {roles.EVERYONE: everyone}}
         """Of `resources/records.py`, by path and id."""

@@ -189,6 +189,7 @@ def _frozen(entity: Vm | Template) -> Vm | Template:
             tags=[],
             snapshots=[],
             cloning=[],
+            pool=None,
         )
     return replace(entity, config=config, attachments=attachments, nics=nics, tags=[], cloning=[])
 

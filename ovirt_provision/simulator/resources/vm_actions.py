@@ -38,10 +38,11 @@ def _act(request: Request, vm: str, method: str, run: Callable[[Vm, Element], Jo
 
 @routes.add("POST", "/vms/{vm}/start")
 def start_vm(request: Request, vm: str) -> Reply:
-    return _act(request, vm, "start", lambda found, body: _start(request, found, body))
+    return _act(request, vm, "start", lambda found, body: start(request, found, body))
 
 
-def _start(request: Request, vm: Vm, body: Element) -> Job:
+def start(request: Request, vm: Vm, body: Element) -> Job:
+    """Starts a VM as the action says; raises `Fault`."""
     world = request.world
     _resolve_hosts(world, body)
     tags = ("use_cloud_init", "use_sysprep", "use_ignition")
@@ -66,14 +67,14 @@ def _start(request: Request, vm: Vm, body: Element) -> Job:
             return job
         drive = _config_drive(vm, body, once)
 
-        def start(_error: str | None = None) -> None:
+        def launch(_error: str | None = None) -> None:
             power.start(world, vm, host, job, run_once=run_once, config_drive=drive)
 
         stateless = find_bool(vm.config, "stateless", False)
         if find_bool(once, "stateless", stateless) if once is not None else stateless:
-            _snapshot_first(request, vm, job, start)
+            _snapshot_first(request, vm, job, launch)
         else:
-            start()
+            launch()
     return job
 
 

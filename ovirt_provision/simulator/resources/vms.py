@@ -199,6 +199,7 @@ def render_vm(
         reference("instance_type", "/instancetypes", vm.instance_type) if vm.instance_type else None,
         reference("original_template", "/templates", vm.original_template.id),
         reference("template", "/templates", vm.template.id),
+        reference("vm_pool", "/vmpools", vm.pool.id) if vm.pool is not None else None,
         href=BASE + path,
         id=vm.id,
     )
@@ -584,6 +585,8 @@ def remove_vm(request: Request, vm: str) -> Reply:
             raise faults.engine_fault("vm running", action=action)
         if found.status == "suspended":
             raise faults.engine_fault("vm suspended")
+        if found.pool is not None:
+            raise faults.engine_fault("vm in pool", action=action)
         check_not_busy(found, action)
         locked = locked_names(found)
         if locked:
