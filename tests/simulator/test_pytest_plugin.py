@@ -1,8 +1,10 @@
 """The fixture that other projects get."""
 
+import re
 import subprocess
 import sys
 import textwrap
+from pathlib import Path
 
 import yaml
 
@@ -32,11 +34,24 @@ def test_it_has_a_world_of_ones_own(ovirt_simulator):
 """
 
 
+PAGE = Path(__file__).parents[2] / "docs/simulator.md"
+
+
+def test_what_the_page_shows_of_the_fixture_works(tmp_path):
+    blocks = re.findall(r"```python\n(.*?)```", PAGE.read_text(), re.DOTALL)
+    (tmp_path / "test_page.py").write_text(next(block for block in blocks if "ovirt_simulator" in block))
+    assert "1 passed" in run_pytest(tmp_path)
+
+
 def test_other_projects_can_use_the_fixture(tmp_path):
     world = tmp_path / "world.yaml"
     world.write_text(yaml.dump({"vms": [{"name": "web"}, {"name": "db", "status": "up"}]}))
     text = textwrap.dedent(TEST).replace("WORLD", f"__import__('pathlib').Path({str(world)!r})")
     (tmp_path / "test_theirs.py").write_text(text)
+    assert "3 passed" in run_pytest(tmp_path)
+
+
+def run_pytest(folder):
     options = [
         "-q",
         "-p",
@@ -46,9 +61,9 @@ def test_other_projects_can_use_the_fixture(tmp_path):
         "no:cacheprovider",
     ]
     ended = subprocess.run(
-        [sys.executable, "-m", "pytest", *options, "--rootdir", str(tmp_path), str(tmp_path)],
+        [sys.executable, "-m", "pytest", *options, "--rootdir", str(folder), str(folder)],
         capture_output=True,
         text=True,
         timeout=100,
     )
-    assert "3 passed" in ended.stdout, ended.stdout + ended.stderr
+    return ended.stdout + ended.stderr
