@@ -31,6 +31,7 @@ NAMED_ANEW = ("vms", "templates", "disks", "tags", "networks", "vnicprofiles", "
 _UNFIT_HOST = re.compile(r"The host (\S+) did not satisfy")
 _POWER = ("start", "stop", "shutdown", "suspend", "reboot", "reset")
 _SUPER_USER = "00000000-0000-0000-0000-000000000001"
+_MOST_SECONDS = 1e9  # what is longer, is no time since the start of a recording
 _LINKS_ONLY = frozenset({"actions", "link"})
 
 
@@ -130,7 +131,7 @@ def _began(exchanges: Iterable[Exchange]) -> datetime | None:
             if found is None and job.get("id") in jobs:
                 found, now = find_text(job, "start_time"), jobs[str(job.get("id"))]
         moment = read_time(found)
-        if moment is not None:
+        if moment is not None and abs(now) < _MOST_SECONDS:
             return datetime.fromtimestamp(moment.timestamp() - now, UTC)
     return None
 
@@ -295,6 +296,7 @@ def is_stub(element: Element) -> bool:
 def read_time(text: str | None) -> datetime | None:
     """A time of the API; None if it is none."""
     try:
-        return datetime.fromisoformat(text) if text else None
+        moment = datetime.fromisoformat(text or "")
     except ValueError:
         return None
+    return moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)

@@ -68,6 +68,22 @@ def test_odd_lines_are_named_and_do_no_harm(tmp_path: Path, capsys: pytest.Captu
     assert "2 of 4 exchanges agree" in out
 
 
+@pytest.mark.parametrize(
+    "body",
+    [
+        '<event href="/ovirt-engine/api/events/x" id="x"><time>2026-01-01T00:00:00</time></event>',
+        '<vms><vm href="/ovirt-engine/api/vms/{id}" id="{id}"><memory>x</memory></vm></vms>',
+        '<disk href="/ovirt-engine/api/disks/{id}" id="{id}"><provisioned_size>big</provisioned_size></disk>',
+        '<vm href="/ovirt-engine/api/vms/{id}" id="{id}"><creation_time>never</creation_time></vm>',
+        '<!DOCTYPE a [<!ENTITY b "c">]><a>&b;</a>',
+    ],
+)
+def test_replies_that_no_engine_gives_do_no_harm(tmp_path: Path, body: str) -> None:
+    text = body.replace("{id}", "aaaaaaaa-0000-4000-8000-00000000000a")
+    (tmp_path / "odd.jsonl").write_text("\n".join([_line(t=1e12, resp_body=text), _line(resp_body=text)]))
+    assert replay(tmp_path / "odd.jsonl").total == 2
+
+
 def test_nothing_to_replay(tmp_path: Path) -> None:
     assert main([str(tmp_path)]) == 2
     assert main([str(tmp_path / "missing.jsonl")]) == 2

@@ -1,5 +1,6 @@
 """The world in which a recording began, made of what the recording shows of it."""
 
+import re
 from collections.abc import Callable
 from datetime import UTC, datetime
 
@@ -30,6 +31,8 @@ from ovirt_provision.simulator.guests import GuestSpec
 from ovirt_provision.simulator.markup import Element, find_bool, find_text
 from ovirt_provision.simulator.world import World
 from tests.conformance.findings import NAMED_ANEW, Findings, is_stub, read_time
+
+_EVENT_NUMBERS = ("code", "custom_id", "flood_rate")
 
 
 def build(world: World, findings: Findings) -> None:
@@ -331,17 +334,22 @@ class Builder:
         """Events and jobs from before the recording began."""
         world, seen = self._world, self._findings.seen
         began = self._findings.began or datetime.max.replace(tzinfo=UTC)
-        for _, element in sorted(seen.get("events", {}).items(), key=lambda item: int(item[0])):
-            time = read_time(find_text(element, "time"))
-            if time is not None and time < began:
-                world.recall_event(self._event(element, time))
+        events = [self._event(element) for element in seen.get("events", {}).values()]
+        for event in sorted((one for one in events if one is not None), key=lambda one: one.id):
+            if event.time < began:
+                world.recall_event(event)
         for identity, element in seen.get("jobs", {}).items():
             started = read_time(find_text(element, "start_time"))
             if started is not None and started < began:
                 world.jobs[identity] = self._job(identity, element, started)
 
     @staticmethod
-    def _event(element: Element, time: datetime) -> Event:
+    def _event(element: Element) -> Event | None:
+        """None for one without a time or with a number that is none."""
+        time = read_time(find_text(element, "time"))
+        numbers = [element.get("id") or "", *(find_text(element, tag) or "0" for tag in _EVENT_NUMBERS)]
+        if time is None or not all(re.fullmatch(r"-?\d+", number) for number in numbers):
+            return None
         refs = {
             child.tag: (child.get("id"), find_text(child, "name") or "")
             for child in element
