@@ -23,6 +23,8 @@ EVENTS: Mapping[int, tuple[str, str]] = {
     54: ("error", "Failed to run VM {vm} due to a failed validation: {fault} (User: {user})."),
     60: ("error", "Failed to complete VM {vm} creation."),
     61: ("normal", "VM {vm} is down. {why}"),
+    62: ("normal", "Migration started (VM: {vm}, Source: {source}, Destination: {target}, User: {user})."),
+    63: ("normal", "Migration completed (VM: {vm}, Source: {source}, Destination: {target})."),
     68: ("normal", "Snapshot '{snapshot}' creation for VM '{vm}' has been completed."),
     69: ("error", "Failed to complete snapshot '{snapshot}' creation for VM '{vm}'."),
     73: ("normal", "VM shutdown initiated by {user} on VM {vm} (Host: {host})."),

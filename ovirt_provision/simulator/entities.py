@@ -256,6 +256,7 @@ class Snapshot:
     nics: list[Nic]
     with_memory: bool = False
     status: str = "locked"
+    type: str = "regular"  # or `preview`: the VM as it was before a preview
 
 
 @dataclass

@@ -357,6 +357,9 @@ _TEXTS: Mapping[str, tuple[int, str]] = {
     "pool empty": (409, "Cannot {action}. There are no available VMs in the VM Pool."),
     "vm in pool": (409, "Cannot {action}. The VM is attached to a VM Pool."),
     "vm without pool": (409, "Cannot {action}. The VM is not attached to a VM Pool."),
+    "not migrating": (409, "Cannot cancel migration. VM is not migrating."),
+    "vm in preview": (409, "Cannot {action}. VM is previewing a Snapshot."),
+    "vm not in preview": (409, "Cannot {action}. VM is not previewing a Snapshot."),
     "domain status": (409, "Cannot {action}. The relevant Storage Domain's status is {status}."),
     "domain in use": (
         409,

@@ -21,6 +21,7 @@ STATUS_NAMES: Mapping[str, str] = {
     "suspended": "Suspended",
     "saving_state": "Saving State",
     "restoring_state": "Restoring State",
+    "migrating": "Migrating",
 }
 """How a status is written in faults."""
 
@@ -244,6 +245,25 @@ def resume(world: World, vm: Vm, host: Host, job: Job) -> None:
         world.end_job(job)
 
     world.after(world.timing.launch, restored)
+
+
+def migrate(world: World, vm: Vm, target: Host, job: Job) -> None:
+    """Moves a VM to another host, in as much time as a launch takes. The simulated guest itself goes on."""
+    job.in_background = True
+    source = vm.host.name if vm.host is not None else ""
+    vm.status = "migrating"
+    world.log(62, vm=vm, host=vm.host, job=job, source=source, target=target.name)
+    run = vm.run
+
+    def moved(_error: str | None) -> None:
+        arrived = vm.run == run and vm.status == "migrating"
+        if arrived:
+            vm.status = "up"
+            vm.host = target
+            world.log(63, vm=vm, host=target, job=job, source=source, target=target.name)
+        world.end_job(job, ok=arrived)
+
+    world.after(world.timing.launch, moved)
 
 
 def discard(world: World, vm: Vm, job: Job) -> None:

@@ -81,3 +81,22 @@ def test_name_servers_are_addresses_and_at_most_three(play):
         assert shown.dns_resolver_configuration.name_servers == ["192.0.2.53", "192.0.2.54"]
 
     play(scenario)
+
+
+def test_a_vm_migrates_to_another_host(play):
+    async def scenario(lab):
+        vm_id = await lab.create("web")
+        await lab.up(vm_id)
+        vm = lab.vms.vm_service(vm_id)
+        alone = await lab.request("POST", f"/vms/{vm_id}/migrate", "<action/>")
+        assert (alone.status, "There is no host that satisfies" in alone.text) == (409, True)
+        second = lab.world.add_host(lab.world.vms[vm_id].cluster, "host2")
+        await lab.call(vm.migrate)
+        assert (await lab.call(vm.get)).status == types.VmStatus.MIGRATING
+        await lab.call(vm.cancel_migration)
+        assert (await lab.call(vm.get)).status == types.VmStatus.UP
+        await lab.call(vm.migrate, host=types.Host(name="host2"))
+        await lab.wait(lambda: lab.world.vms[vm_id].status, "up")
+        assert (await lab.call(vm.get)).host.id == second.id
+
+    play(scenario)

@@ -201,3 +201,47 @@ def test_a_vm_takes_its_snapshots_with_it(play):
         assert gone.status == 404
 
     play(scenario)
+
+
+def test_a_preview_is_undone_or_committed(play):
+    async def scenario(lab):
+        vm_id = await lab.create("web")
+        vm = lab.vms.vm_service(vm_id)
+        await lab.ready_disks(vm_id)
+        await lab.call(vm.update, types.Vm(memory=1 << 30))
+        snapshot = await taken(lab, vm_id)
+        await lab.call(vm.update, types.Vm(memory=2 << 30))
+
+        async def preview():
+            await lab.call(vm.preview_snapshot, snapshot=types.Snapshot(id=snapshot))
+            await lab.wait(lambda: lab.world.vms[vm_id].status, "image_locked")
+            await lab.ready(vm_id)
+            await lab.ready_disks(vm_id)
+
+        async def listed():
+            return {
+                one.snapshot_type: one.snapshot_status for one in await lab.call(vm.snapshots_service().list)
+            }
+
+        none = await lab.request("POST", f"/vms/{vm_id}/undosnapshot", "<action/>")
+        assert (none.status, "VM is not previewing a Snapshot." in none.text) == (409, True)
+        await preview()
+        assert (await lab.call(vm.get)).memory == 1 << 30
+        assert await listed() == {
+            types.SnapshotType.ACTIVE: STATUS.OK,
+            types.SnapshotType.REGULAR: STATUS.IN_PREVIEW,
+            types.SnapshotType.PREVIEW: STATUS.OK,
+        }
+        refused = await lab.request("DELETE", f"/vms/{vm_id}/snapshots/{snapshot}")
+        assert (refused.status, "VM is previewing a Snapshot." in refused.text) == (409, True)
+        await lab.call(vm.undo_snapshot)
+        await lab.ready(vm_id)
+        await lab.ready_disks(vm_id)
+        assert (await lab.call(vm.get)).memory == 2 << 30
+        await preview()
+        await lab.call(vm.commit_snapshot)
+        assert (await lab.call(vm.get)).memory == 1 << 30
+        assert await listed() == {types.SnapshotType.ACTIVE: STATUS.OK, types.SnapshotType.REGULAR: STATUS.OK}
+        await lab.up(vm_id)
+
+    play(scenario)

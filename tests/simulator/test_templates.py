@@ -121,3 +121,22 @@ def test_an_id_of_ones_own_makes_a_template_that_never_ends(play):
         assert len(events) == 3
 
     play(scenario)
+
+
+def test_the_nics_of_a_template_are_what_its_vms_get(play):
+    async def scenario(lab):
+        (template,) = [one for one in lab.world.templates.values() if one.attachments]
+        service = lab.system.templates_service().template_service(template.id).nics_service()
+        before = len(await lab.call(service.list))
+        made = await lab.call(service.add, types.Nic(name="extra", interface=types.NicInterface.E1000))
+        assert (made.name, made.mac) == ("extra", None)
+        again = await lab.request("POST", f"/templates/{template.id}/nics", "<nic><name>extra</name></nic>")
+        assert again.status == 409
+        await lab.call(service.nic_service(made.id).update, types.Nic(name="more"))
+        vm_id = await lab.create("web")
+        nics = await lab.call(lab.vms.vm_service(vm_id).nics_service().list)
+        assert [nic.interface for nic in nics if nic.name == "more"] == [types.NicInterface.E1000]
+        await lab.call(service.nic_service(made.id).remove)
+        assert len(await lab.call(service.list)) == before
+
+    play(scenario)

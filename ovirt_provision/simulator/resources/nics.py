@@ -16,7 +16,7 @@ from ovirt_provision.simulator.api import (
     links,
     reference,
 )
-from ovirt_provision.simulator.entities import MAC, Nic, Vm, VnicProfile, new_id
+from ovirt_provision.simulator.entities import MAC, Nic, Template, Vm, VnicProfile, new_id
 from ovirt_provision.simulator.guests import GuestInterface
 from ovirt_provision.simulator.markup import Element, find_bool, find_text, node
 from ovirt_provision.simulator.power import reported
@@ -134,6 +134,45 @@ def list_template_nics(request: Request, template: str) -> Reply:
 def show_template_nic(request: Request, template: str, nic: str) -> Reply:
     found = find_or_404(request.world.templates, template)
     return Reply(200, render_template_nic(find_or_404({one.id: one for one in found.nics}, nic), template))
+
+
+@routes.add("POST", "/templates/{template}/nics")
+def add_template_nic(request: Request, template: str) -> Reply:
+    found: Template = find_or_404(request.world.templates, template)
+    body = request.body("nic", "add")
+    nic = Nic(new_id(), "", None, None)
+    _change_template_nic(request, found, nic, body, "add Interface")
+    found.nics.append(nic)
+    return created(render_template_nic(nic, template))
+
+
+@routes.add("PUT", "/templates/{template}/nics/{nic}")
+def update_template_nic(request: Request, template: str, nic: str) -> Reply:
+    found: Template = find_or_404(request.world.templates, template)
+    one: Nic = find_or_404({each.id: each for each in found.nics}, nic)
+    _change_template_nic(request, found, one, request.body("nic", "update"), "edit Interface")
+    return Reply(200, render_template_nic(one, template))
+
+
+@routes.add("DELETE", "/templates/{template}/nics/{nic}")
+def remove_template_nic(request: Request, template: str, nic: str) -> Reply:
+    found: Template = find_or_404(request.world.templates, template)
+    found.nics.remove(find_or_404({each.id: each for each in found.nics}, nic))
+    return complete()
+
+
+def _change_template_nic(request: Request, template: Template, nic: Nic, body: Element, action: str) -> None:
+    """A template's NIC has no address."""
+    name = find_text(body, "name") or nic.name
+    profile = nic.profile
+    if body.find("vnic_profile") is not None:
+        profile = find_profile(request.world, body, action)
+    if any(other.name == name and other is not nic for other in template.nics):
+        raise faults.engine_fault("nic name in use")
+    nic.name, nic.profile = name, profile
+    nic.interface = find_text(body, "interface") or nic.interface
+    nic.linked = find_bool(body, "linked", nic.linked)
+    nic.plugged = find_bool(body, "plugged", nic.plugged)
 
 
 @routes.add("POST", "/vms/{vm}/nics")

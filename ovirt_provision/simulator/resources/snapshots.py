@@ -43,7 +43,7 @@ def render_snapshot(vm: Vm, snapshot: Snapshot, *, new: bool = False) -> Element
         node("date", snapshot.created),
         node("persist_memorystate", snapshot.with_memory),
         node("snapshot_status", snapshot.status),
-        node("snapshot_type", "regular"),
+        node("snapshot_type", snapshot.type),
         reference("vm", "/vms", vm.id) if new else copy.deepcopy(snapshot.shown),
         href=BASE + path,
         id=snapshot.id,
@@ -123,6 +123,7 @@ def add_snapshot(request: Request, vm: str) -> Reply:
     ) as job:
         request.hold("vm", found.id, action)
         check_not_busy(found, action)
+        _check_no_preview(found, action)
         if found.status == "image_locked":
             raise faults.engine_fault("vm locked", action=action)
         locked = locked_names(found)
@@ -169,6 +170,7 @@ def remove_snapshot(request: Request, vm: str, snapshot: str) -> Reply:
     ) as job:
         request.hold("vm", found.id, action)
         check_not_busy(found, action)
+        _check_no_preview(found, action)
         if found.status == "image_locked":
             raise faults.engine_fault("vm locked", action=action)
         locked = locked_names(found)
@@ -193,6 +195,7 @@ def restore_snapshot(request: Request, vm: str, snapshot: str) -> Reply:
 
     def restore(_body: Element) -> list[Element]:
         action = "preview Snapshot"
+        _check_no_preview(found, action)
         # The engine replaces the correlation id of the request by this.
         with world.command(
             f"Restoring VM Snapshot {one.description} of VM {found.name}", "RestoreSnapshot"
@@ -211,6 +214,101 @@ def restore_snapshot(request: Request, vm: str, snapshot: str) -> Reply:
         return [node("job", href=f"{BASE}/jobs/{job.id}", id=job.id)]
 
     return perform(request, "restore", restore)
+
+
+def _saved(vm: Vm) -> Snapshot | None:
+    """The VM as it was before its preview, if it is in one."""
+    return next((one for one in vm.snapshots if one.type == "preview"), None)
+
+
+def _check_no_preview(vm: Vm, action: str) -> None:
+    if _saved(vm) is not None:
+        raise faults.engine_fault("vm in preview", action=action)
+
+
+@routes.add("POST", "/vms/{vm}/previewsnapshot")
+def preview_snapshot(request: Request, vm: str) -> Reply:
+    """Not recorded: judged after the engine's two steps, a snapshot of the present and a restoration."""
+    world = request.world
+    find_or_404(world.vms, vm)
+
+    def preview(body: Element) -> list[Element]:
+        action = "preview Snapshot"
+        wanted = body.find("snapshot")
+        assert wanted is not None  # it is mandatory
+        found, one = _find(request, vm, require_id(wanted.get("id", "")))
+        with world.command(
+            f"Previewing Snapshot {one.description} of VM {found.name}", request.correlation_id
+        ) as job:
+            _check_change(request, found, action)
+            _check_no_preview(found, action)
+            world.execute_job(job)
+            before = new_snapshot(request, found, "Active VM before the preview")
+            before.type = "preview"
+
+            def go_back(error: str | None) -> None:
+                if error is not None:
+                    world.end_job(job, ok=False)
+                    return
+                found.config = copy.deepcopy(one.config)
+                storage.restore(world, found, one, job, stay)
+
+            def stay() -> None:
+                one.status = "in_preview"
+
+            storage.take_snapshot(world, found, before, job, go_back)
+        return [node("job", href=f"{BASE}/jobs/{job.id}", id=job.id)]
+
+    return perform(request, "previewsnapshot", preview)
+
+
+def _check_change(request: Request, vm: Vm, action: str) -> None:
+    request.hold("vm", vm.id, action)
+    check_not_busy(vm, action)
+    if vm.status != "down":
+        raise faults.engine_fault("vm not down", action=action)
+    locked = locked_names(vm)
+    if locked:
+        raise faults.engine_fault("disks locked", action=action, disks=", ".join(locked))
+
+
+@routes.add("POST", "/vms/{vm}/commitsnapshot")
+def commit_snapshot(request: Request, vm: str) -> Reply:
+    """The VM stays as it is in its preview."""
+    return _end_preview(request, vm, "commitsnapshot", "commit Snapshot", undo=False)
+
+
+@routes.add("POST", "/vms/{vm}/undosnapshot")
+def undo_snapshot(request: Request, vm: str) -> Reply:
+    """The VM becomes what it was before its preview."""
+    return _end_preview(request, vm, "undosnapshot", "undo Snapshot", undo=True)
+
+
+def _end_preview(request: Request, vm: str, method: str, action: str, *, undo: bool) -> Reply:
+    world = request.world
+    found: Vm = find_or_404(world.vms, vm)
+
+    def end(_body: Element) -> list[Element]:
+        with world.command(f"Ending the preview of VM {found.name}", request.correlation_id) as job:
+            _check_change(request, found, action)
+            before = _saved(found)
+            if before is None:
+                raise faults.engine_fault("vm not in preview", action=action)
+            world.execute_job(job)
+
+            def ended() -> None:
+                storage.forget_snapshot(world, found, before)
+                for one in found.snapshots:
+                    one.status = "ok"
+
+            if undo:
+                found.config = copy.deepcopy(before.config)
+                storage.restore(world, found, before, job, ended)
+            else:
+                ended()
+        return [node("job", href=f"{BASE}/jobs/{job.id}", id=job.id)]
+
+    return perform(request, method, end)
 
 
 def _log_restored(request: Request, vm: Vm) -> None:

@@ -308,3 +308,65 @@ def _clone(request: Request, vm: Vm, body: Element) -> Job:
         request.keep("vm name", name)
         storage.clone_vm(world, vm, clone, snapshot, job)
     return job
+
+
+@routes.add("POST", "/vms/{vm}/migrate")
+def migrate_vm(request: Request, vm: str) -> Reply:
+    return _act(request, vm, "migrate", lambda found, body: _migrate(request, found, body))
+
+
+def _migrate(request: Request, vm: Vm, body: Element) -> Job:
+    world = request.world
+    action = "migrate VM"
+    with world.command(f"Migrating VM {vm.name}", request.correlation_id) as job:
+        request.hold("vm", vm.id, action)
+        if vm.status != "up":
+            raise faults.engine_fault("vm status", action=action, status=power.STATUS_NAMES[vm.status])
+        wanted = body.find("host")
+        hosts = [
+            host
+            for host in world.hosts.values()
+            if host.cluster is vm.cluster and host.status == "up" and host is not vm.host
+        ]
+        if wanted is not None:
+            given, name = wanted.get("id"), find_text(wanted, "name")
+            hosts = [host for host in hosts if host.id == given or host.name == name]
+        if not hosts:
+            raise faults.engine_fault("no host", action=action)
+        world.execute_job(job)
+        power.migrate(world, vm, hosts[0], job)
+    return job
+
+
+@routes.add("POST", "/vms/{vm}/cancelmigration")
+def cancel_migration(request: Request, vm: str) -> Reply:
+    return _act(request, vm, "cancelmigration", lambda found, _body: _cancel_migration(request, found))
+
+
+def _cancel_migration(request: Request, vm: Vm) -> Job:
+    with request.world.command(f"Canceling migration of VM {vm.name}", request.correlation_id) as job:
+        if vm.status != "migrating":
+            raise faults.engine_fault("not migrating")
+        vm.status = "up"
+    return job
+
+
+def _quiet(name: str) -> None:
+    """An action on the files of a running guest, of which nothing is seen."""
+
+    @routes.add("POST", f"/vms/{{vm}}/{name}")
+    def act(request: Request, vm: str) -> Reply:
+        def check(found: Vm, _body: Element) -> Job:
+            action = f"{name.removesuffix('filesystems')} VM"
+            with request.world.command(
+                f"{name.capitalize()} of VM {found.name}", request.correlation_id
+            ) as job:
+                if found.status != "up":
+                    raise faults.engine_fault("vm not up", action=action)
+            return job
+
+        return _act(request, vm, name, check)
+
+
+_quiet("freezefilesystems")
+_quiet("thawfilesystems")
