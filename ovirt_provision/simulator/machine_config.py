@@ -61,7 +61,17 @@ _NAME = re.compile(r"[A-Za-z0-9_.\-]+")
 _OS = re.compile(r"(other(_linux)?|(rhel|rhcos|sles|ubuntu|debian|windows|freebsd)_\w+)(_ppc64|_s390x)?")
 _REFERENCES = {"placement_policy/hosts/host": "hosts", "lease/storage_domain": "storagedomains"}
 """What refers to entities, by the names of their collections."""
-_CUSTOM_PROPERTIES = {"sap_agent": ("true", "false")}
+_CUSTOM_PROPERTIES = {
+    "extra_cpu_flags": r"[+-]?[a-zA-Z0-9_-]+(,[+-]?[a-zA-Z0-9_-]+)*",
+    "hugepages": r"[0-9]+",
+    "nvram_template": r".*",
+    "sap_agent": r"true|false",
+    "scsi_hostdev": r"scsi_generic|scsi_block|scsi_hd|virtio_blk_pci",
+    "sndbuf": r"[0-9]+",
+    "vhost": r"[a-zA-Z0-9_-]*:(true|false)(,[a-zA-Z0-9_-]*:(true|false))*",
+    "viodiskcache": r"none|writeback|writethrough",
+}
+"""What may stand in each. Source: `PredefinedVMProperties` of the engine's configuration."""
 
 
 def check_name(name: str, action: str) -> None:
@@ -119,7 +129,7 @@ def _check_custom_properties(body: Element, action: str) -> None:
     unknown = [name for name in given if name not in _CUSTOM_PROPERTIES]
     if unknown:
         raise faults.engine_fault("custom property unknown", action=action, keys=", ".join(unknown))
-    wrong = [name for name, value in given.items() if value not in _CUSTOM_PROPERTIES[name]]
+    wrong = [name for name, value in given.items() if not re.fullmatch(_CUSTOM_PROPERTIES[name], value)]
     if wrong:
         raise faults.engine_fault("custom property value", action=action, keys=", ".join(wrong))
 

@@ -323,3 +323,20 @@ def test_only_a_stateless_vm_tells_whether_it_uses_the_latest_version(play):
             assert shown.use_latest_template_version is (True if stateless else None)
 
     play(scenario)
+
+
+def test_custom_properties_are_the_engines(play):
+    async def scenario(lab):
+        async def put(name, value):
+            one = f"<custom_property><name>{name}</name><value>{value}</value></custom_property>"
+            body = f"<vm><custom_properties>{one}</custom_properties></vm>"
+            return (await lab.request("PUT", f"/vms/{vm_id}", body)).status
+
+        vm_id = await lab.create("web")
+        assert await put("hugepages", "2048") == 200
+        (shown,) = (await lab.call(lab.vms.vm_service(vm_id).get)).custom_properties
+        assert (shown.name, shown.value) == ("hugepages", "2048")
+        assert await put("hugepages", "many") == 400
+        assert await put("hugepage", "2048") == 400
+
+    play(scenario)
