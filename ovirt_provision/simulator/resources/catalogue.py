@@ -151,9 +151,29 @@ def _property(name: str, value: str) -> Element:
     return node("property", None, node("name", name), node("value", value))
 
 
+# One picture for all: a single transparent point.
+_PNG = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNkYPhfDwAChwGA60e6kgAAAABJRU5ErkJggg=="
+
+
+def _icons() -> list[str]:
+    return sorted({icon for row in load("operating_systems") for icon in row[4:6] if icon})
+
+
+def _icon(identity: str) -> Element:
+    return node(
+        "icon",
+        None,
+        node("data", _PNG),
+        node("media_type", "image/png"),
+        href=f"{BASE}/icons/{identity}",
+        id=identity,
+    )
+
+
 _NAME: Fields = {"name": Field(lambda row: row[1], free_text=True)}
 
 _fixed("/operatingsystems", "operation_systems", lambda: list(load("operating_systems")), _operating_system)
+_fixed("/icons", "icons", _icons, _icon)
 _fixed("/instancetypes", "instance_types", lambda: list(load("instance_types")), _instance_type, _NAME)
 _fixed("/clusterlevels", "cluster_levels", lambda: list(load("cluster_levels").items()), _cluster_level)
 _fixed(

@@ -1,0 +1,52 @@
+"""What the engine comes with: fixed lists, users of the directory, profiles."""
+
+
+def test_what_provisioning_clients_look_up(play):
+    async def scenario(lab):
+        system = lab.system
+        systems = await lab.call(system.operating_systems_service().list)
+        assert {"other", "rhel_9x64", "windows_11"} <= {one.name for one in systems}
+        icon = await lab.request("GET", f"/icons/{systems[0].small_icon.id}")
+        assert (icon.status, "<media_type>image/png</media_type>" in icon.text) == (200, True)
+        types = await lab.call(system.instance_types_service().list, search="name=Large")
+        assert [(one.name, one.memory) for one in types] == [("Large", 8 << 30)]
+        levels = {one.id for one in await lab.call(system.cluster_levels_service().list)}
+        assert {"4.7", "4.8"} <= levels
+        level = await lab.call(system.cluster_levels_service().level_service("4.8").get)
+        assert "create_vm" in {permit.name for permit in level.permits}
+        policies = await lab.call(system.scheduling_policies_service().list)
+        assert [one.name for one in policies if one.default_policy] == ["none"]
+        option = await lab.request("GET", "/options/MaxNumOfVmCpus?version=4.8")
+        assert "<value>{ppc=384, x86=710, s390x=384}</value>" in option.text
+        assert (await lab.request("GET", "/options/Nonsense")).status == 404
+
+    play(scenario)
+
+
+def test_only_who_is_in_the_directory_becomes_a_user(play):
+    async def scenario(lab):
+        domain = "<domain><name>internal-authz</name></domain>"
+        ghost = f"<user><user_name>ghost@internal-authz</user_name>{domain}</user>"
+        refused = await lab.request("POST", "/users", ghost)
+        assert (refused.status, "ADUSER@internal-authz:: username=ghost" in refused.text) == (404, True)
+        users = await lab.call(lab.system.users_service().list)
+        assert [(one.principal, one.user_name) for one in users] == [("admin", "admin@internal-authz")]
+
+    play(scenario)
+
+
+def test_a_template_belongs_to_who_made_it_until_it_goes(play):
+    async def scenario(lab):
+        vm = lab.world.add_vm("web")
+        body = f'<template><name>golden</name><vm id="{vm.id}"/></template>'
+        assert (await lab.request("POST", "/templates", body)).status == 201
+        (template,) = lab.world.templates_named("golden")
+        shown = await lab.request("GET", f"/templates/{template.id}/permissions")
+        assert shown.text.count("<permission ") == 4
+        await lab.wait(lambda: template.status, "ok")
+        assert (await lab.request("DELETE", f"/templates/{template.id}")).status == 200
+        assert (await lab.request("DELETE", f"/templates/{template.id}")).status == 409
+        await lab.wait(lambda: template.id in lab.world.templates, False)
+        assert not any(one.target == ("templates", template.id) for one in lab.world.permissions.values())
+
+    play(scenario)
