@@ -329,9 +329,11 @@ def _log_removed(world: World, disk: Disk, correlation_id: str) -> None:
     world.log(2014, disk=disk, domain=disk.domain, job=None, correlation_id=correlation_id)
 
 
-def locked_names(vm: Vm) -> list[str]:
-    """The aliases of the VM's disks that are locked."""
-    return [attachment.disk.name for attachment in vm.attachments if attachment.disk.status == "locked"]
+def check_unlocked(vm: Vm, action: str) -> None:
+    """Raises the fault for a VM with locked disks."""
+    locked = [one.disk.name for one in vm.attachments if one.disk.status == "locked"]
+    if locked:
+        raise faults.engine_fault("disks locked", action=action, disks=", ".join(locked))
 
 
 def check_legal(vm: Vm, action: str) -> None:

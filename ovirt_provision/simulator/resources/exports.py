@@ -35,10 +35,10 @@ from ovirt_provision.simulator.entities import (
 from ovirt_provision.simulator.faults import Fault
 from ovirt_provision.simulator.markup import Element, find_bool, find_text, node, without
 from ovirt_provision.simulator.resources.diskattachments import render_attachment
-from ovirt_provision.simulator.resources.disks import copy_disks, locked_names, render_disk
+from ovirt_provision.simulator.resources.disks import copy_disks, render_disk
 from ovirt_provision.simulator.resources.lookups import find_cluster, find_domain
 from ovirt_provision.simulator.resources.templates import render_template
-from ovirt_provision.simulator.resources.vms import check_not_busy, default_domain, render_vm
+from ovirt_provision.simulator.resources.vms import check_at_rest, default_domain, render_vm
 from ovirt_provision.simulator.world import World
 
 routes = Routes()
@@ -73,12 +73,7 @@ def export_vm(request: Request, vm: str) -> Reply:
     def check(body: Element, domain: StorageDomain) -> None:
         action = "export VM"
         request.hold("vm", found.id, action)
-        check_not_busy(found, action)
-        if found.status != "down":
-            raise faults.engine_fault("vm not down", action=action)
-        locked = locked_names(found)
-        if locked:
-            raise faults.engine_fault("disks locked", action=action, disks=", ".join(locked))
+        check_at_rest(found, action)
         stands_alone = found.template.id == ZERO_ID or find_bool(body, "discard_snapshots", False)
         if not stands_alone and found.template.id not in domain.exports:
             name = found.template.name

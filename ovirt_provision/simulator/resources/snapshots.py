@@ -21,9 +21,9 @@ from ovirt_provision.simulator.api import (
 )
 from ovirt_provision.simulator.entities import Disk, Nic, Snapshot, Vm, new_id
 from ovirt_provision.simulator.markup import Element, find_bool, find_text, node, without, without_addresses
-from ovirt_provision.simulator.resources.disks import locked_names, render_disk
+from ovirt_provision.simulator.resources.disks import render_disk
 from ovirt_provision.simulator.resources.nics import render_nic
-from ovirt_provision.simulator.resources.vms import check_not_busy, render_vm
+from ovirt_provision.simulator.resources.vms import check_at_rest, check_idle, render_vm
 
 routes = Routes()
 
@@ -122,13 +122,8 @@ def add_snapshot(request: Request, vm: str) -> Reply:
         f"Creating VM Snapshot {description} for VM {found.name}", request.correlation_id
     ) as job:
         request.hold("vm", found.id, action)
-        check_not_busy(found, action)
+        check_idle(found, action)
         _check_no_preview(found, action)
-        if found.status == "image_locked":
-            raise faults.engine_fault("vm locked", action=action)
-        locked = locked_names(found)
-        if locked:
-            raise faults.engine_fault("disks locked", action=action, disks=", ".join(locked))
         world.execute_job(job)
         with_memory = found.running and find_bool(body, "persist_memorystate", True)
         snapshot = new_snapshot(request, found, description, wanted=wanted, with_memory=with_memory)
@@ -169,13 +164,8 @@ def remove_snapshot(request: Request, vm: str, snapshot: str) -> Reply:
         f"Removing Snapshot {one.description} of VM {found.name}", request.correlation_id
     ) as job:
         request.hold("vm", found.id, action)
-        check_not_busy(found, action)
+        check_idle(found, action)
         _check_no_preview(found, action)
-        if found.status == "image_locked":
-            raise faults.engine_fault("vm locked", action=action)
-        locked = locked_names(found)
-        if locked:
-            raise faults.engine_fault("disks locked", action=action, disks=", ".join(locked))
         world.execute_job(job)
         world.log(342, vm=found, job=job, snapshot=one.description)
         job.in_background = True
@@ -201,12 +191,7 @@ def restore_snapshot(request: Request, vm: str, snapshot: str) -> Reply:
             f"Restoring VM Snapshot {one.description} of VM {found.name}", "RestoreSnapshot"
         ) as job:
             request.hold("vm", found.id, action)
-            check_not_busy(found, action)
-            if found.status != "down":
-                raise faults.engine_fault("vm not down", action=action)
-            locked = locked_names(found)
-            if locked:
-                raise faults.engine_fault("disks locked", action=action, disks=", ".join(locked))
+            check_at_rest(found, action)
             world.execute_job(job)
             world.log(1190, vm=found, job=job)
             found.config = copy.deepcopy(one.config)
@@ -240,7 +225,8 @@ def preview_snapshot(request: Request, vm: str) -> Reply:
         with world.command(
             f"Previewing Snapshot {one.description} of VM {found.name}", request.correlation_id
         ) as job:
-            _check_change(request, found, action)
+            request.hold("vm", found.id, action)
+            check_at_rest(found, action)
             _check_no_preview(found, action)
             world.execute_job(job)
             before = new_snapshot(request, found, "Active VM before the preview")
@@ -262,16 +248,6 @@ def preview_snapshot(request: Request, vm: str) -> Reply:
     return perform(request, "previewsnapshot", preview)
 
 
-def _check_change(request: Request, vm: Vm, action: str) -> None:
-    request.hold("vm", vm.id, action)
-    check_not_busy(vm, action)
-    if vm.status != "down":
-        raise faults.engine_fault("vm not down", action=action)
-    locked = locked_names(vm)
-    if locked:
-        raise faults.engine_fault("disks locked", action=action, disks=", ".join(locked))
-
-
 @routes.add("POST", "/vms/{vm}/commitsnapshot")
 def commit_snapshot(request: Request, vm: str) -> Reply:
     """The VM stays as it is in its preview."""
@@ -290,7 +266,8 @@ def _end_preview(request: Request, vm: str, method: str, action: str, *, undo: b
 
     def end(_body: Element) -> list[Element]:
         with world.command(f"Ending the preview of VM {found.name}", request.correlation_id) as job:
-            _check_change(request, found, action)
+            request.hold("vm", found.id, action)
+            check_at_rest(found, action)
             before = _saved(found)
             if before is None:
                 raise faults.engine_fault("vm not in preview", action=action)

@@ -25,7 +25,7 @@ from ovirt_provision.simulator.entities import (
     new_id,
 )
 from ovirt_provision.simulator.markup import Element, find_text, node
-from ovirt_provision.simulator.resources.disks import check_legal, copy_disks
+from ovirt_provision.simulator.resources.disks import check_legal, check_unlocked, copy_disks
 from ovirt_provision.simulator.resources.lookups import find_cluster
 from ovirt_provision.simulator.resources.vms import check_not_busy
 from ovirt_provision.simulator.roles import template_permissions
@@ -210,9 +210,7 @@ def _check_source(vm: Vm, action: str) -> None:
     if vm.status != "down":
         raise faults.engine_fault("template source busy", action=action)
     check_not_busy(vm, action)
-    locked = [one.disk.name for one in vm.attachments if one.disk.status == "locked"]
-    if locked:
-        raise faults.engine_fault("disks locked", action=action, disks=", ".join(locked))
+    check_unlocked(vm, action)
     check_legal(vm, action)
 
 

@@ -8,9 +8,16 @@ from ovirt_provision.simulator.api import BASE, Reply, Request, Routes, actions,
 from ovirt_provision.simulator.entities import ZERO_ID, Host, Job, Vm
 from ovirt_provision.simulator.faults import Fault
 from ovirt_provision.simulator.markup import Element, find_bool, find_text, node
-from ovirt_provision.simulator.resources.disks import check_legal, copy_disks, locked_names
+from ovirt_provision.simulator.resources.disks import check_legal, check_unlocked, copy_disks
 from ovirt_provision.simulator.resources.snapshots import new_snapshot
-from ovirt_provision.simulator.resources.vms import ACTIONS, LINKS, check_not_busy, give_nics, new_vm
+from ovirt_provision.simulator.resources.vms import (
+    ACTIONS,
+    LINKS,
+    check_idle,
+    check_not_busy,
+    give_nics,
+    new_vm,
+)
 from ovirt_provision.simulator.world import World
 
 routes = Routes()
@@ -100,9 +107,7 @@ def _check_start(world: World, vm: Vm) -> None:
         raise faults.engine_fault("vm locked", action=action)
     if vm.status not in ("down", "suspended"):
         raise faults.engine_fault("vm status", action=action, status=power.STATUS_NAMES[vm.status])
-    locked = locked_names(vm)
-    if locked:
-        raise faults.engine_fault("disks locked", action=action, disks=", ".join(locked))
+    check_unlocked(vm, action)
     check_legal(vm, action)
     if "spice" in machine_config.consoles(vm.config):
         raise faults.engine_fault("display unsupported", action=action)
@@ -275,12 +280,7 @@ def _clone(request: Request, vm: Vm, body: Element) -> Job:
         machine_config.check_name(name, action)
         if world.vm_named(name) is not None:
             raise faults.engine_fault("name in use", action=action, type="VM")
-        check_not_busy(vm, action)
-        if vm.status == "image_locked":
-            raise faults.engine_fault("vm locked", action=action)
-        locked = locked_names(vm)
-        if locked:
-            raise faults.engine_fault("disks locked", action=action, disks=", ".join(locked))
+        check_idle(vm, action)
         clone = new_vm(
             world,
             wanted,

@@ -33,7 +33,7 @@ from ovirt_provision.simulator.entities import (
 from ovirt_provision.simulator.markup import Element, find_bool, find_text, node, reference_of
 from ovirt_provision.simulator.power import reported
 from ovirt_provision.simulator.resources.catalogue import hardware_of
-from ovirt_provision.simulator.resources.disks import copy_disks, locked_names
+from ovirt_provision.simulator.resources.disks import check_unlocked, copy_disks
 from ovirt_provision.simulator.resources.lookups import (
     find_cluster,
     find_domain,
@@ -388,12 +388,7 @@ def _add_from_snapshot(request: Request, body: Element) -> Reply:
     with world.command(description, request.correlation_id) as job:
         request.hold("vm", source.id, action)
         _check_new(request, vm_id, name, action)
-        check_not_busy(source, action)
-        if source.status == "image_locked":
-            raise faults.engine_fault("vm locked", action=action)
-        locked = locked_names(source)
-        if locked:
-            raise faults.engine_fault("disks locked", action=action, disks=", ".join(locked))
+        check_idle(source, action)
         world.execute_job(job)
         vm = new_vm(world, body, vm_id, cluster, config, world.templates[ZERO_ID], source.original_template)
         give_nics(world, vm, snapshot.nics, action)
@@ -430,6 +425,22 @@ def check_not_busy(vm: Vm, action: str) -> None:
         raise faults.engine_fault(vm.lock, action=action, vm=vm.name)
     if any(snapshot.status == "locked" for snapshot in vm.snapshots):
         raise faults.engine_fault("vm during snapshot", action=action)
+
+
+def check_idle(vm: Vm, action: str) -> None:
+    """Refuses what needs the VM's disks while something is made of or with them."""
+    check_not_busy(vm, action)
+    if vm.status == "image_locked":
+        raise faults.engine_fault("vm locked", action=action)
+    check_unlocked(vm, action)
+
+
+def check_at_rest(vm: Vm, action: str) -> None:
+    """Refuses what needs the VM to be down and its disks to be free."""
+    check_not_busy(vm, action)
+    if vm.status != "down":
+        raise faults.engine_fault("vm not down", action=action)
+    check_unlocked(vm, action)
 
 
 def default_domain(world: World, cluster: Cluster) -> StorageDomain | None:
@@ -588,9 +599,7 @@ def remove_vm(request: Request, vm: str) -> Reply:
         if found.pool is not None:
             raise faults.engine_fault("vm in pool", action=action)
         check_not_busy(found, action)
-        locked = locked_names(found)
-        if locked:
-            raise faults.engine_fault("disks locked", action=action, disks=", ".join(locked))
+        check_unlocked(found, action)
         if find_bool(found.config, "delete_protected", False):
             raise faults.engine_fault("delete protection", action=action)
         world.execute_job(job)
