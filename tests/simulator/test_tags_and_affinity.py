@@ -92,3 +92,23 @@ def test_an_affinity_label_in_use_stays(play):
         assert await lab.call(labels.list) == []
 
     play(scenario)
+
+
+def test_vms_that_must_be_apart_do_not_run_on_one_host(play):
+    async def scenario(lab):
+        cluster = next(iter(lab.world.clusters))
+        vms = [await lab.create(name) for name in ("one", "two")]
+        groups = lab.system.clusters_service().cluster_service(cluster).affinity_groups_service()
+        rule = types.AffinityRule(enabled=True, enforcing=True, positive=False)
+        members = [types.Vm(id=one) for one in vms]
+        group = await lab.call(groups.add, types.AffinityGroup(name="apart", vms_rule=rule, vms=members))
+        await lab.up(vms[0])
+        refused = await lab.request("POST", f"/vms/{vms[1]}/start", "<action/>")
+        assert refused.status == 409
+        assert "did not satisfy internal filter VmAffinityGroups because it matched negative" in refused.text
+
+        together = types.AffinityRule(enabled=True, enforcing=True, positive=True)
+        await lab.call(groups.group_service(group.id).update, types.AffinityGroup(vms_rule=together))
+        await lab.up(vms[1])
+
+    play(scenario)

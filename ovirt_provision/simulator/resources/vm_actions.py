@@ -155,9 +155,36 @@ def _choose_host(world: World, vm: Vm, once: Element | None) -> Host:
     if wanted is not None:
         given, name = wanted.get("id"), find_text(wanted, "name")
         up = [host for host in up if host.id == given or host.name == name]
-    if not up:
-        raise faults.engine_fault("no host", action="run VM")
-    return up[0]
+    kept_off = {host.id: why for host in up if (why := _affinity_against(world, vm, host))}
+    suitable = [host for host in up if host.id not in kept_off]
+    if not suitable:
+        filtered = [
+            ("host filtered", {"host": host.name, "filter": "VmAffinityGroups", "why": kept_off[host.id]})
+            for host in up
+        ]
+        raise faults.engine_fault(("no host", {"action": "run VM"}), *filtered)
+    return suitable[0]
+
+
+def _affinity_against(world: World, vm: Vm, host: Host) -> str:
+    """Why affinity groups that enforce their rule for VMs keep the VM off a host; empty if they do not.
+
+    The engine names no rules there. Source: `VmAffinityFilterPolicyUnit`.
+    """
+    for group in world.affinity_groups.values():
+        rule = group.config.find("vms_rule")
+        if rule is None or vm.id not in group.members["vms"]:
+            continue
+        if not (find_bool(rule, "enabled", False) and find_bool(rule, "enforcing", False)):
+            continue
+        others = [world.vms[one] for one in group.members["vms"] if one != vm.id and one in world.vms]
+        hosts = [one.host for one in others if one.running]
+        if find_bool(rule, "positive", False):
+            if hosts and host not in hosts:
+                return "it did not match positive affinity rules ."
+        elif host in hosts:
+            return "it matched negative affinity rules ."
+    return ""
 
 
 def _config_drive(vm: Vm, body: Element, once: Element | None) -> dict[str, bytes]:
