@@ -100,3 +100,11 @@ def test_a_vm_migrates_to_another_host(play):
         assert (await lab.call(vm.get)).host.id == second.id
 
     play(scenario)
+
+
+def test_a_host_has_a_kernel_command_line_even_if_it_is_empty(play):
+    async def scenario(lab):
+        (host,) = await lab.call(lab.system.hosts_service().list)
+        assert (host.os.custom_kernel_cmdline, host.os.reported_kernel_cmdline) == ("", "")
+
+    play(scenario)

@@ -139,6 +139,8 @@ def render_host(world: World, host: Host) -> Element:
     element = markup.parse(_REST.strip())
     element.set("href", BASE + path)
     element.set("id", host.id)
+    for tag in ("custom_kernel_cmdline", "reported_kernel_cmdline"):
+        markup.set_text(element, f"os/{tag}", "")  # clients split it: not an element without text
     if host.status == "unassigned":
         element.append(node("network_operation_in_progress", "false"))
     if _is_spm(world, host):
