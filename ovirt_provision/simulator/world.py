@@ -143,7 +143,7 @@ class World:
         self.jobs: dict[str, Job] = {}
         self.events: list[Event] = []
         self.locks: set[tuple[str, str]] = set()
-        self._running: dict[str, Vm] = {}
+        self._running: dict[str, tuple[Vm, Guest]] = {}
         self._event_ids = itertools.count(1)
         self._transitions: list[_Transition] = []
         self._numbers = itertools.count()
@@ -231,20 +231,15 @@ class World:
                 self._transitions,
                 _Transition(due, next(self._numbers), transition.apply, transition.work, transition.grid),
             )
-        for vm in list(self._running.values()):
-            self._notice_guest(vm)
-
-    def _notice_guest(self, vm: Vm) -> None:
-        if vm.guest is None or vm.stopping or vm.status in ("down", "powering_down"):
-            return
-        if vm.guest.state is GuestState.DOWN:
-            self.vm_down(vm)
-            self.log(61, vm=vm, host=vm.host, why=" ", job=None, user=False)
+        for vm in [vm for vm, guest in self._running.values() if guest.state is GuestState.DOWN]:
+            if not vm.stopping and vm.status != "powering_down":
+                self.vm_down(vm)
+                self.log(61, vm=vm, host=vm.host, why=" ", job=None, user=False)
 
     def run(self, vm: Vm, guest: Guest) -> None:
         """The VM's process runs from now on."""
         vm.guest = guest
-        self._running[vm.id] = vm
+        self._running[vm.id] = (vm, guest)
 
     def vm_down(self, vm: Vm) -> None:
         """The VM's process has ended."""

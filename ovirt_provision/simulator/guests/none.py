@@ -22,21 +22,17 @@ class _Done:
 class _NoGuest:
     def __init__(self, interfaces: Sequence[GuestInterface]) -> None:
         self._interfaces = interfaces
-        self._state = GuestState.UP
-
-    @property
-    def state(self) -> GuestState:
-        return self._state
+        self.state = GuestState.UP
 
     @property
     def interfaces(self) -> Sequence[GuestInterface]:
-        return self._interfaces if self._state is GuestState.UP else ()
+        return self._interfaces if self.state is GuestState.UP else ()
 
     def shutdown(self) -> None:
-        self._state = GuestState.DOWN
+        self.state = GuestState.DOWN
 
     def power_off(self) -> None:
-        self._state = GuestState.DOWN
+        self.state = GuestState.DOWN
 
 
 def _kept(file: Path) -> Path:
