@@ -235,6 +235,7 @@ def test_a_preview_is_undone_or_committed(play):
         refused = await lab.request("DELETE", f"/vms/{vm_id}/snapshots/{snapshot}")
         assert (refused.status, "VM is previewing a Snapshot." in refused.text) == (409, True)
         await lab.call(vm.undo_snapshot)
+        assert (await lab.call(vm.get)).status == types.VmStatus.IMAGE_LOCKED  # its disks are copied back
         await lab.ready(vm_id)
         await lab.ready_disks(vm_id)
         assert (await lab.call(vm.get)).memory == 2 << 30
