@@ -14,7 +14,6 @@ from ovirt_provision.simulator.entities import User, is_uuid
 from ovirt_provision.simulator.faults import Fault, Refusal
 from ovirt_provision.simulator.markup import Element, node
 from ovirt_provision.simulator.model import TYPES
-from ovirt_provision.simulator.roles import ROLES
 from ovirt_provision.simulator.search import Fields, search
 from ovirt_provision.simulator.surface import Operation, Paths
 from ovirt_provision.simulator.world import World
@@ -54,7 +53,7 @@ class Request:
         """
         user = self.user or self.world.admin
         for one in self.world.permissions.values():
-            if one.target is None and one.user is user and not ROLES[one.role].administrative:
+            if one.target is None and one.user is user and not self.world.roles[one.role].administrative:
                 return True
             if target is not None and one.target == target and one.user in (user, None):
                 return True

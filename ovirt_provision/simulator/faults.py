@@ -360,6 +360,8 @@ _TEXTS: Mapping[str, tuple[int, str]] = {
     "not migrating": (409, "Cannot cancel migration. VM is not migrating."),
     "vm in preview": (409, "Cannot {action}. VM is previewing a Snapshot."),
     "vm not in preview": (409, "Cannot {action}. VM is not previewing a Snapshot."),
+    "role fixed": (409, "Cannot {action}. A predefined Role cannot be changed."),
+    "role in use": (409, "Cannot {action}. The Role {role} is assigned to users."),
     "domain status": (409, "Cannot {action}. The relevant Storage Domain's status is {status}."),
     "domain in use": (
         409,

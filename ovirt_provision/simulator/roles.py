@@ -25,6 +25,7 @@ class Role:
     description: str
     administrative: bool
     permits: tuple[str, ...]
+    mutable: bool = False
 
 
 # Of the roles that people provision with; of any other role only `login` is known here.

@@ -137,6 +137,7 @@ class World:
         self.images = Images()
         self.quotas: dict[str, Quota] = {}
         self.pools: dict[str, VmPool] = {}
+        self.roles = dict(roles.ROLES)
         everyone = node("group", None, node("name", "Everyone"), node("namespace", "*"), id=roles.EVERYONE)
         self.records: dict[str, dict[str, Element]] = {"/groups": {roles.EVERYONE: everyone}}
         """Of `resources/records.py`, by path and id."""
@@ -160,11 +161,11 @@ class World:
     @property
     def role(self) -> str:
         """The name of that user's role on everything."""
-        return roles.ROLES[self._admin_permission.role].name
+        return self.roles[self._admin_permission.role].name
 
     @role.setter
     def role(self, name: str) -> None:
-        self._admin_permission.role = next(role.id for role in roles.ROLES.values() if role.name == name)
+        self._admin_permission.role = next(role.id for role in self.roles.values() if role.name == name)
 
     @property
     def _admin_permission(self) -> Permission:
@@ -173,7 +174,7 @@ class World:
     def is_administrator(self, user: User) -> bool:
         """Whether one of the user's roles is one of administrators."""
         every = self.permissions.values()
-        return any(one.user is user and roles.ROLES[one.role].administrative for one in every)
+        return any(one.user is user and self.roles[one.role].administrative for one in every)
 
     def see_user(self, principal: str) -> None:
         """Someone of the directory who tries to log in becomes a user, with or without permissions."""

@@ -1,6 +1,9 @@
 """What a user may do: its permissions, their roles, and what these permit."""
 
 import aiohttp
+import ovirtsdk4
+import pytest
+from ovirtsdk4 import types
 
 from ovirt_provision.simulator.entities import User
 from ovirt_provision.simulator.roles import PERMITS
@@ -74,5 +77,40 @@ def test_the_filtered_view_of_an_administrator_shows_only_what_it_was_given(play
         assert "web" in (await lab.request("GET", "/vms")).text
         assert "web" not in (await lab.request("GET", "/vms", Filter="true")).text
         assert "web" not in (await lab.request("GET", "/vms?filter=true")).text
+
+    play(scenario)
+
+
+def test_a_role_of_ones_own_is_made_given_and_removed(play):
+    async def scenario(lab):
+        service = lab.system.roles_service()
+        permits = [types.Permit(id="1"), types.Permit(id=str(PERMITS["create_vm"]))]
+        with pytest.raises(ovirtsdk4.Error, match="permits"):
+            await lab.call(service.add, types.Role(name="maker"))
+        role = await lab.call(service.add, types.Role(name="maker", permits=permits, description="makes"))
+        assert (role.mutable, role.administrative, role.description) == (True, False, "makes")
+        own = service.role_service(role.id)
+        names = {permit.name for permit in await lab.call(own.permits_service().list)}
+        assert {"create_vm", "login"} <= names
+        await lab.call(own.permits_service().add, types.Permit(name="run_vm"))
+        (added,) = [one for one in await lab.call(own.permits_service().list) if one.name == "run_vm"]
+        await lab.call(own.permits_service().permit_service(added.id).remove)
+        assert {permit.name for permit in await lab.call(own.permits_service().list)} == names
+
+        user = lab.world.admin.id
+        of_user = lab.system.users_service().user_service(user).permissions_service()
+        vm = lab.world.add_vm("web")
+        given = await lab.call(
+            of_user.add, types.Permission(role=types.Role(name="maker"), vm=types.Vm(id=vm.id))
+        )
+        assert lab.world.permissions[given.id].target == ("vms", vm.id)
+        kept = await lab.request("DELETE", f"/roles/{role.id}")
+        assert (kept.status, "The Role maker is assigned to users." in kept.text) == (409, True)
+        await lab.call(of_user.permission_service(given.id).remove)
+        await lab.call(own.remove)
+        assert "maker" not in {one.name for one in await lab.call(service.list)}
+        (super_user,) = [one for one in await lab.call(service.list) if one.name == "SuperUser"]
+        fixed = await lab.request("DELETE", f"/roles/{super_user.id}")
+        assert (fixed.status, "A predefined Role cannot be changed." in fixed.text) == (409, True)
 
     play(scenario)
