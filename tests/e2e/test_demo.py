@@ -13,7 +13,7 @@ from demo import POLLS, Steps, play
 from stage import ROOT, Stage
 
 # What one build may cost the engine, beside the polls that waiting takes.
-REQUESTS = 40
+REQUESTS = 25
 
 
 @pytest.mark.guests
