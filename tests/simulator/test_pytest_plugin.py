@@ -1,5 +1,6 @@
 """The fixture that other projects get."""
 
+import os
 import re
 import subprocess
 import sys
@@ -52,6 +53,8 @@ def test_other_projects_can_use_the_fixture(tmp_path):
 
 
 def run_pytest(folder):
+    # By name and nothing else: the installed package would load it a second time.
+    environment = os.environ | {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
     options = [
         "-q",
         "-p",
@@ -65,5 +68,6 @@ def run_pytest(folder):
         capture_output=True,
         text=True,
         timeout=100,
+        env=environment,
     )
     return ended.stdout + ended.stderr
