@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/ovirt-provision/ovirt-provision/plugins/internal/client"
 	pb "github.com/ovirt-provision/ovirt-provision/plugins/internal/ovirtprovisionv1"
 )
 
@@ -36,21 +37,7 @@ func (p *progress) show(operation *pb.Operation) {
 		return
 	}
 	p.said, p.percent = time.Now(), operation.GetPercent()
-	line := fmt.Sprintf("%3d %% %s", operation.GetPercent(), operation.GetPhase())
-	switch operation.GetState() {
-	case pb.Operation_STATE_UNDOING:
-		line = "undoing: " + operation.GetPhase()
-	case pb.Operation_STATE_SUCCEEDED:
-		line = "100 % done"
-	case pb.Operation_STATE_CANCELLED:
-		line = "cancelled and undone"
-	case pb.Operation_STATE_FAILED:
-		line = "failed"
-	}
-	if text := operation.GetProgress(); text != "" && operation.GetEndTime() == nil {
-		line += ": " + text
-	}
-	p.say(fmt.Sprintf("%s %s (%s)", operation.GetVerb(), line, time.Since(p.started).Round(time.Second)))
+	p.say(fmt.Sprintf("%s %s (%s)", operation.GetVerb(), client.Describe(operation), time.Since(p.started).Round(time.Second)))
 	if operation.GetCleanup() == pb.Operation_CLEANUP_PENDING {
 		p.say("The engine still holds a lock on what is to be removed; the daemon goes on until it is gone.")
 	}

@@ -1,7 +1,6 @@
 package clone
 
 import (
-	"fmt"
 	"io"
 	"strconv"
 	"sync"
@@ -9,6 +8,7 @@ import (
 
 	packersdk "github.com/hashicorp/packer-plugin-sdk/packer"
 
+	"github.com/ovirt-provision/ovirt-provision/plugins/internal/client"
 	pb "github.com/ovirt-provision/ovirt-provision/plugins/internal/ovirtprovisionv1"
 )
 
@@ -68,21 +68,7 @@ func (p *progress) show(operation *pb.Operation) {
 // say says where the operation is. The caller holds mu.
 func (p *progress) say() {
 	operation := p.last
-	line := fmt.Sprintf("%3d %% %s", operation.GetPercent(), operation.GetPhase())
-	switch operation.GetState() {
-	case pb.Operation_STATE_UNDOING:
-		line = "undoing: " + operation.GetPhase()
-	case pb.Operation_STATE_SUCCEEDED:
-		line = "100 % done"
-	case pb.Operation_STATE_CANCELLED:
-		line = "cancelled and undone"
-	case pb.Operation_STATE_FAILED:
-		line = "failed"
-	}
-	if text := operation.GetProgress(); text != "" && operation.GetEndTime() == nil {
-		line += ": " + text
-	}
-	p.ui.Sayf("    %s (%s)", line, time.Since(p.started).Round(time.Second))
+	p.ui.Sayf("    %s (%s)", client.Describe(operation), time.Since(p.started).Round(time.Second))
 	p.said, p.percent = time.Now(), operation.GetPercent()
 }
 
