@@ -31,7 +31,7 @@ demo: ## Set up everything, then packer, docker-machine and Test Kitchen on a si
 
 .PHONY: test
 test: tools check ## Everything: check, then real guests and the real packer
-	tools/in-namespace $(python) -m pytest -m "guests or e2e"
+	tools/in-namespace $(python) -m pytest -n 2 --dist loadfile -m "guests or e2e"
 
 .PHONY: check
 check: lint kitchen ## Lint, types and all tests without guests and packer (at most 5 minutes)
