@@ -85,6 +85,14 @@ class VirtualClock:
         finally:
             self._holds -= 1
 
+    def set_wall_clock(self, seconds: float) -> None:
+        """Sets `time` forward by so many seconds, or back; nothing else changes."""
+        self._start += seconds
+
+    def stand_still(self, seconds: float) -> None:
+        """Lets time pass while nobody gets to run, as in a process that is stopped and continued."""
+        self._now += seconds
+
     def jump(self) -> bool:
         """Goes to the next sleeper and wakes all that are due; false when held or when nobody sleeps."""
         while self._sleepers and self._sleepers[0][2].done():

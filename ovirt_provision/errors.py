@@ -210,6 +210,15 @@ class MachineNotClonable(ProvisionError):
     advice = "Wait until it is up or down, or start or stop it, then call again."
 
 
+class MachineIncomplete(ProvisionError):
+    code = Code.FAILED_PRECONDITION
+    reason = "MACHINE_INCOMPLETE"
+    message = (
+        "Machine '{key}' was not made whole: operation {operation} failed and kept it, as it was asked to"
+    )
+    advice = "Destroy the Machine first, or use another key."
+
+
 class MachineUnfinished(ProvisionError):
     code = Code.FAILED_PRECONDITION
     reason = "MACHINE_UNFINISHED"
@@ -241,7 +250,7 @@ class EngineOperationFailed(ProvisionError):
 class LeaseExpired(ProvisionError):
     code = Code.ABORTED
     reason = "LEASE_EXPIRED"
-    message = "lease expired at {expired_at}: Machine '{key}' was not renewed in time and has been destroyed"
+    message = "lease expired at {expired_at}: Machine '{key}' {why} and has been destroyed"
     advice = "Create the Machine again."
 
 

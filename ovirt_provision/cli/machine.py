@@ -2,6 +2,7 @@
 
 import contextlib
 import threading
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -28,6 +29,35 @@ HoldOption = Annotated[
     bool,
     typer.Option(
         "--hold", help="Throw-away Machine: stay, and let it be destroyed some minutes after Ctrl-C."
+    ),
+]
+TtlOption = Annotated[
+    str,
+    typer.Option(
+        "--ttl",
+        metavar="TIME",
+        help="Destroy it after so long, such as 90s, 30m, 8h or 2d. Default: it stays.",
+    ),
+]
+
+
+class OnFailure(StrEnum):
+    DESTROY = "destroy"
+    STOP = "stop"
+    KEEP = "keep"
+
+
+_ON_FAILURE = {
+    OnFailure.DESTROY: resources_pb2.ON_FAILURE_DESTROY,
+    OnFailure.STOP: resources_pb2.ON_FAILURE_STOP,
+    OnFailure.KEEP: resources_pb2.ON_FAILURE_KEEP,
+}
+OnFailureOption = Annotated[
+    OnFailure,
+    typer.Option(
+        "--on-failure",
+        help="What becomes of a Machine that stands but fails, say to boot: destroy it, shut it down and "
+        "keep it, or keep it as it is. An interrupted one is always destroyed.",
     ),
 ]
 UserOption = Annotated[str, typer.Option(metavar="NAME", help="Account to make in the guest, with sudo.")]
@@ -115,6 +145,8 @@ def create(
     dns_search: DnsSearchOption = [],  # noqa: B006
     custom_script: CustomScriptOption = None,
     hold: HoldOption = False,
+    ttl: TtlOption = "",
+    on_failure: OnFailureOption = OnFailure.DESTROY,
     engine: EngineOption = "",
     request_id: RequestIdOption = "",
     no_wait: NoWaitOption = False,
@@ -129,7 +161,7 @@ def create(
     initialization = _initialization(
         user, ssh_key, hostname, dhcp, custom_script, address, dns_server, dns_search
     )
-    _check(initialization, start=start, hold=hold, no_wait=no_wait)
+    seconds = _check(initialization, start=start, hold=hold, no_wait=no_wait, ttl=ttl)
     template_name, version = options.template(template)
     request = machines_pb2.CreateMachineRequest(
         request_id=request_id,
@@ -143,6 +175,7 @@ def create(
             nics=[resources_pb2.Nic(name=n, vnic_profile=p) for n, p in map(options.nic, nic or [])],
             description=description,
         ),
+        on_failure=_ON_FAILURE[on_failure],
     )
     if cpu_sockets or cpu_cores:
         request.spec.cpu.CopyFrom(resources_pb2.Cpu(sockets=cpu_sockets, cores=cpu_cores))
@@ -157,6 +190,7 @@ def create(
         daemon.machines.CreateMachine,
         request,
         hold=hold,
+        ttl=seconds,
         no_wait=no_wait,
         output_format=output_format,
     )
@@ -186,6 +220,8 @@ def clone(
     dns_search: DnsSearchOption = [],  # noqa: B006
     custom_script: CustomScriptOption = None,
     hold: HoldOption = False,
+    ttl: TtlOption = "",
+    on_failure: OnFailureOption = OnFailure.DESTROY,
     engine: EngineOption = "",
     request_id: RequestIdOption = "",
     no_wait: NoWaitOption = False,
@@ -199,7 +235,7 @@ def clone(
     initialization = _initialization(
         user, ssh_key, hostname, dhcp, custom_script, address, dns_server, dns_search
     )
-    _check(initialization, start=start, hold=hold, no_wait=no_wait)
+    seconds = _check(initialization, start=start, hold=hold, no_wait=no_wait, ttl=ttl)
     daemon = Daemon(engine)
     request = machines_pb2.CloneMachineRequest(
         engine=daemon.engine,
@@ -208,11 +244,18 @@ def clone(
         key=key,
         name=name,
         description=description,
+        on_failure=_ON_FAILURE[on_failure],
     )
     if start:
         request.start_with.CopyFrom(initialization)
     _make(
-        daemon, daemon.machines.CloneMachine, request, hold=hold, no_wait=no_wait, output_format=output_format
+        daemon,
+        daemon.machines.CloneMachine,
+        request,
+        hold=hold,
+        ttl=seconds,
+        no_wait=no_wait,
+        output_format=output_format,
     )
 
 
@@ -282,10 +325,21 @@ def restart(
 
 
 @app.command()
-def confirm(key: KeyArgument, engine: EngineOption = "", output_format: OutputOption = Format.TABLE) -> None:
-    """Keep a Machine: from now on it lives without any client, until it is destroyed."""
+def confirm(
+    key: KeyArgument,
+    ttl: TtlOption = "",
+    engine: EngineOption = "",
+    output_format: OutputOption = Format.TABLE,
+) -> None:
+    """Keep a Machine: from now on it lives without any client, until it is destroyed or its --ttl is over.
+
+    Once more counts the --ttl anew; without --ttl it lives for ever.
+    """
+    seconds = options.duration(ttl) if ttl else 0
     daemon = Daemon(engine)
     request = machines_pb2.ConfirmMachineRequest(engine=daemon.engine, key=key)
+    if seconds:
+        request.ttl.seconds = seconds
     machine = daemon.call(daemon.machines.ConfirmMachine, request).machine
     output.emit(machine, output_format, output.print_machine)
 
@@ -380,7 +434,10 @@ def _initialization(
     )
 
 
-def _check(initialization: resources_pb2.Initialization, *, start: bool, hold: bool, no_wait: bool) -> None:
+def _check(
+    initialization: resources_pb2.Initialization, *, start: bool, hold: bool, no_wait: bool, ttl: str
+) -> int:
+    """Checks options against each other; returns the seconds of `--ttl`, 0 without one."""
     given = [option for field, option in _GUEST_OPTIONS.items() if getattr(initialization, field)]
     if given and not start:
         raise typer.BadParameter(
@@ -388,6 +445,12 @@ def _check(initialization: resources_pb2.Initialization, *, start: bool, hold: b
         )
     if hold and no_wait:
         raise typer.BadParameter("--hold needs the Machine, so it does not go with --no-wait")
+    if ttl and (hold or no_wait):
+        other = "--hold" if hold else "--no-wait"
+        raise typer.BadParameter(
+            f"--ttl counts from the moment the Machine is kept, so it does not go with {other}"
+        )
+    return options.duration(ttl) if ttl else 0
 
 
 def _make(
@@ -396,6 +459,7 @@ def _make(
     request: machines_pb2.CreateMachineRequest | machines_pb2.CloneMachineRequest,
     *,
     hold: bool,
+    ttl: int,
     no_wait: bool,
     output_format: Format,
 ) -> None:
@@ -404,6 +468,8 @@ def _make(
     def keep(operation: resources_pb2.Operation) -> None:
         if not hold:
             confirm = machines_pb2.ConfirmMachineRequest(engine=daemon.engine, key=request.key)
+            if ttl:
+                confirm.ttl.seconds = ttl
             confirmed = daemon.call(daemon.machines.ConfirmMachine, confirm).machine
             operation.machine.lease.CopyFrom(confirmed.lease)
 

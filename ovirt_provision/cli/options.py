@@ -11,6 +11,8 @@ from ovirt_provision.cli.output import Format
 from ovirt_provision.v1 import resources_pb2
 
 _SIZE = re.compile(r"(\d+)(MiB|GiB|TiB)?")
+_DURATION = re.compile(r"(\d{1,9})([smhd])")
+_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 _UNITS = {None: 1, "MiB": 2**20, "GiB": 2**30, "TiB": 2**40}
 
 
@@ -27,6 +29,16 @@ def size(given: str) -> int:
     if not match:
         raise typer.BadParameter(f"'{given}' is not a size; give MiB, GiB, TiB or plain bytes, such as 2GiB")
     return int(match[1]) * _UNITS[match[2]]
+
+
+def duration(given: str) -> int:
+    """Seconds of `90s`, `30m`, `8h` or `2d`."""
+    match = _DURATION.fullmatch(given.strip())
+    if not match or int(match[1]) == 0:
+        raise typer.BadParameter(
+            f"'{given}' is not a time; give s, m, h or d, such as 90s, 30m, 8h or 2d", param_hint="--ttl"
+        )
+    return int(match[1]) * _SECONDS[match[2]]
 
 
 def static_address(given: str) -> resources_pb2.NicConfiguration:

@@ -81,6 +81,9 @@ leases = Table(
     # session, kept or handed-over.
     Column("kind", String(20), nullable=False),
     Column("expired_at", Float, nullable=True),
+    # For a kept Machine that is not to live for ever: its seconds, counted from `confirmed_at`.
+    Column("ttl", Float, nullable=True),
+    Column("confirmed_at", Float, nullable=True),
 )
 
 # Objects that may turn up, because a create of theirs may still be running in the engine: those that we

@@ -110,6 +110,8 @@ class Lease:
     object_id: int
     kind: str
     expired_at: float | None
+    ttl: float | None
+    confirmed_at: float | None
 
 
 @dataclass(frozen=True)
@@ -352,9 +354,20 @@ class Ledger:
 
     # Leases.
 
-    def set_lease(self, connection: sa.Connection, object_id: int, kind: str) -> None:
+    def set_lease(
+        self, connection: sa.Connection, object_id: int, kind: str, *, ttl: float | None = None
+    ) -> None:
+        """Gives an object that lease instead of the one it has; `ttl` is in seconds from now."""
         connection.execute(leases.delete().where(leases.c.object_id == object_id))
-        connection.execute(leases.insert().values(object_id=object_id, kind=kind, expired_at=None))
+        connection.execute(
+            leases.insert().values(
+                object_id=object_id,
+                kind=kind,
+                expired_at=None,
+                ttl=ttl,
+                confirmed_at=self._clock.time() if ttl is not None else None,
+            )
+        )
 
     def lease(self, object_id: int) -> Lease | None:
         return self._one(Lease, leases.select().where(leases.c.object_id == object_id))
@@ -365,13 +378,16 @@ class Ledger:
                 leases.update().where(leases.c.object_id == object_id).values(expired_at=self._clock.time())
             )
 
-    def session_machines(self) -> Sequence[Object]:
-        """Machines with a session lease, expired or not, whose removal has not begun."""
+    def mortal_machines(self) -> Sequence[Object]:
+        """Machines whose lease may end, or has: with a session or a ttl, and whose removal has not begun."""
         return self._all(
             Object,
             sa.select(objects)
             .join(leases, leases.c.object_id == objects.c.id)
-            .where(leases.c.kind == SESSION, objects.c.state.in_((INTENDED, PRESENT))),
+            .where(
+                sa.or_(leases.c.kind == SESSION, leases.c.ttl.is_not(None)),
+                objects.c.state.in_((INTENDED, PRESENT)),
+            ),
         )
 
     # Tombstones.

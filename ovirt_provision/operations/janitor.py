@@ -9,7 +9,7 @@ from ovirt_provision.config import Timeouts
 from ovirt_provision.engine import Engine
 from ovirt_provision.errors import ProvisionError
 from ovirt_provision.ledger.identity import Mark
-from ovirt_provision.ledger.store import GONE, LATE, PRESENT, REMOVING, Ledger, Object
+from ovirt_provision.ledger.store import GONE, LATE, PRESENT, REMOVING, Ledger, Object, Tombstone
 from ovirt_provision.operations.dispatcher import Dispatcher
 from ovirt_provision.operations.provisioning import mark_of
 from ovirt_provision.operations.removal import find_vm
@@ -41,11 +41,13 @@ class Janitor:
         self._installation = installation
         # Object -> when it is to be cleaned next, and the pause after that.
         self._tries: dict[int, tuple[float, float]] = {}
+        # Object -> until when it is looked for; on the monotonic clock, since the wall clock may jump.
+        self._until: dict[int, float] = {}
 
     @property
     def pending(self) -> bool:
-        """True while something waits to be cleaned."""
-        return bool(self._waiting())
+        """True while something waits to be cleaned, or may still turn up."""
+        return bool(self._waiting() or self._ledger.tombstones())
 
     async def run(self) -> None:
         """Cleans for ever, beginning at once: the last daemon may have left work."""
@@ -88,7 +90,7 @@ class Janitor:
         meanwhile, and second ones."""
         for tombstone in self._ledger.tombstones():
             row = self._ledger.object(tombstone.object_id)
-            over = self._clock.time() > tombstone.until
+            over = self._is_over(tombstone)
             try:
                 arrived = await self._arrived(row)
             except ProvisionError as error:
@@ -106,6 +108,11 @@ class Janitor:
                 if row.state == PRESENT:
                     self._ledger.update_object(row.id, unanswered=False)
                 self._ledger.forget(row.id)
+                self._until.pop(row.id, None)
+
+    def _is_over(self, tombstone: Tombstone) -> bool:
+        now = self._clock.monotonic()
+        return now > self._until.setdefault(tombstone.object_id, now + tombstone.until - self._clock.time())
 
     async def _arrived(self, row: Object) -> str | None:
         """The id of an object in the engine that a create of this one has made and no row holds."""

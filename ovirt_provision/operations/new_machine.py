@@ -1,38 +1,64 @@
 """What the verbs that make a Machine have in common: its key, its row in the ledger, and its VM."""
 
 import re
+import shlex
 from typing import Any
 
 import sqlalchemy as sa
 from google.protobuf.json_format import MessageToDict
 from google.protobuf.message import Message
 
-from ovirt_provision.errors import KeyInUse, MachineBusy, NameInUse, Violation
+from ovirt_provision.errors import (
+    Code,
+    KeyInUse,
+    MachineBusy,
+    MachineIncomplete,
+    NameInUse,
+    ProvisionError,
+    Violation,
+)
 from ovirt_provision.ledger.identity import Mark, vm_id
 from ovirt_provision.ledger.secrets import split_secrets
-from ovirt_provision.ledger.store import INTENDED, REMOVING, SESSION, UNDOING, Ledger, Object, Operation
+from ovirt_provision.ledger.store import (
+    FAILED,
+    HANDED_OVER,
+    INTENDED,
+    PRESENT,
+    REMOVING,
+    SESSION,
+    UNDOING,
+    Ledger,
+    Object,
+    Operation,
+)
 from ovirt_provision.operations.destroy_machine import DESTROY_MACHINE
-from ovirt_provision.operations.provisioning import Provisioning
-from ovirt_provision.operations.removal import find_vm, learn_disks, remove_machine
+from ovirt_provision.operations.provisioning import Provisioning, is_ours
+from ovirt_provision.operations.removal import bring_down, find_vm, learn_disks, remove_machine, with_its_id
 from ovirt_provision.operations.verb import Call
 from ovirt_provision.operations.waits import vm_ready
+from ovirt_provision.v1 import resources_pb2
 
 # What the engine takes as the name of a VM; everything else in a key becomes `-`.
 _NOT_IN_NAMES = re.compile(r"[^A-Za-z0-9._-]+")
 _LONGEST_NAME = 255
+_KEPT = "The Machine was kept"
 
 
 def made_already(call: Call) -> Operation | None:
     """The operation that makes, or has made, the living Machine of the call's key; None if there is none.
 
-    Raises KeyInUse when it was made with other arguments and MachineBusy when it is about to be gone.
+    Raises KeyInUse when it was made with other arguments, MachineBusy when it is about to be gone and
+    MachineIncomplete when its making failed and it was kept.
     """
     living = call.ledger.living_machine(call.owner, call.request.key)
     if living is None:
         return None
     _insist_on_a_future(call.ledger, living)
     _insist_on_same(living, _arguments(call.request), call.engine.name)
-    return call.ledger.operation_of_request(call.owner, living.request_id)
+    made = call.ledger.operation_of_request(call.owner, living.request_id)
+    if made is not None and made.state == FAILED:
+        raise MachineIncomplete(key=living.key, operation=made.id)
+    return made
 
 
 def intend_machine(call: Call, connection: sa.Connection, *, name: str, details: dict[str, Any]) -> int:
@@ -95,8 +121,46 @@ async def wait_until_ready(run: Provisioning) -> None:
 
 
 async def undo_create(run: Provisioning) -> None:
-    """Removes the Machine, as far as it was made."""
-    await remove_machine(run, run.object)
+    """Removes the Machine, as far as it was made, unless its create failed and was to keep it then."""
+    if not await _kept(run):
+        await remove_machine(run, run.object)
+
+
+async def _kept(run: Provisioning) -> bool:
+    """Hands over what stands of a Machine whose create failed, if the request says so; else false.
+
+    Everything else goes the way of an undo: what was cancelled, what has lost its lease meanwhile, and what
+    is not there or not ours.
+    """
+    error = run.ledger.operation_or_fail(run.operation.id).error
+    lease = run.ledger.lease(run.object.id)
+    if (
+        run.request.on_failure not in (resources_pb2.ON_FAILURE_STOP, resources_pb2.ON_FAILURE_KEEP)
+        or (error is not None and error["code"] == Code.CANCELLED)
+        or (lease is not None and lease.expired_at is not None)
+    ):
+        return False
+    row = await with_its_id(run, run.object)
+    vm = await run.insist(lambda: run.engine.machines.get(row.known_id))
+    if vm is None or not is_ours(run.ledger, run.installation, row.engine, vm):
+        return False
+    state = "as it is"
+    if run.request.on_failure == resources_pb2.ON_FAILURE_STOP and vm.status not in ("down", "image_locked"):
+        try:
+            await bring_down(run, vm, gently=True)
+            state = "powered off"
+        except ProvisionError as failure:
+            state = f"as it is, since it could not be powered off ({failure})"
+    with run.ledger.transaction() as connection:
+        run.ledger.set_lease(connection, row.id, HANDED_OVER)
+    run.ledger.update_object(row.id, state=PRESENT)
+    if error is not None and _KEPT not in error["advice"]:
+        advice = (
+            f"{error['advice']} {_KEPT}: VM {row.name} ({row.known_id}), {state}, until you destroy it by "
+            f"its key, as with `ovirt-provision machine destroy {shlex.quote(row.key)}`."
+        )
+        run.ledger.update_operation(run.operation.id, error={**error, "advice": advice.strip()})
+    return True
 
 
 def _insist_on_a_future(ledger: Ledger, living: Object) -> None:
@@ -115,7 +179,7 @@ def _arguments(request: Message) -> dict[str, Any]:
     """What makes two requests for a key the same, by field path; without secrets and without what names the
     call."""
     public, _ = split_secrets(request)
-    for name in ("engine", "request_id", "key"):
+    for name in ("engine", "request_id", "key", "on_failure"):
         public.ClearField(name)
     return _flat("", MessageToDict(public, preserving_proto_field_name=True))
 

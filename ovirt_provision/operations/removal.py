@@ -18,7 +18,7 @@ async def remove_machine(run: Provisioning, row: Object) -> None:
     and touches nothing, when a VM with our id does not carry our mark.
     """
     _begin(run, row)
-    row = await _with_its_id(run, row)
+    row = await with_its_id(run, row)
     vm_id = row.known_id
     found = await run.insist(lambda: _remove_vm(run, row, vm_id), patience=run.timeouts.destroy)
     if found:
@@ -49,7 +49,7 @@ async def _remove_vm(run: Provisioning, row: Object, vm_id: str) -> bool:
             _adopt_disks(run, row, vm)
         foreign = _foreign_disks(vm, {child.engine_id for child in run.ledger.children(row.id)})
         if vm.status != "down":
-            await _power_off(run, vm, gently=bool(foreign))
+            await bring_down(run, vm, gently=bool(foreign))
             continue
         for disk in foreign:
             await run.engine.machines.detach_disk(vm_id, disk, correlation_id=run.correlation_id)
@@ -70,7 +70,7 @@ async def find_vm(engine: Engine, row: Object, mark: Mark) -> Vm | None:
     return vm
 
 
-async def _with_its_id(run: Provisioning, row: Object) -> Object:
+async def with_its_id(run: Provisioning, row: Object) -> Object:
     """The row of a VM with the id that the engine has given it."""
     if not row.details.get("copied"):
         return row
@@ -214,7 +214,7 @@ def learn_disks(run: Provisioning, row: Object, disks: Sequence[Disk]) -> None:
     run.ledger.update_object(row.id, details={**run.ledger.object(row.id).details, "disks_known": True})
 
 
-async def _power_off(run: Provisioning, vm: Vm, *, gently: bool) -> None:
+async def bring_down(run: Provisioning, vm: Vm, *, gently: bool) -> None:
     """Brings a VM down. What is thrown away needs no shutdown; a disk that is kept does."""
     if gently:
         try:

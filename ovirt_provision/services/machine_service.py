@@ -78,7 +78,8 @@ class MachineServicer(machines_pb2_grpc.MachineServiceServicer):
     ) -> machines_pb2.ConfirmMachineResponse:
         bridge = self._bridge()
         row = self._heard(request.engine, request.key, context)
-        bridge.leases.confirm(row)
+        ttl = request.ttl.ToNanoseconds() / 1e9 if request.HasField("ttl") else None
+        bridge.leases.confirm(row, ttl=ttl)
         return machines_pb2.ConfirmMachineResponse(machine=machine_message(bridge, row))
 
     async def DestroyMachine(

@@ -35,6 +35,10 @@ _TEMPLATE_STATUSES = {
     "locked": resources_pb2.Template.STATUS_LOCKED,
     "illegal": resources_pb2.Template.STATUS_ILLEGAL,
 }
+_CLEANUP_PENDING = (
+    "What it has made is not all gone yet, since the engine does not let go of it: the daemon goes on until "
+    "it is, and the census shows it as awaiting-engine."
+)
 _LEASES = {
     store.SESSION: resources_pb2.Lease.KIND_SESSION,
     store.KEPT: resources_pb2.Lease.KIND_KEPT,
@@ -135,6 +139,8 @@ def operation_message(bridge: Bridge, operation: store.Operation) -> resources_p
     if operation.error is not None:
         violations = [Violation(**violation) for violation in operation.error["violations"]]
         message.error.CopyFrom(to_message(ErrorReport(**{**operation.error, "violations": violations})))
+        if message.cleanup == resources_pb2.Operation.CLEANUP_PENDING and operation.ended:
+            message.error.advice = f"{message.error.advice} {_CLEANUP_PENDING}".strip()
     if operation.object_id is not None:
         _add_result(bridge, operation, message)
     return message

@@ -5,7 +5,7 @@ import grpc
 import pytest
 from google.rpc import code_pb2
 
-from ovirt_provision.v1 import machines_pb2, operations_pb2
+from ovirt_provision.v1 import machines_pb2, operations_pb2, resources_pb2
 from ovirt_provision.v1.resources_pb2 import Error, FieldViolation, NicConfiguration, Operation
 
 from .conftest import DEADLINE, Cli, FakeDaemon, machine, operation
@@ -276,4 +276,32 @@ def test_a_private_key_is_refused(cli: Cli, daemon: FakeDaemon, tmp_path: Path) 
     result = cli.run(*CREATE, "--start", "--ssh-key", str(tmp_path / "id"))
     assert result.code == 2
     assert "is a private key" in result.err
+    assert not daemon.requests
+
+
+def test_a_machine_is_kept_for_the_time_that_was_given(cli: Cli, daemon: FakeDaemon) -> None:
+    daemon.script = [succeeded()]
+    assert cli.run(*CREATE, "--ttl", "8h", "--on-failure", "stop").code == 0
+    assert daemon.last(machines_pb2.CreateMachineRequest).on_failure == resources_pb2.ON_FAILURE_STOP
+    assert daemon.last(machines_pb2.ConfirmMachineRequest).ttl.seconds == 8 * 3600
+    assert cli.run("machine", "confirm", "web").code == 0
+    assert not daemon.last(machines_pb2.ConfirmMachineRequest).HasField("ttl")
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        (("--ttl", "soon"), "'soon' is not a time"),
+        (("--ttl", "0h"), "'0h' is not a time"),
+        (("--ttl", "8h", "--no-wait"), "does not go with --no-wait"),
+        (("--ttl", "8h", "--hold"), "does not go with --hold"),
+        (("--on-failure", "kep"), "'kep' is not one of"),
+    ],
+)
+def test_a_wrong_end_is_refused_before_anything_is_made(
+    cli: Cli, daemon: FakeDaemon, options: tuple[str, ...], told: str
+) -> None:
+    result = cli.run(*CREATE, *options)
+    assert result.code == 2
+    assert told in " ".join(result.err.replace("│", " ").split())
     assert not daemon.requests
