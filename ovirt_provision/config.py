@@ -12,6 +12,7 @@ timeouts:
 """
 
 import hashlib
+import ipaddress
 import os
 import re
 import stat
@@ -34,7 +35,7 @@ from pydantic import (
 )
 from pydantic_core import ErrorDetails
 
-from ovirt_provision import logs
+from ovirt_provision import logs, paths
 from ovirt_provision.errors import (
     Code,
     EngineMismatch,
@@ -290,6 +291,37 @@ class Timeouts(_Model):
         return given
 
 
+class Metrics(_Model):
+    """Where the daemon exposes its metrics."""
+
+    listen: str = Field(
+        description="`unix:/path`, or `host:port` with a loopback address, such as 127.0.0.1:9464. Other "
+        "addresses are refused: what serves them has neither TLS nor a login."
+    )
+
+    @field_validator("listen")
+    @classmethod
+    def _check_listen(cls, given: str) -> str:
+        try:
+            address = paths.parse_address(given, source="listen")
+        except paths.AddressInvalid as error:
+            raise ValueError(f"{error.fields['problem']}") from None
+        host = address.target.rpartition(":")[0].strip("[]")
+        if address.socket is None and host != "localhost" and not _is_loopback(host):
+            raise ValueError(
+                f"{given} is no loopback address, and the metrics are served without TLS: "
+                "listen on 127.0.0.1 or unix:/path, and let a proxy with TLS stand before it"
+            )
+        return given
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
 class Config(_Model):
     """The whole configuration of a daemon."""
 
@@ -306,6 +338,7 @@ class Config(_Model):
     listen: _Path | None = Field(
         None, description="Path of the unix socket to listen on instead of the default one."
     )
+    metrics: Metrics | None = Field(None, description="Expose metrics for Prometheus. Default: none.")
 
     @field_validator("default_engine")
     @classmethod
@@ -450,6 +483,8 @@ def _known_fields(location: list[str]) -> list[str]:
         model = EngineProfile
     elif location[:1] == ["timeouts"]:
         model = Timeouts
+    elif location[:1] == ["metrics"]:
+        model = Metrics
     return list(model.model_fields)
 
 

@@ -4,11 +4,14 @@ import uuid
 from collections.abc import Sequence
 from pathlib import Path
 
+from ovirt_provision import paths
 from ovirt_provision.clock import Clock
 from ovirt_provision.config import Config
 from ovirt_provision.operations.bridge import Bridge
+from ovirt_provision.operations.gauges import read_gauges
 from ovirt_provision.services.engine_service import EngineServicer
 from ovirt_provision.services.machine_service import MachineServicer
+from ovirt_provision.services.metrics import MetricsEndpoint
 from ovirt_provision.services.operation_service import OperationServicer
 from ovirt_provision.services.server import Registration
 from ovirt_provision.services.template_service import TemplateServicer
@@ -21,7 +24,9 @@ class Runtime:
     def __init__(self, config: Config, state: Path, clock: Clock, installation: uuid.UUID) -> None:
         self._arguments = (config, state, clock, installation)
         self._clock = clock
+        self._config = config
         self._bridge: Bridge | None = None
+        self._metrics: MetricsEndpoint | None = None
         self._last_busy = clock.monotonic()
         self._operations = OperationServicer(self._started)
 
@@ -39,8 +44,12 @@ class Runtime:
         )
 
     async def start(self) -> None:
-        self._bridge = Bridge(*self._arguments)
-        self._bridge.start()
+        bridge = self._bridge = Bridge(*self._arguments)
+        if self._config.metrics is not None:
+            address = paths.parse_address(self._config.metrics.listen, "metrics.listen")
+            self._metrics = MetricsEndpoint(address, lambda: read_gauges(bridge))
+            await self._metrics.start()
+        bridge.start()
 
     def busy(self) -> bool:
         return self._started().busy
@@ -54,5 +63,7 @@ class Runtime:
         self._operations.drain()
 
     async def close(self) -> None:
+        if self._metrics is not None:
+            await self._metrics.close()
         if self._bridge is not None:
             await self._bridge.close()

@@ -270,3 +270,27 @@ def test_a_lease_cannot_end_by_one_lost_renewal(folder, environment):
 
 def test_a_config_for_tests_needs_no_file():
     assert Config().engines == {}
+
+
+@pytest.mark.parametrize("listen", ["127.0.0.1:9464", "localhost:9464", "[::1]:9464", "unix:/m.sock"])
+def test_metrics_are_exposed_to_this_machine(folder, environment, listen):
+    config = load(written(folder, f"metrics: {{listen: '{listen}'}}"), environment)
+
+    assert config.metrics is not None
+    assert config.metrics.listen == listen
+
+
+@pytest.mark.parametrize(
+    ("listen", "why"),
+    [
+        ("0.0.0.0:9464", "no loopback address, and the metrics are served without TLS"),
+        ("metrics.example.com:9464", "no loopback address"),
+        ("[::]:9464", "no loopback address"),
+        (":9464", "neither `unix:/path` nor `host:port`"),
+        ("unix:metrics.sock", "not an absolute path"),
+    ],
+)
+def test_metrics_are_not_exposed_to_others(folder, environment, listen, why):
+    told = complaints(written(folder, f"metrics: {{listen: '{listen}'}}"), environment)
+
+    assert why in told["metrics.listen"]

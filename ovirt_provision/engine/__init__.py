@@ -20,7 +20,7 @@ class Engine:
         self.name = name
         self.url = profile.url
         self.username = profile.username
-        self.session = Session(profile, timeouts, clock)
+        self.session = Session(name, profile, timeouts, clock)
         self.machines = Machines(self.session)
         self.templates = Templates(self.session)
         self.disks = Disks(self.session)

@@ -4,6 +4,7 @@ import asyncio
 import io
 import json
 import queue
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -14,7 +15,7 @@ import ovirtsdk4 as sdk
 import pycurl
 import structlog
 
-from ovirt_provision import __version__
+from ovirt_provision import __version__, metrics
 from ovirt_provision.clock import Clock
 from ovirt_provision.config import EngineProfile, Timeouts
 from ovirt_provision.engine.certificate import Certificate, read_certificate
@@ -25,6 +26,7 @@ from ovirt_provision.errors import (
     EngineLoginFailed,
     EngineSessionExpired,
     EngineUnreachable,
+    ProvisionError,
 )
 
 T = TypeVar("T")
@@ -43,8 +45,29 @@ class _Connection(sdk.Connection):  # type: ignore[misc]
     for every caller; here the session does it once for all.
     """
 
+    def __init__(self, engine: str, **options: Any) -> None:
+        super().__init__(**options)
+        self._engine = engine
+
     def use_token(self, token: str) -> None:
         self._sso_token = token
+
+    def wait(self, context: Any, failed_auth: bool = False) -> Any:
+        """As the SDK's, and counts the request."""
+        request, status, began = context[3], "none", time.monotonic()
+        try:
+            response = super().wait(context, failed_auth)
+            status = str(response.code)
+            return response
+        except _TokenRejected:
+            status = "401"
+            raise
+        finally:
+            path = metrics.path_template(request.path)
+            metrics.ENGINE_REQUESTS.labels(self._engine, request.method, path, status).inc()
+            metrics.ENGINE_REQUEST_SECONDS.labels(self._engine, request.method).observe(
+                time.monotonic() - began
+            )
 
     def _get_access_token(self) -> str:
         raise _TokenRejected
@@ -57,7 +80,9 @@ class _Connection(sdk.Connection):  # type: ignore[misc]
 class Session:
     """Runs SDK requests against one engine in a bounded pool of threads, logged in once for all of them."""
 
-    def __init__(self, profile: EngineProfile, timeouts: Timeouts, clock: Clock) -> None:
+    def __init__(self, name: str, profile: EngineProfile, timeouts: Timeouts, clock: Clock) -> None:
+        """`name` is that of the profile."""
+        self.name = name
         self.url = profile.url
         self.username = profile.username
         self.insecure = profile.insecure
@@ -92,6 +117,7 @@ class Session:
             try:
                 return await self._in_thread(self._send, token, doing, request, correlation_id, once)
             except _TokenRejected:
+                metrics.SESSIONS.labels(self.name, "rejected").inc()
                 self._forget(token)
                 if attempt == 2 or once:
                     break
@@ -118,7 +144,9 @@ class Session:
         if token is not None:
             try:
                 await self._in_thread(self._post_form, "/ovirt-engine/services/sso-logout", {"token": token})
+                metrics.SESSIONS.labels(self.name, "logout").inc()
             except Exception as error:  # a failed logout must not keep the daemon from ending
+                metrics.SESSIONS.labels(self.name, "logout-failed").inc()
                 log.warning("logout failed", url=self.url, error=str(error))
         while not self._idle.empty():
             self._idle.get_nowait().abandon()
@@ -135,7 +163,12 @@ class Session:
     async def _logged_in(self) -> str:
         async with self._login:
             if self._token is None:
-                self._token = await self._in_thread(self._log_in)
+                try:
+                    self._token = await self._in_thread(self._log_in)
+                except ProvisionError:
+                    metrics.SESSIONS.labels(self.name, "login-failed").inc()
+                    raise
+                metrics.SESSIONS.labels(self.name, "login").inc()
                 log.info("logged in", url=self.url, username=self.username)
             return self._token
 
@@ -227,6 +260,7 @@ class Session:
 
     def _new_connection(self) -> _Connection:
         return _Connection(
+            self.name,
             url=self.url,
             token="unused",  # noqa: S106 - the session's own token is set before each request
             insecure=self._profile.insecure,

@@ -83,6 +83,17 @@ class Watcher:
         self._snapshot_waiters: list[_Waiter[Snapshot]] = []
         self._jobs: list[_Waiter[Sequence[str]]] = []
         self._loop: asyncio.Task[None] | None = None
+        self._read_at = 0.0
+
+    @property
+    def waits(self) -> int:
+        """How many waits there are now."""
+        return len(self._all())
+
+    @property
+    def lag(self) -> float:
+        """Seconds since all that was due was last read from the engine; 0 while nobody waits."""
+        return self._clock.monotonic() - self._read_at if self._all() else 0.0
 
     async def vm(
         self,
@@ -170,6 +181,7 @@ class Watcher:
         )
         waiters.append(waiter)
         if self._loop is None or self._loop.done():
+            self._read_at = self._clock.monotonic()
             self._loop = asyncio.create_task(self._run(), name="watcher")
         try:
             return await waiter.outcome
@@ -179,6 +191,7 @@ class Watcher:
     async def _run(self) -> None:
         while self._all():
             await self._clock.sleep(self._interval)
+            failed = False
             for read in (
                 self._read_events,
                 self._read_vms,
@@ -192,9 +205,13 @@ class Watcher:
                 except ProvisionError as error:
                     # A failed reading says nothing about the objects, and keeps no other from being read;
                     # whoever waits has a deadline.
+                    failed = True
                     log.warning("reading the engine failed", error=str(error))
                 except Exception:
+                    failed = True
                     log.exception("the watcher failed unexpectedly")
+            if not failed:
+                self._read_at = self._clock.monotonic()
 
     async def _read_events(self) -> None:
         if any(not waiter.every_tick for waiter in self._all()):

@@ -7,7 +7,7 @@ so what a method wrote before it returned survives a crash of the machine.
 import contextlib
 import logging
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -39,6 +39,8 @@ CLEANUP_PENDING = "pending"
 SESSION = "session"
 KEPT = "kept"
 HANDED_OVER = "handed-over"
+# What a session lease has become that is being reaped; never written.
+EXPIRED = "expired"
 
 
 R = TypeVar("R")
@@ -389,6 +391,27 @@ class Ledger:
                 objects.c.state.in_((INTENDED, PRESENT)),
             ),
         )
+
+    # Counts.
+
+    def count_objects(self) -> Mapping[tuple[str, str, str], int]:
+        """How many objects that are not gone there are, by engine, kind and state."""
+        columns = (objects.c.engine, objects.c.kind, objects.c.state)
+        query = sa.select(*columns, sa.func.count()).where(objects.c.state != GONE).group_by(*columns)
+        with self._database.connect() as connection:
+            return {(engine, kind, state): n for engine, kind, state, n in connection.execute(query)}
+
+    def count_leases(self) -> Mapping[str, int]:
+        """How many living Machines have which lease; an expired one counts as `expired`."""
+        kind = sa.case((leases.c.expired_at.is_not(None), EXPIRED), else_=leases.c.kind)
+        query = (
+            sa.select(kind, sa.func.count())
+            .join(objects, leases.c.object_id == objects.c.id)
+            .where(objects.c.state.not_in(_DEAD))
+            .group_by(kind)
+        )
+        with self._database.connect() as connection:
+            return {found: int(n) for found, n in connection.execute(query)}
 
     # Tombstones.
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import uuid
+from collections.abc import Sequence
 from pathlib import Path
 
 from ovirt_provision.clock import Clock
@@ -65,6 +66,11 @@ class Bridge:
             name, profile = self.config.engine(name)
             self._engines[name] = Engine(name, profile, self.config.timeouts, self.clock)
         return self._engines[name]
+
+    @property
+    def engines_in_use(self) -> Sequence[Engine]:
+        """The engines that were asked for since the start."""
+        return list(self._engines.values())
 
     async def close(self) -> None:
         """Stops where it is: operations are taken up by the next daemon on this state folder."""

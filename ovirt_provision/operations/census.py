@@ -1,8 +1,10 @@
 """The census: what carries our mark in the engine, held against the ledger."""
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from ovirt_provision import metrics
 from ovirt_provision.engine import Engine
 from ovirt_provision.engine.model import Snapshot, Vm
 from ovirt_provision.ledger.identity import Mark
@@ -93,7 +95,17 @@ async def take_census(engine: Engine, ledger: Ledger, installation: str) -> Sequ
         for (kind, engine_id), row in rows.items()
         if (kind, engine_id) not in seen and row.state == PRESENT and _state_now(ledger, row) == PRESENT
     ]
+    _measure(engine.name, entries)
     return entries
+
+
+def _measure(engine: str, entries: Sequence[Entry]) -> None:
+    counts = Counter((entry.finding, entry.kind) for entry in entries)
+    # Zeros as well: what the census before found is to be seen to have gone.
+    for finding in (OURS, FOREIGN, AWAITING_ENGINE, LEAKED, MISSING):
+        for kind in ("vm", "template", "disk", "snapshot"):
+            metrics.CENSUS.labels(engine, finding, kind).set(counts[finding, kind])
+    metrics.CENSUS_TIME.labels(engine).set_to_current_time()
 
 
 def _snapshot(engine: Engine, ledger: Ledger, installation: str, vm: Vm, snapshot: Snapshot) -> Entry | None:

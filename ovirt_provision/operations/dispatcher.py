@@ -9,6 +9,7 @@ from typing import Any
 from google.protobuf.json_format import MessageToDict, ParseDict
 from google.protobuf.message import Message
 
+from ovirt_provision import metrics
 from ovirt_provision.clock import Clock
 from ovirt_provision.config import Timeouts
 from ovirt_provision.engine import Engine
@@ -236,10 +237,21 @@ class Dispatcher:
         return [self._ledger.object(operation.object_id), *made]
 
     def _ended(self, operation: Operation) -> None:
+        _measure(operation)
         self._secrets.remove(operation.id)
         for other in self._ledger.awaiting_cleanup():
             if self._is_clean(other):
                 self._ledger.update_operation(other.id, cleanup=CLEANUP_DONE)
+
+
+def _measure(operation: Operation) -> None:
+    # By the wall clock, which alone outlives the daemon; it may have been set back.
+    phases = [(phase["name"], phase["end"] - phase["start"]) for phase in operation.phases if phase["end"]]
+    seconds = (operation.ended_at or operation.created_at) - operation.created_at
+    metrics.OPERATIONS.labels(operation.verb, operation.phase, operation.state).inc()
+    metrics.OPERATION_SECONDS.labels(operation.verb, operation.state).observe(max(0, seconds))
+    for name, took in phases:
+        metrics.PHASE_SECONDS.labels(operation.verb, name).observe(max(0, took))
 
 
 async def _explain(run: Provisioning, error: ProvisionError) -> ProvisionError:
