@@ -1,4 +1,5 @@
-"""The daemon's configuration: engine profiles and time-outs, from a YAML file and the OVIRT_* variables.
+"""The daemon's configuration: engine profiles, who may call, and time-outs, from a YAML file and the OVIRT_*
+variables.
 
 default_engine: production
 engines:
@@ -9,6 +10,15 @@ engines:
     ca_file: /etc/ovirt-provision/engine-ca.pem
 timeouts:
   create_machine: 3600
+owners:
+  spiffe://example.com/ci:
+    templates: [debian-12, ci-*]
+    max_machines: 20
+tls:
+  listen: 0.0.0.0:7443
+  cert_file: daemon.pem
+  key_file: daemon.key
+  client_ca_file: clients-ca.pem
 """
 
 import hashlib
@@ -17,8 +27,9 @@ import os
 import re
 import stat
 from collections.abc import Iterable, Mapping, Sequence
+from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
 import yaml
@@ -35,7 +46,7 @@ from pydantic import (
 )
 from pydantic_core import ErrorDetails
 
-from ovirt_provision import logs, paths
+from ovirt_provision import logs, paths, tokens
 from ovirt_provision.errors import (
     Code,
     EngineMismatch,
@@ -56,6 +67,7 @@ ENVIRONMENT_VARIABLES = {
 }
 _EXAMPLE_URL = "https://engine.example.com/ovirt-engine/api"
 _EXACTLY_ONE = "exactly one of password, password_file and password_credential must be given"
+_ONE_AUTHENTICATION = "exactly one of client_ca_file and token_file must be given"
 _MAX_SECRET_FILE_BYTES = 64 * 1024
 
 
@@ -102,6 +114,10 @@ def _absolute(path: Path, info: ValidationInfo) -> Path:
 
 
 _Path = Annotated[Path, AfterValidator(_absolute)]
+# How the names of owners begin that no certificate and no token may give: users of the unix socket.
+LOCAL_OWNER = "uid:"
+_OwnerName = Annotated[str, StringConstraints(pattern=r"^[^\s\x00-\x1f\x7f]+$", max_length=255)]
+_Pattern = Annotated[str, StringConstraints(min_length=1, max_length=255)]
 _ProfileName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", max_length=63)]
 _CredentialName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]*$", max_length=255)]
 
@@ -218,6 +234,123 @@ class EngineProfile(_Model):
     def fingerprint(self) -> str:
         """As `ovirt_provision.v1.EngineRef.fingerprint`."""
         return fingerprint(self.url, self.username, self.read_ca())
+
+
+class Owner(_Model):
+    """What one owner of Machines may do. An allow-list that is not given allows all; an empty one nothing."""
+
+    role: Literal["user", "admin"] = Field(
+        "user",
+        description="An admin also sees and ends what belongs to others. No role lifts the limits below.",
+    )
+    engines: tuple[_ProfileName, ...] | None = Field(None, description="Engine profiles. Default: all.")
+    clusters: tuple[_Pattern, ...] | None = Field(
+        None, description="Names of the clusters that Machines may be made in; * and ? match. Default: all."
+    )
+    templates: tuple[_Pattern, ...] | None = Field(
+        None,
+        description="Names of the templates that are seen, that Machines may be made from and that may be "
+        "made; * and ? match. Default: all.",
+    )
+    max_machines: int | None = Field(
+        None, ge=0, description="How many Machines may exist at the same time, on all engines. Default: any."
+    )
+
+    @field_validator("engines")
+    @classmethod
+    def _check_engines(cls, given: tuple[str, ...] | None, info: ValidationInfo) -> tuple[str, ...] | None:
+        names = [str(name) for name in (info.context or {}).get("engines", given or ())]
+        for name in given or ():
+            if name not in names:
+                raise ValueError(
+                    f"there is no engine '{name}'; there is {_names(names)}{did_you_mean(name, names)}"
+                )
+        return given
+
+    @property
+    def is_admin(self) -> bool:
+        return self.role == "admin"
+
+    def may_use(self, kind: Literal["engines", "clusters", "templates"], name: str) -> bool:
+        """Whether an allow-list has the name, or is not given."""
+        allowed: tuple[str, ...] | None = getattr(self, kind)
+        return allowed is None or any(fnmatchcase(name, pattern) for pattern in allowed)
+
+
+# Whoever can open the unix socket can read the daemon's files as well: limits would be no defence.
+_LOCAL = Owner.model_validate({"role": "admin"})
+_NOBODY = Owner.model_validate({"engines": (), "clusters": (), "templates": (), "max_machines": 0})
+
+
+class Tls(_Model):
+    """Where the daemon listens on TCP, and how it knows who calls. There is no TCP without TLS."""
+
+    listen: str = Field(description="Address to listen on as well, `host:port`, such as 0.0.0.0:7443.")
+    cert_file: _Path = Field(
+        description="PEM file with the daemon's certificate and what leads to its CA. Its subject "
+        "alternative names must have the host that clients dial. Read anew when it changes, as the others."
+    )
+    key_file: _Path = Field(description="PEM file with the key of cert_file, closed to other users.")
+    client_ca_file: _Path | None = Field(
+        None,
+        description="PEM file with the CA of the clients' certificates. The owner is the one URI among a "
+        "certificate's subject alternative names; without a URI the one e-mail address; without either the "
+        "one DNS name. The common name counts for nothing.",
+    )
+    token_file: _Path | None = Field(
+        None,
+        validate_default=True,
+        description="Instead of client_ca_file: file of bearer tokens, closed to other users, a line each: "
+        "`OWNER sha256:HEX`. Read anew when it changes.",
+    )
+
+    @field_validator("listen")
+    @classmethod
+    def _check_listen(cls, given: str) -> str:
+        try:
+            address = paths.parse_address(given, source="listen")
+        except paths.AddressInvalid as error:
+            raise ValueError(str(error).removeprefix("listen: ")) from None
+        if address.socket is not None:
+            raise ValueError(f"'{given}' is a unix socket, which belongs into `listen` at the top level")
+        return given
+
+    @field_validator("cert_file", "client_ca_file")
+    @classmethod
+    def _check_certificate(cls, given: Path | None) -> Path | None:
+        if given is not None:
+            _read_ca(given)
+        return given
+
+    @field_validator("key_file")
+    @classmethod
+    def _check_key(cls, given: Path) -> Path:
+        try:
+            paths.check_private(given)
+        except OSError as error:
+            raise ValueError(f"{given} cannot be read: {error.strerror}") from None
+        except paths.PathUnsafe as error:
+            raise ValueError(f"{error}. {error.what_to_do}") from None
+        if b"PRIVATE KEY-----" not in given.read_bytes():
+            raise ValueError(f"{given} holds no private key in PEM format")
+        return given
+
+    @field_validator("token_file")
+    @classmethod
+    def _check_token_file(cls, given: Path | None, info: ValidationInfo) -> Path | None:
+        if given is not None:
+            try:
+                known = tokens.read(given)
+            except tokens.TokenFileUnusable as error:
+                raise ValueError(f"{error}. {error.what_to_do}") from None
+            owners = [str(name) for name in (info.context or {}).get("owners", ())]
+            for name in {name: None for _, name in known}:
+                if owners and name not in owners:
+                    near = did_you_mean(name, owners)
+                    raise ValueError(f"{given} has a token of '{name}', who is not among `owners`{near}")
+        if (given is None) == (info.data.get("client_ca_file", "wrong") is None):
+            raise ValueError(_ONE_AUTHENTICATION)
+        return given
 
 
 def _seconds(default: float, description: str) -> Any:
@@ -339,6 +472,32 @@ class Config(_Model):
         None, description="Path of the unix socket to listen on instead of the default one."
     )
     metrics: Metrics | None = Field(None, description="Expose metrics for Prometheus. Default: none.")
+    owners: dict[_OwnerName, Owner] = Field(
+        default_factory=dict,
+        description="Who may call over TLS, by the name in the certificate or token. On the unix socket the "
+        "daemon's user, uid:N, is an admin without limits unless named here.",
+    )
+    tls: Tls | None = Field(
+        None, description="Listen on TCP, too, for the owners that have a certificate or a token."
+    )
+
+    @field_validator("listen", mode="before")
+    @classmethod
+    def _check_listen(cls, given: Any) -> Any:
+        if isinstance(given, str) and re.fullmatch(r"[^/]*:\d+", given):
+            raise ValueError(
+                f"must be the path of a unix socket; {given} belongs into `tls.listen`, with the "
+                "certificates that TCP takes"
+            )
+        return given
+
+    @field_validator("tls")
+    @classmethod
+    def _check_tls(cls, given: Tls | None, info: ValidationInfo) -> Tls | None:
+        remote = [name for name in info.data.get("owners", {"wrong": ""}) if not name.startswith(LOCAL_OWNER)]
+        if given is not None and not remote:
+            raise ValueError("nobody could call: name those who may under `owners`")
+        return given
 
     @field_validator("default_engine")
     @classmethod
@@ -354,6 +513,10 @@ class Config(_Model):
                 f"there is no engine of that name; there is {_names(names)}{did_you_mean(given, names)}"
             )
         return given
+
+    def limits(self, owner: str) -> Owner:
+        """What an owner may do: as `owners` says; else all for the daemon's user, and nothing for others."""
+        return self.owners.get(owner) or (_LOCAL if owner.startswith(LOCAL_OWNER) else _NOBODY)
 
     def engine(self, profile: str, caller_fingerprint: str = "") -> tuple[str, EngineProfile]:
         """Name and profile of the engine that a call means: the fields of `ovirt_provision.v1.EngineRef`.
@@ -410,7 +573,12 @@ def load(file: Path, environ: Mapping[str, str], *, folder: Path | None = None) 
                     )
                 )
             engines = {**engines, ENVIRONMENT_PROFILE: profile}
-    context = {"folder": file.parent, "engines": engines if isinstance(engines, dict) else ()}
+    owners = raw.get("owners")
+    context = {
+        "folder": file.parent,
+        "engines": engines if isinstance(engines, dict) else (),
+        "owners": owners if isinstance(owners, dict) else (),
+    }
     try:
         config = Config.model_validate({**raw, "engines": engines}, context=context)
     except ValidationError as error:
@@ -474,6 +642,8 @@ def _violation(details: ErrorDetails) -> Violation:
         return Violation(variables[location[2]], message)
     if message == _EXACTLY_ONE:
         location[-1] = "password"
+    if message == _ONE_AUTHENTICATION:
+        location[-1] = "client_ca_file"
     return Violation(".".join(location), message)
 
 
@@ -485,6 +655,10 @@ def _known_fields(location: list[str]) -> list[str]:
         model = Timeouts
     elif location[:1] == ["metrics"]:
         model = Metrics
+    elif location[:1] == ["owners"]:
+        model = Owner
+    elif location[:1] == ["tls"]:
+        model = Tls
     return list(model.model_fields)
 
 

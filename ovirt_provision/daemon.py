@@ -21,7 +21,7 @@ from ovirt_provision import config, logs, paths
 from ovirt_provision.clock import Clock, SystemClock
 from ovirt_provision.config import Config, ConfigError, Timeouts
 from ovirt_provision.errors import Code, ProvisionError, Violation, did_you_mean
-from ovirt_provision.services.server import Registration, Server
+from ovirt_provision.services.server import PortUnusable, Registration, Server
 
 # Seconds that an auto-started daemon waits for another one to give up the state folder.
 HANDOVER = 15.0
@@ -74,6 +74,18 @@ class AddressInUse(ProvisionError):
     advice = "Stop what is there, or choose another address by OVIRT_PROVISION_ADDRESS."
 
 
+class PlainTcp(ProvisionError):
+    """The daemon was told to listen on TCP by what says nothing of certificates."""
+
+    code = Code.INVALID_ARGUMENT
+    reason = "PLAIN_TCP"
+    message = "{source}: '{address}' is a network address, and the daemon does not listen on TCP without TLS"
+    advice = (
+        "Unset the variable for the daemon, and give the address as `tls.listen` in its configuration, with "
+        "certificates; docs/security.md says how. Clients go on using the variable."
+    )
+
+
 class InstallationLost(ProvisionError):
     """The state folder has a ledger, but no installation id that could have made it."""
 
@@ -117,14 +129,19 @@ async def serve(
             _clear_socket(address)
             runtime = (runtime_factory or _runtime)(configured, state, clock, installation)
             await _run(
-                runtime, Server(runtime.servicers(), clock), address, configured.timeouts, options, clock
+                runtime,
+                Server(runtime.servicers(), clock, configured),
+                address,
+                configured.timeouts,
+                options,
+                clock,
             )
             return 0
     except AlreadyRunning as error:
         # The client that started this one finds the other by itself.
         same = options.auto_started and error.fields["address"] == error.fields["wanted"]
         return _give_up(error, 0 if same else os.EX_TEMPFAIL)
-    except AddressInUse as error:
+    except (AddressInUse, PortUnusable) as error:
         return _give_up(error, os.EX_TEMPFAIL)
     except ProvisionError as error:
         return _give_up(error, os.EX_CONFIG)
@@ -228,11 +245,7 @@ def _address(options: ServeOptions, configured: Config) -> paths.Address:
     else:
         address = paths.daemon_address(options.environ)
     if address.socket is None:
-        raise paths.AddressInvalid(
-            source=address.source,
-            address=address.target,
-            problem="is a network address; the daemon itself listens on a unix socket only",
-        )
+        raise PlainTcp(source=address.source, address=address.target)
     paths.private_folder(address.socket.parent)
     return address
 

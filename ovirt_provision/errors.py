@@ -25,6 +25,7 @@ class Code(IntEnum):
     ABORTED = 10
     INTERNAL = 13
     UNAVAILABLE = 14
+    UNAUTHENTICATED = 16
 
 
 @dataclass(frozen=True)
@@ -144,6 +145,22 @@ class EngineProfileNotFound(ProvisionError):
     advice = "Name one of these profiles, or add the profile to the daemon's configuration."
 
 
+class NotAllowed(ProvisionError):
+    """An owner's allow-list lacks what a request names. `what` is engines, clusters or templates."""
+
+    code = Code.PERMISSION_DENIED
+    reason = "NOT_ALLOWED"
+    message = "{owner} may not use {given}; allowed {what} are {allowed}{near}"
+    advice = "Name one that is allowed, or have `owners` in the daemon's configuration extended."
+
+
+class TooManyMachines(ProvisionError):
+    code = Code.RESOURCE_EXHAUSTED
+    reason = "TOO_MANY_MACHINES"
+    message = "{owner} has {held} Machines, and may have {allowed} ({what})"
+    advice = "Destroy one first, or have `max_machines` in the daemon's configuration raised."
+
+
 class EngineMismatch(ProvisionError):
     code = Code.FAILED_PRECONDITION
     reason = "ENGINE_MISMATCH"
@@ -187,6 +204,13 @@ class NotOurs(ProvisionError):
     reason = "NOT_OURS"
     message = "{kind} {name} ({id}) was not made by this installation: {detail}"
     advice = "Only what this installation made is ever changed or removed; use the engine's own tools."
+
+
+class NotYours(ProvisionError):
+    code = Code.PERMISSION_DENIED
+    reason = "NOT_YOURS"
+    message = "{kind} {id} was made by another owner than {owner}"
+    advice = "Only its owner and an admin may remove it."
 
 
 class MachineBusy(ProvisionError):

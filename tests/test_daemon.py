@@ -337,7 +337,8 @@ def test_a_socket_path_that_is_too_long_is_explained(home):
 def test_a_network_address_is_refused(home):
     code, said = home.run(**home.engine, OVIRT_PROVISION_ADDRESS="0.0.0.0:4711")
     assert code == 78
-    assert "unix socket only" in said
+    assert "'0.0.0.0:4711' is a network address" in said
+    assert "`tls.listen`" in said
 
 
 def test_a_file_in_the_way_of_the_socket_stays(home):

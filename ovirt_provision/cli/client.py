@@ -15,6 +15,7 @@ from grpc_status import rpc_status
 
 from ovirt_provision import paths
 from ovirt_provision.cli import autostart
+from ovirt_provision.cli.channel import open_channel
 from ovirt_provision.errors import Code, ErrorReport, ProvisionError, Violation
 from ovirt_provision.v1 import operations_pb2, resources_pb2
 from ovirt_provision.v1.engines_pb2_grpc import EngineServiceStub
@@ -80,6 +81,17 @@ class DaemonUnreachable(ProvisionError):
     advice = "Start one with `ovirt-provision serve`, or correct OVIRT_PROVISION_ADDRESS."
 
 
+class TlsFailed(DaemonUnreachable):
+    """Nothing answers at the daemon's address with TLS, or one side does not take the other's certificate."""
+
+    reason = "DAEMON_UNREACHABLE_BY_TLS"
+    advice = (
+        "See that the daemon runs with this `tls.listen`, that OVIRT_PROVISION_CA_FILE is the CA of its "
+        "certificate, and that it takes yours: one that is missing, expired or of another CA ends the "
+        "connection without a word."
+    )
+
+
 class WatchLost(ProvisionError):
     """The daemon went silent while an operation was waited for."""
 
@@ -112,7 +124,7 @@ class Daemon:
 
     def _connect(self) -> None:
         autostart.ensure_daemon(self.address)
-        channel = grpc.insecure_channel(self.address.target, options=[("grpc.enable_http_proxy", 0)])
+        channel = open_channel(self.address)
         self.machines = MachineServiceStub(channel)
         self.templates = TemplateServiceStub(channel)
         self.operations = OperationServiceStub(channel)
@@ -211,7 +223,7 @@ class Daemon:
             if detail.Unpack(told):
                 return CallFailed(told)
         if error.code() == grpc.StatusCode.UNAVAILABLE:
-            return DaemonUnreachable(
+            return (DaemonUnreachable if self.address.socket is not None else TlsFailed)(
                 address=self.address, source=self.address.source, detail=error.details() or "no answer"
             )
         number, name = error.code().value

@@ -308,6 +308,13 @@ class Ledger:
             .limit(limit),
         )
 
+    def count_machines(self, connection: sa.Connection, owner: str) -> int:
+        """How many living Machines an owner has, on all engines."""
+        query = sa.select(sa.func.count()).where(
+            objects.c.kind == "vm", objects.c.owner == owner, objects.c.state.not_in(_DEAD)
+        )
+        return int(connection.scalar(query) or 0)
+
     def object_in_engine(self, engine: str, kind: str, engine_id: str) -> Object | None:
         """The newest object with that id in the engine."""
         return self._one(
@@ -318,12 +325,17 @@ class Ledger:
             .limit(1),
         )
 
-    def object_of_request(self, engine: str, kind: str, request_id: str) -> Object | None:
-        """The object whose intent a request wrote."""
+    def object_of_request(self, engine: str, kind: str, owner: str, request_id: str) -> Object | None:
+        """The object whose intent a request of an owner wrote."""
         return self._one(
             Object,
             objects.select()
-            .where(objects.c.engine == engine, objects.c.kind == kind, objects.c.request_id == request_id)
+            .where(
+                objects.c.engine == engine,
+                objects.c.kind == kind,
+                objects.c.owner == owner,
+                objects.c.request_id == request_id,
+            )
             # Behind it come those that the engine has made in excess.
             .order_by(objects.c.id)
             .limit(1),

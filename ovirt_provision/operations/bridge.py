@@ -35,6 +35,7 @@ class Bridge:
             secrets=SecretStore(state / "secrets"),
             timeouts=config.timeouts,
             installation=self.installation,
+            limits=config.limits,
         )
         self.leases = Leases(self.ledger, clock, config.timeouts, self.dispatcher)
         self.janitor = Janitor(

@@ -116,7 +116,7 @@ def _snapshot(engine: Engine, ledger: Ledger, installation: str, vm: Vm, snapsho
     name = f"of VM {vm.name}"
     row = ledger.object_in_engine(engine.name, "snapshot", snapshot.id)
     if row is None and mark.installation == installation:
-        intended = ledger.object_of_request(engine.name, "snapshot", mark.request)
+        intended = ledger.object_of_request(engine.name, "snapshot", mark.owner, mark.request)
         row = intended if intended is not None and intended.engine_id is None else None
     if row is not None:
         return _known(row, name, snapshot.id)

@@ -21,6 +21,7 @@ from ovirt_provision.errors import (
 from ovirt_provision.guest.first_boot import violations_of_script
 from ovirt_provision.ledger.runner import Phase
 from ovirt_provision.ledger.store import GONE, INTENDED, Object
+from ovirt_provision.operations.allowance import insist_on_allowed
 from ovirt_provision.operations.create_once import create_once
 from ovirt_provision.operations.machines import find_machine, insist_on_idle
 from ovirt_provision.operations.new_machine import (
@@ -50,6 +51,7 @@ async def resolve(call: Call) -> dict[str, Any]:
     wrong = violations_of_script(request.start_with.custom_script, "start_with.custom_script")
     if wrong:
         raise InvalidRequest(wrong)
+    insist_on_allowed(call, "clusters", source.details.get("cluster", ""), "source_key")
     vm = await call.engine.machines.get(source.known_id, follow="disk_attachments.disk")
     if vm is None or vm.status not in _CLONABLE:
         raise MachineNotClonable(key=source.key, status=vm.status if vm else "no longer in the engine")

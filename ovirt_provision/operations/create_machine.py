@@ -15,6 +15,7 @@ from ovirt_provision.errors import (
 )
 from ovirt_provision.guest.first_boot import violations_of_script
 from ovirt_provision.ledger.runner import Phase
+from ovirt_provision.operations.allowance import insist_on_allowed
 from ovirt_provision.operations.create_once import create_once
 from ovirt_provision.operations.new_machine import (
     find_made,
@@ -32,6 +33,11 @@ from ovirt_provision.v1 import machines_pb2, resources_pb2
 
 async def resolve(call: Call) -> dict[str, Any]:
     spec = call.request.spec
+    # Before the look-ups, so that no near miss tells what else there is.
+    if spec.template.name:
+        insist_on_allowed(call, "templates", spec.template.name, "spec.template.name")
+    if spec.cluster:
+        insist_on_allowed(call, "clusters", spec.cluster, "spec.cluster")
     wrong = violations_of_script(call.request.start_with.custom_script, "start_with.custom_script")
     try:
         placement = await call.engine.catalog.resolve(
@@ -45,6 +51,8 @@ async def resolve(call: Call) -> dict[str, Any]:
         )
     except ReferencesNotFound as error:
         raise (InvalidRequest([*wrong, *error.violations]) if wrong else error) from None
+    insist_on_allowed(call, "templates", placement.template.name, "spec.template.id", given=spec.template.id)
+    insist_on_allowed(call, "clusters", placement.cluster_name, "spec.cluster")
     wrong += _violations_of_boot_disk(spec.boot_disk, placement.template)
     if wrong:
         raise InvalidRequest(wrong)

@@ -16,6 +16,7 @@ from ovirt_provision.errors import (
 from ovirt_provision.ledger.identity import Mark
 from ovirt_provision.ledger.runner import Phase
 from ovirt_provision.ledger.store import HANDED_OVER, INTENDED, Object
+from ovirt_provision.operations.allowance import insist_on_allowed
 from ovirt_provision.operations.create_once import create_once
 from ovirt_provision.operations.machines import find_machine, insist_on_idle
 from ovirt_provision.operations.provisioning import Provisioning
@@ -27,6 +28,7 @@ from ovirt_provision.v1 import templates_pb2
 
 async def resolve(call: Call) -> dict[str, Any]:
     request = call.request
+    insist_on_allowed(call, "templates", request.name, "name")
     row = find_machine(call.ledger, call.owner, call.engine.name, request.machine_key)
     vm = await call.engine.machines.get(row.known_id)
     if vm is None or vm.status != "down":

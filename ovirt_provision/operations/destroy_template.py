@@ -6,7 +6,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from ovirt_provision.engine.model import Template
-from ovirt_provision.errors import NotOurs
+from ovirt_provision.errors import NotOurs, NotYours
 from ovirt_provision.ledger.identity import Mark
 from ovirt_provision.ledger.runner import Phase
 from ovirt_provision.ledger.store import GONE, PRESENT, Ledger, Object
@@ -28,7 +28,7 @@ def our_template(ledger: Ledger, installation: str, engine: str, template: Templ
     mark = Mark.parse(template.comment)
     if mark is None or mark.kind != "template" or mark.installation != installation:
         return None
-    row = ledger.object_of_request(engine, "template", mark.request)
+    row = ledger.object_of_request(engine, "template", mark.owner, mark.request)
     return row if row is not None and row.engine_id is None else None
 
 
@@ -37,14 +37,17 @@ async def resolve(call: Call) -> dict[str, Any]:
     if template is None:
         return {"gone": True}
     row = our_template(call.ledger, call.installation, call.engine.name, template)
-    if row is None or row.owner != call.owner:
+    if row is None:
         raise NotOurs(
-            kind="template",
-            name=template.name,
-            id=template.id,
-            detail="the ledger does not know it" if row is None else f"it belongs to {row.owner}",
+            kind="template", name=template.name, id=template.id, detail="the ledger does not know it"
         )
+    if not _may_destroy(call, row):
+        raise NotYours(kind="template", id=template.id, owner=call.owner)
     return {"gone": False, "row": row.id, "template_id": template.id}
+
+
+def _may_destroy(call: Call, row: Object) -> bool:
+    return row.owner == call.owner or call.limits.is_admin
 
 
 def intend(call: Call, plan: dict[str, Any], _connection: sa.Connection) -> Intent:
@@ -53,7 +56,7 @@ def intend(call: Call, plan: dict[str, Any], _connection: sa.Connection) -> Inte
     object_id = plan.get("row")
     if plan["gone"]:
         row = call.ledger.object_in_engine(call.engine.name, "template", call.request.id)
-        object_id = row.id if row is not None and row.owner == call.owner else None
+        object_id = row.id if row is not None and _may_destroy(call, row) else None
     others = operations_on(call.ledger, object_id) if object_id is not None else []
     return Intent(object_id=object_id, plan={**plan, "others": [other.id for other in others]})
 

@@ -11,7 +11,7 @@ from google.protobuf.message import Message
 
 from ovirt_provision import metrics
 from ovirt_provision.clock import Clock
-from ovirt_provision.config import Timeouts
+from ovirt_provision.config import Owner, Timeouts
 from ovirt_provision.engine import Engine
 from ovirt_provision.errors import (
     DeadlineExceeded,
@@ -63,14 +63,17 @@ class Dispatcher:
         secrets: SecretStore,
         timeouts: Timeouts,
         installation: str,
+        limits: Callable[[str], Owner],
     ) -> None:
-        """`engines` finds the engine of a profile and raises EngineProfileNotFound."""
+        """`engines` finds the engine of a profile and raises EngineProfileNotFound; `limits` says what an
+        owner may do."""
         self._ledger = ledger
         self._clock = clock
         self._engines = engines
         self._secrets = secrets
         self._timeouts = timeouts
         self._installation = installation
+        self._limits = limits
         self.runner: Runner[Provisioning] = Runner(
             ledger,
             clock,
@@ -121,7 +124,15 @@ class Dispatcher:
         await verb.resolve(self._make_call(owner, engine, request))
 
     def _make_call(self, owner: str, engine: str, request: Any) -> Call:
-        return Call(request, owner, self._engines(engine), self._installation, self._ledger, self._timeouts)
+        return Call(
+            request,
+            owner,
+            self._engines(engine),
+            self._installation,
+            self._ledger,
+            self._timeouts,
+            self._limits(owner),
+        )
 
     def cancel(self, operation: Operation, by: str) -> Operation:
         """Asks an operation to stop and undo its effects; nothing changes for one that has ended or rolls

@@ -31,6 +31,7 @@ from ovirt_provision.ledger.store import (
     Object,
     Operation,
 )
+from ovirt_provision.operations.allowance import insist_on_room
 from ovirt_provision.operations.destroy_machine import DESTROY_MACHINE
 from ovirt_provision.operations.provisioning import Provisioning, is_ours
 from ovirt_provision.operations.removal import bring_down, find_vm, learn_disks, remove_machine, with_its_id
@@ -64,8 +65,10 @@ def made_already(call: Call) -> Operation | None:
 def intend_machine(call: Call, connection: sa.Connection, *, name: str, details: dict[str, Any]) -> int:
     """Writes the Machine that a call is to make, with a session lease, and returns its row id.
 
-    `name` is that of the VM, by default the key. `details` has `disks`, how many the VM is to get.
+    `name` is that of the VM, by default the key. `details` has `disks`, how many the VM is to get. Raises
+    TooManyMachines.
     """
+    insist_on_room(call, connection)
     request, ledger = call.request, call.ledger
     last = ledger.last_machine(call.owner, request.key)
     generation = last.generation + 1 if last else 1

@@ -8,7 +8,7 @@ from typing import Any
 import sqlalchemy as sa
 from google.protobuf.message import Message
 
-from ovirt_provision.config import Timeouts
+from ovirt_provision.config import Owner, Timeouts
 from ovirt_provision.engine import Engine
 from ovirt_provision.ledger.runner import Phase
 from ovirt_provision.ledger.store import Ledger, Operation
@@ -25,6 +25,7 @@ class Call:
     installation: str
     ledger: Ledger
     timeouts: Timeouts
+    limits: Owner
 
 
 @dataclass(frozen=True)

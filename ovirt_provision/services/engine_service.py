@@ -6,7 +6,7 @@ from ovirt_provision import __version__
 from ovirt_provision.operations.bridge import Bridge
 from ovirt_provision.operations.census import AWAITING_ENGINE, FOREIGN, LEAKED, MISSING, OURS, take_census
 from ovirt_provision.operations.examination import OK, PROBLEM, WARNING, examine
-from ovirt_provision.services.calls import Context, engine_of
+from ovirt_provision.services.calls import Context, caller_of, engine_of, engines_for
 from ovirt_provision.services.messages import timestamp
 from ovirt_provision.v1 import engines_pb2, engines_pb2_grpc, resources_pb2
 
@@ -44,7 +44,7 @@ class EngineServicer(engines_pb2_grpc.EngineServiceServicer):
     ) -> engines_pb2.ListEnginesResponse:
         bridge = self._bridge()
         return engines_pb2.ListEnginesResponse(
-            engines=[self._engine(name) for name in sorted(bridge.config.engines)],
+            engines=[self._engine(name) for name in engines_for(caller_of(context), bridge.config)],
             daemon=engines_pb2.Daemon(
                 version=__version__, state_folder=str(bridge.state), installation=bridge.installation
             ),
@@ -53,7 +53,7 @@ class EngineServicer(engines_pb2_grpc.EngineServiceServicer):
     async def GetEngine(
         self, request: engines_pb2.GetEngineRequest, context: Context
     ) -> engines_pb2.GetEngineResponse:
-        engine = engine_of(self._bridge(), request.engine)
+        engine = engine_of(self._bridge(), request.engine, context)
         message = self._engine(engine.name)
         message.version = await engine.version()
         return engines_pb2.GetEngineResponse(engine=message)
@@ -62,7 +62,8 @@ class EngineServicer(engines_pb2_grpc.EngineServiceServicer):
         self, request: engines_pb2.TakeCensusRequest, context: Context
     ) -> engines_pb2.TakeCensusResponse:
         bridge = self._bridge()
-        engine = engine_of(bridge, request.engine)
+        engine = engine_of(bridge, request.engine, context)
+        caller = caller_of(context)
         entries = await take_census(engine, bridge.ledger, bridge.installation)
         return engines_pb2.TakeCensusResponse(
             entries=[
@@ -76,6 +77,7 @@ class EngineServicer(engines_pb2_grpc.EngineServiceServicer):
                     detail=entry.detail,
                 )
                 for entry in entries
+                if caller.may_see(entry.owner)
             ],
             take_time=timestamp(bridge.clock.time()),
         )
@@ -84,7 +86,7 @@ class EngineServicer(engines_pb2_grpc.EngineServiceServicer):
         self, request: engines_pb2.ExamineEngineRequest, context: Context
     ) -> engines_pb2.ExamineEngineResponse:
         bridge = self._bridge()
-        engine = engine_of(bridge, request.engine)
+        engine = engine_of(bridge, request.engine, context)
         findings = await examine(engine, bridge.ledger, bridge.installation, bridge.clock)
         return engines_pb2.ExamineEngineResponse(
             findings=[

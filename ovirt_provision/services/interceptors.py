@@ -1,4 +1,5 @@
-"""The one interceptor that every call passes: it validates requests, maps errors and logs a line per call."""
+"""The one interceptor that every call passes: it authenticates the caller, validates the request, maps errors
+and logs a line per call."""
 
 import asyncio
 import contextlib
@@ -20,21 +21,26 @@ from buf.validate import validate_pb2
 from ovirt_provision.clock import Clock
 from ovirt_provision.errors import ErrorReport, InvalidRequest, ProvisionError, Violation
 from ovirt_provision.ledger.secrets import split_secrets
+from ovirt_provision.services.authentication import Authenticator
+from ovirt_provision.services.calls import calling
 from ovirt_provision.services.errors import DaemonNotServing, InternalFault, to_status
 
 PACKAGE = "ovirt_provision."
+# Says SERVING or NOT_SERVING to whoever asks, for probes that have no token.
+_HEALTH = "/grpc.health."
 _log = structlog.get_logger(__name__)
 _CODES = {code.value[0]: code for code in grpc.StatusCode}
 
 
 class CallInterceptor(grpc.aio.ServerInterceptor):
-    """Validates, maps errors, logs and counts calls.
+    """Authenticates, validates, maps errors, logs and counts calls.
 
     `state` is `starting`, `serving` or `draining`; calls of our own services pass only while serving. Other
-    services (health, reflection) pass always and without validation.
+    services (health, reflection) pass always and without validation, health without authentication, too.
     """
 
-    def __init__(self, clock: Clock) -> None:
+    def __init__(self, clock: Clock, authenticator: Authenticator) -> None:
+        self._authenticator = authenticator
         self.state = "starting"
         self._clock = clock
         self._under_way = 0
@@ -57,11 +63,21 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         handler_call_details: grpc.HandlerCallDetails,
     ) -> Any:
         handler: Any = await continuation(handler_call_details)
-        # All our calls have one request; a stream of requests is reflection's.
-        if handler is None or handler.request_streaming:
+        if handler is None:
             return handler
         method = str(handler_call_details.method)
         ours = method.startswith(f"/{PACKAGE}")
+        # All our calls have one request; a stream of requests is reflection's.
+        if handler.request_streaming:
+
+            async def streams(requests: Any, context: "grpc.aio.ServicerContext[Any, Any]") -> None:
+                async with self._call(method, ours, context):
+                    async for response in handler.stream_stream(requests, context):
+                        await context.write(response)
+
+            return grpc.stream_stream_rpc_method_handler(
+                streams, handler.request_deserializer, handler.response_serializer
+            )
 
         def read(encoded: bytes) -> Any:
             if not ours:
@@ -120,6 +136,11 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         outcome = {"code": "CANCELLED"}
         self._under_way += ours
         try:
+            if not method.startswith(_HEALTH):
+                log = log.bind(peer=context.peer())
+                caller = self._authenticator.caller(context)
+                log = log.bind(owner=caller.owner)
+                calling.set(caller)
             yield
             outcome = {"code": "OK"}
         except grpc.aio.AbortError:

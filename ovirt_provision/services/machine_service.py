@@ -27,14 +27,14 @@ class MachineServicer(machines_pb2_grpc.MachineServiceServicer):
 
     async def _run(self, verb: Verb, request: object, context: Context) -> resources_pb2.Operation:
         bridge = self._bridge()
-        engine = engine_of(bridge, request.engine)  # type: ignore[attr-defined]
+        engine = engine_of(bridge, request.engine, context)  # type: ignore[attr-defined]
         operation = await bridge.dispatcher.call(verb, owner_of(context), engine.name, request)
         return operation_message(bridge, operation)
 
     def _heard(self, reference: resources_pb2.EngineRef, key: str, context: Context) -> Object:
         """The Machine whose client calls about its lease. Raises LeaseExpired and MachineNotFound."""
         bridge = self._bridge()
-        engine = engine_of(bridge, reference)
+        engine = engine_of(bridge, reference, context)
         # The newest, living or gone: who comes too late is told so, not that there is no such Machine.
         newest = bridge.ledger.last_machine(owner_of(context), key)
         if newest is not None and newest.engine == engine.name:
@@ -46,7 +46,7 @@ class MachineServicer(machines_pb2_grpc.MachineServiceServicer):
     ) -> machines_pb2.CreateMachineResponse:
         if request.validate_only:
             bridge = self._bridge()
-            engine = engine_of(bridge, request.engine)
+            engine = engine_of(bridge, request.engine, context)
             await bridge.dispatcher.validate(CREATE_MACHINE, owner_of(context), engine.name, request)
             return machines_pb2.CreateMachineResponse()
         return machines_pb2.CreateMachineResponse(operation=await self._run(CREATE_MACHINE, request, context))
@@ -93,7 +93,7 @@ class MachineServicer(machines_pb2_grpc.MachineServiceServicer):
         self, request: machines_pb2.GetMachineRequest, context: Context
     ) -> machines_pb2.GetMachineResponse:
         bridge = self._bridge()
-        engine = engine_of(bridge, request.engine)
+        engine = engine_of(bridge, request.engine, context)
         row = find_machine(bridge.ledger, owner_of(context), engine.name, request.key)
         vm = await engine.machines.get(row.engine_id or "", follow="nics,reported_devices")
         return machines_pb2.GetMachineResponse(machine=machine_message(bridge, row, vm))
@@ -102,7 +102,7 @@ class MachineServicer(machines_pb2_grpc.MachineServiceServicer):
         self, request: machines_pb2.ListMachinesRequest, context: Context
     ) -> machines_pb2.ListMachinesResponse:
         bridge = self._bridge()
-        engine = engine_of(bridge, request.engine)
+        engine = engine_of(bridge, request.engine, context)
         size = request.page_size or _DEFAULT_PAGE
         rows = bridge.ledger.list_machines(
             owner_of(context), engine.name, after=request.page_token, limit=size + 1

@@ -90,7 +90,9 @@ def machine_message(bridge: Bridge, row: store.Object, vm: Vm | None = None) -> 
     )
 
 
-def template_message(engine: str, template: Template, row: store.Object | None) -> resources_pb2.Template:
+def template_message(
+    engine: str, template: Template, row: store.Object | None, *, show_owner: bool
+) -> resources_pb2.Template:
     """A template of the engine; `row` is its ledger row where it is ours."""
     return resources_pb2.Template(
         engine=engine,
@@ -101,7 +103,7 @@ def template_message(engine: str, template: Template, row: store.Object | None) 
         status=_TEMPLATE_STATUSES.get(template.status, resources_pb2.Template.STATUS_UNSPECIFIED),
         description=template.description,
         ours=row is not None,
-        owner=row.owner if row else "",
+        owner=row.owner if row and show_owner else "",
         create_time=timestamp(template.created_at),
     )
 

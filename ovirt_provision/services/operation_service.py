@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Callable
 from ovirt_provision.errors import OperationNotFound
 from ovirt_provision.ledger import store
 from ovirt_provision.operations.bridge import Bridge
-from ovirt_provision.services.calls import Context, owner_of
+from ovirt_provision.services.calls import Context, caller_of, owner_of
 from ovirt_provision.services.errors import DaemonNotServing
 from ovirt_provision.services.messages import operation_message
 from ovirt_provision.services.pages import next_page, offset_of
@@ -26,7 +26,7 @@ class OperationServicer(operations_pb2_grpc.OperationServiceServicer):
 
     def _find(self, operation_id: str, context: Context) -> store.Operation:
         operation = self._bridge().ledger.operation(operation_id)
-        if operation is None or operation.owner != owner_of(context):
+        if operation is None or not caller_of(context).may_see(operation.owner):
             raise OperationNotFound(id=operation_id)
         return operation
 
@@ -58,6 +58,7 @@ class OperationServicer(operations_pb2_grpc.OperationServiceServicer):
     ) -> AsyncIterator[operations_pb2.WatchOperationResponse]:
         bridge = self._bridge()
         operation = self._find(request.id, context)
+        is_client = owner_of(context) == operation.owner
         changes = bridge.dispatcher.runner.watch(operation.id, request.after_revision)
         draining = asyncio.ensure_future(self._draining.wait())
         upcoming = asyncio.ensure_future(anext(changes, None))
@@ -66,8 +67,9 @@ class OperationServicer(operations_pb2_grpc.OperationServiceServicer):
             while True:
                 await asyncio.wait({draining, upcoming, renewal}, return_when=asyncio.FIRST_COMPLETED)
                 if renewal.done():
-                    # An open stream is a living client.
-                    self._renew_lease(operation)
+                    # An open stream is a living client, an admin's is not.
+                    if is_client:
+                        self._renew_lease(operation)
                     renewal = asyncio.ensure_future(bridge.clock.sleep(bridge.config.timeouts.renew_interval))
                 if upcoming.done():
                     changed = upcoming.result()
@@ -98,5 +100,7 @@ class OperationServicer(operations_pb2_grpc.OperationServiceServicer):
     ) -> operations_pb2.CancelOperationResponse:
         bridge = self._bridge()
         operation = self._find(request.id, context)
-        cancelled = bridge.dispatcher.cancel(operation, "by its client")
+        owner = owner_of(context)
+        by = "by its client" if owner == operation.owner else f"by the admin {owner}"
+        cancelled = bridge.dispatcher.cancel(operation, by)
         return operations_pb2.CancelOperationResponse(operation=operation_message(bridge, cancelled))

@@ -1,15 +1,20 @@
-"""The gRPC server of the daemon: our services, health and reflection on one unix socket."""
+"""The gRPC server of the daemon: our services, health and reflection, on a unix socket and by TLS."""
 
 import os
+import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import grpc
+import structlog
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from ovirt_provision.clock import Clock
+from ovirt_provision.config import Config, Tls
+from ovirt_provision.errors import Code, ProvisionError
+from ovirt_provision.services.authentication import Authenticator
 from ovirt_provision.services.interceptors import CallInterceptor
 from ovirt_provision.v1 import engines_pb2, machines_pb2, operations_pb2, templates_pb2
 
@@ -21,21 +26,35 @@ SERVICES = [
     for file in (engines_pb2, machines_pb2, operations_pb2, templates_pb2)
     for service in file.DESCRIPTOR.services_by_name.values()
 ]
+_log = structlog.get_logger(__name__)
 _OPTIONS = [
     # Clients may ping an idle connection this often (milliseconds) without being sent away.
     ("grpc.http2.min_recv_ping_interval_without_data_ms", 10_000),
     ("grpc.keepalive_permit_without_calls", 1),
+    # Or two daemons would share a TCP port, each getting some of the calls.
+    ("grpc.so_reuseport", 0),
 ]
 
 
+class PortUnusable(ProvisionError):
+    """The address of `tls.listen` cannot be listened on."""
+
+    code = Code.FAILED_PRECONDITION
+    reason = "PORT_UNUSABLE"
+    message = "the daemon cannot listen on {address} (`tls.listen`)"
+    advice = "See what else listens there, and that the host is one of this machine's own addresses."
+
+
 class Server:
-    """A grpc.aio server on a unix socket that only its user can open.
+    """A grpc.aio server on a unix socket that only its user can open and, with `tls` in the configuration, on
+    TCP for owners that have a certificate or a token.
 
     Health says NOT_SERVING, and our services answer UNAVAILABLE, until `open`, and again from `close` on.
     """
 
-    def __init__(self, registrations: Sequence[Registration], clock: Clock) -> None:
-        self.calls = CallInterceptor(clock)
+    def __init__(self, registrations: Sequence[Registration], clock: Clock, config: Config) -> None:
+        self._tls = config.tls
+        self.calls = CallInterceptor(clock, Authenticator(config.tls, config.owners, config.limits))
         self._server = grpc.aio.server(interceptors=[self.calls], options=_OPTIONS)
         self._health = health.aio.HealthServicer()
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
@@ -46,13 +65,21 @@ class Server:
             add(servicer, self._server)
 
     async def start(self, socket: Path) -> None:
-        """Binds the socket, 0600, and starts answering. A socket file that exists already is replaced."""
+        """Binds the socket, 0600, and the port, and starts answering.
+
+        A socket file that exists already is replaced. Raises PortUnusable.
+        """
         await self._set_health(health_pb2.HealthCheckResponse.NOT_SERVING)
         before = os.umask(0o177)
         try:
             self._server.add_insecure_port(f"unix:{socket}")
         finally:
             os.umask(before)
+        if self._tls is not None:
+            try:
+                self._server.add_secure_port(self._tls.listen, _Certificates(self._tls).credentials())
+            except RuntimeError:
+                raise PortUnusable(address=self._tls.listen) from None
         await self._server.start()
 
     async def open(self) -> None:
@@ -73,3 +100,45 @@ class Server:
     async def _set_health(self, status: health_pb2.HealthCheckResponse.ServingStatus.ValueType) -> None:
         for service in ("", *SERVICES):
             await self._health.set(service, status)
+
+
+class _Certificates:
+    """The files of `tls`, read anew at the first handshake after one has changed."""
+
+    def __init__(self, tls: Tls) -> None:
+        self._tls = tls
+        self._files = [tls.cert_file, tls.key_file, *([tls.client_ca_file] if tls.client_ca_file else [])]
+        self._seen = self._look()
+        # gRPC asks in threads of its own.
+        self._lock = threading.Lock()
+
+    def credentials(self) -> grpc.ServerCredentials:
+        return grpc.dynamic_ssl_server_credentials(
+            self._read(),
+            self._changed,  # type: ignore[arg-type]  # grpc takes None for "no change", its stubs do not
+            require_client_authentication=self._tls.client_ca_file is not None,
+        )
+
+    def _look(self) -> list[tuple[int, int]]:
+        return [(status.st_mtime_ns, status.st_ino) for status in (file.stat() for file in self._files)]
+
+    def _read(self) -> grpc.ServerCertificateConfiguration:
+        client_ca = self._tls.client_ca_file
+        return grpc.ssl_server_certificate_configuration(
+            [(self._tls.key_file.read_bytes(), self._tls.cert_file.read_bytes())],
+            root_certificates=client_ca.read_bytes() if client_ca else None,
+        )
+
+    def _changed(self) -> grpc.ServerCertificateConfiguration | None:
+        """The new certificates, None for those that are in use already, also while files cannot be read."""
+        with self._lock:
+            try:
+                seen = self._look()
+                if seen == self._seen:
+                    return None
+                read = self._read()
+            except OSError as error:
+                _log.error("certificates cannot be read again, the old ones stay", problem=str(error))
+                return None
+            self._seen = seen
+            return read

@@ -6,6 +6,7 @@ import grpc
 import pytest
 
 from ovirt_provision.clock import SystemClock
+from ovirt_provision.config import Config
 from ovirt_provision.services.server import Server
 
 
@@ -15,7 +16,7 @@ async def serve(tmp_path):
     async with contextlib.AsyncExitStack() as stack:
 
         async def start(*registrations):
-            server = Server(registrations, SystemClock())
+            server = Server(registrations, SystemClock(), Config())
             await server.start(tmp_path / "socket")
             stack.push_async_callback(server.stop, 0)
             await server.open()

@@ -7,6 +7,7 @@ import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from ovirt_provision.clock import SystemClock
+from ovirt_provision.config import Config
 from ovirt_provision.services.server import Server
 from ovirt_provision.v1 import engines_pb2, engines_pb2_grpc
 
@@ -35,7 +36,7 @@ def registration(engines):
 
 
 async def test_calls_are_refused_until_the_server_is_open(tmp_path, registration, engines):
-    server = Server([registration], SystemClock())
+    server = Server([registration], SystemClock(), Config())
     await server.start(tmp_path / "s")
     async with grpc.aio.insecure_channel(f"unix:{tmp_path}/s") as channel:
         health = health_pb2_grpc.HealthStub(channel)
