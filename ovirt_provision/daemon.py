@@ -98,6 +98,15 @@ class InstallationLost(ProvisionError):
     )
 
 
+class StateUnwritable(ProvisionError):
+    """The disk of the state folder is full, failing or mounted read-only."""
+
+    code = Code.RESOURCE_EXHAUSTED
+    reason = "STATE_UNWRITABLE"
+    message = "the state folder {folder} cannot be written: {problem}"
+    advice = "Make room on its file system, or choose another place by XDG_STATE_HOME."
+
+
 @dataclass(frozen=True)
 class ServeOptions:
     """What `ovirt-provision serve` was told. `config_file` None means the usual place."""
@@ -114,8 +123,8 @@ async def serve(
     """Runs the daemon until SIGTERM, SIGINT or, when auto-started, idleness; returns the exit code.
 
     0 after an orderly end, and when a client started it beside the daemon that it wants; os.EX_TEMPFAIL (75)
-    when another daemon has the state folder or the address; os.EX_CONFIG (78) when configuration, folders or
-    key cannot be used; os.EX_SOFTWARE (70) for what was not foreseen. stderr then says why.
+    when another daemon has the state folder or the address; os.EX_CONFIG (78) when configuration, folders,
+    ledger or key cannot be used; os.EX_SOFTWARE (70) for what was not foreseen. stderr then says why.
     """
     logs.configure()
     clock = clock or SystemClock()
@@ -145,6 +154,12 @@ async def serve(
         return _give_up(error, os.EX_TEMPFAIL)
     except ProvisionError as error:
         return _give_up(error, os.EX_CONFIG)
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO):
+            folder = paths.state_folder(options.environ)
+            return _give_up(StateUnwritable(folder=folder, problem=error.strerror), os.EX_CONFIG)
+        _log.error("unexpected error, stopping", exc_info=error)
+        return os.EX_SOFTWARE
     except Exception as error:
         _log.error("unexpected error, stopping", exc_info=error)
         return os.EX_SOFTWARE
@@ -326,7 +341,9 @@ def _runtime(configured: Config, state: Path, clock: Clock, installation: uuid.U
 
 def _give_up(error: ProvisionError, code: int) -> int:
     advice = f"\n{error.what_to_do}" if error.what_to_do else ""
-    print(logs.redact(f"ovirt-provision: {error}{advice}"), file=sys.stderr, flush=True)
+    # A log on the disk that is full must not hide the exit code.
+    with contextlib.suppress(OSError):
+        print(logs.redact(f"ovirt-provision: {error}{advice}"), file=sys.stderr, flush=True)
     return code
 
 

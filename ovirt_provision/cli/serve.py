@@ -27,8 +27,8 @@ def serve(
     come from the configuration file and from OVIRT_URL, OVIRT_USERNAME, OVIRT_PASSWORD and OVIRT_CAFILE. It
     listens on a unix socket for this user alone; OVIRT_PROVISION_ADDRESS=unix:/path chooses another.
 
-    Exit codes: 0 after an orderly end, 75 when another daemon is running, 78 when the configuration cannot be
-    used.
+    Exit codes: 0 after an orderly end, 75 when another daemon is running, 78 when the configuration or the
+    ledger cannot be used.
     """
     if auto_started:
         # Packer's plugins, for one, pass on what they inherit: whoever reads from such a pipe would wait for

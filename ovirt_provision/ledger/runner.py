@@ -15,6 +15,7 @@ import structlog
 
 from ovirt_provision.clock import Clock
 from ovirt_provision.errors import Code, DeadlineExceeded, OperationCancelled, ProvisionError
+from ovirt_provision.ledger.database import LedgerError
 from ovirt_provision.ledger.store import (
     CANCELLED,
     CLEANUP_DONE,
@@ -35,6 +36,8 @@ log = structlog.get_logger("operations")
 
 _FIRST_PAUSE = 1.0
 _LONGEST_PAUSE = 300.0
+# How soon an operation goes on once there is space on the ledger's disk again, at the latest; in seconds.
+_LONGEST_STANDSTILL = 15.0
 
 
 class Unexpected(ProvisionError):
@@ -271,6 +274,8 @@ class Runner(Generic[R]):
         pause = _FIRST_PAUSE
         while True:
             try:
+                # Before any request to the engine: what it brings about could not be written down.
+                self._ledger.insist_on_writable()
                 operation = self._ledger.operation_or_fail(operation_id)
                 if operation.ended:
                     return
@@ -279,9 +284,14 @@ class Runner(Generic[R]):
                 return await self._to_its_end(run)
             except OwnershipLost:
                 return
+            except LedgerError as error:
+                # What the ledger holds is taken up again, as after a crash.
+                pause = min(pause, _LONGEST_STANDSTILL)
+                log.error("an operation stands still", operation=operation_id, error=str(error))
+                if operation_id in self._runs:
+                    self._runs[operation_id].note(f"standing still: {error}")
             except Exception:
-                # The ledger cannot be written, or is not understood: what it holds is taken up again, as
-                # after a crash.
+                # What the ledger holds is not understood; perhaps it is later.
                 log.exception("an operation stands still", operation=operation_id, seconds=pause)
             await self._clock.sleep(pause)
             pause = min(2 * pause, _LONGEST_PAUSE)
@@ -320,11 +330,11 @@ class Runner(Generic[R]):
                     await phase.observe(run)
                 self._leave_phase(run, phase)
                 run.reentered = False
+        except (OwnershipLost, LedgerError, asyncio.CancelledError):
+            raise
         except ProvisionError as error:
             error.phase = error.phase or run.operation.phase
             return await self._explain(run, error)
-        except (OwnershipLost, asyncio.CancelledError):
-            raise
         except Exception as error:
             incident = uuid.uuid4().hex[:12]
             log.exception("operation failed unexpectedly", operation=operation.id, incident=incident)
@@ -340,12 +350,12 @@ class Runner(Generic[R]):
             run.enter(phase.name, "undo", self._seconds_of("undo"), undoing=True)
             try:
                 await phase.undo(run)
+            except (OwnershipLost, LedgerError):
+                raise
             except ProvisionError as error:
                 log.warning(
                     "undo is not complete", operation=operation.id, phase=phase.name, error=str(error)
                 )
-            except OwnershipLost:
-                raise
             except Exception:
                 log.exception("undo failed unexpectedly", operation=operation.id, phase=phase.name)
 

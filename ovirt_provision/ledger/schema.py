@@ -4,6 +4,9 @@ from sqlalchemy import JSON, Boolean, Column, Float, ForeignKey, Index, Integer,
 
 metadata = MetaData()
 
+# By which file(1) and we tell a ledger from other databases of SQLite: "oVpL".
+APPLICATION_ID = 0x6F56704C
+
 # One durable run of a verb. `request` and `plan` (what its references were resolved to) hold no secret.
 operations = Table(
     "operations",
@@ -95,5 +98,10 @@ tombstones = Table(
     Column("until", Float, nullable=False),
 )
 
-# One row: how often a daemon has opened this ledger.
-epochs = Table("epochs", metadata, Column("epoch", Integer, primary_key=True))
+# One row: how often a daemon has opened this ledger, and how many transactions it has committed.
+epochs = Table(
+    "epochs",
+    metadata,
+    Column("epoch", Integer, primary_key=True),
+    Column("commits", Integer, nullable=False, server_default="0"),
+)

@@ -15,6 +15,7 @@ from google.protobuf.message import Message
 
 from ovirt_provision import paths
 from ovirt_provision.errors import Code, ProvisionError, SecretsLost
+from ovirt_provision.ledger.database import unwritable
 
 KEY_BYTES = 32
 CREDENTIAL = "ovirt-provision-key"
@@ -70,13 +71,20 @@ class SecretStore:
         self._memory: dict[str, bytes] = {}
 
     def seal(self, operation_id: str, data: bytes) -> None:
-        """Keeps the secrets of the operation, in place of those it had; on disk when this returns."""
+        """Keeps the secrets of the operation, in place of those it had; on disk when this returns.
+
+        Raises LedgerError when they cannot be written.
+        """
         file = self._file(operation_id)
         if self._cipher is None:
             self._memory[file.name] = data
             return
         nonce = secrets.token_bytes(_NONCE_BYTES)
-        paths.write_private(file, _VERSION + nonce + self._cipher.encrypt(nonce, data, file.name.encode()))
+        sealed = _VERSION + nonce + self._cipher.encrypt(nonce, data, file.name.encode())
+        try:
+            paths.write_private(file, sealed)
+        except OSError as error:
+            raise unwritable(file, error) from None
 
     def open(self, operation_id: str) -> bytes:
         """The secrets of the operation. Raises SecretsLost, saying why, when there are none to be had."""

@@ -5,18 +5,15 @@ so what a method wrote before it returned survives a crash of the machine.
 """
 
 import contextlib
-import logging
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
 import sqlalchemy as sa
-from alembic import command
-from alembic.config import Config as AlembicConfig
 
 from ovirt_provision.clock import Clock
+from ovirt_provision.ledger.database import WRITING, LedgerError, Tally, open_database, tally_of
 from ovirt_provision.ledger.schema import epochs, leases, objects, operations, tombstones
 
 RUNNING = "running"
@@ -131,36 +128,51 @@ class OwnershipLost(Exception):
 class Ledger:
     """The store. Open it once per daemon: each opening fences off the ones before."""
 
-    def __init__(self, database: sa.Engine, clock: Clock) -> None:
+    def __init__(self, database: sa.Engine, clock: Clock, tally: Tally) -> None:
         self._database = database
+        self._writing = database.execution_options(**WRITING)
         self._clock = clock
+        self._tally = tally
+        self._failing = False
         self.epoch = self._next_epoch()
 
     @classmethod
     def open(cls, path: Path, clock: Clock) -> "Ledger":
-        """Opens the ledger in a file that only its owner can read, made and migrated where needed."""
-        if not path.exists():
-            os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
-        database = sa.create_engine(f"sqlite:///{path}")
-        sa.event.listen(database, "connect", _configure_sqlite)
-        with database.begin() as connection:
-            migrations = AlembicConfig()
-            migrations.set_main_option("script_location", "ovirt_provision.ledger:migrations")
-            migrations.attributes["connection"] = connection
-            logging.getLogger("alembic").setLevel(logging.WARNING)
-            command.upgrade(migrations, "head")
-        return cls(database, clock)
+        """Opens the ledger in a file, made and migrated where needed. Raises LedgerError."""
+        return cls(open_database(path), clock, tally_of(path))
 
     def close(self) -> None:
         self._database.dispose()
+        self._tally.close()
 
     @contextlib.contextmanager
     def transaction(self) -> Iterator[sa.Connection]:
-        """One transaction; raises OwnershipLost, and writes nothing, when a newer daemon owns the ledger."""
-        with self._database.begin() as connection:
-            if connection.scalar(sa.select(epochs.c.epoch)) != self.epoch:
-                raise OwnershipLost
-            yield connection
+        """One transaction; raises OwnershipLost, and writes nothing, when a newer daemon owns the ledger.
+
+        Raises LedgerError when it cannot be written.
+        """
+        try:
+            with self._writing.begin() as connection:
+                commits = connection.scalar(
+                    epochs.update()
+                    .where(epochs.c.epoch == self.epoch)
+                    .values(commits=epochs.c.commits + 1)
+                    .returning(epochs.c.commits)
+                )
+                if commits is None:
+                    raise OwnershipLost
+                yield connection
+        except LedgerError:
+            self._failing = True
+            raise
+        self._failing = False
+        self._tally.write(commits)
+
+    def insist_on_writable(self) -> None:
+        """Tries to write if that failed the last time. Raises LedgerError while it fails."""
+        if self._failing:
+            with self.transaction():
+                pass
 
     # Operations.
 
@@ -447,10 +459,12 @@ class Ledger:
     # Rows.
 
     def _next_epoch(self) -> int:
-        with self._database.begin() as connection:
-            epoch = (connection.scalar(sa.select(epochs.c.epoch)) or 0) + 1
+        with self._writing.begin() as connection:
+            last = connection.execute(sa.select(epochs)).one_or_none()
+            epoch, commits = (last.epoch + 1, last.commits + 1) if last else (1, 1)
             connection.execute(epochs.delete())
-            connection.execute(epochs.insert().values(epoch=epoch))
+            connection.execute(epochs.insert().values(epoch=epoch, commits=commits))
+        self._tally.write(commits)
         return epoch
 
     def _one(self, kind: type[R], query: sa.Executable) -> R | None:
@@ -461,8 +475,3 @@ class Ledger:
     def _all(self, kind: type[R], query: sa.Executable) -> Sequence[R]:
         with self._database.connect() as connection:
             return [kind(**row) for row in connection.execute(query).mappings()]
-
-
-def _configure_sqlite(connection: Any, _record: Any) -> None:
-    for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "busy_timeout=10000"):
-        connection.execute(f"PRAGMA {pragma}")

@@ -19,6 +19,7 @@ from ovirt_provision.errors import (
     ProvisionError,
 )
 from ovirt_provision.guest.first_boot import violations_of_script
+from ovirt_provision.ledger.database import LedgerError
 from ovirt_provision.ledger.runner import Phase
 from ovirt_provision.ledger.store import GONE, INTENDED, Object
 from ovirt_provision.operations.allowance import insist_on_allowed
@@ -171,7 +172,7 @@ async def drop_snapshot(run: Provisioning) -> None:
     janitor."""
     try:
         await remove_snapshot(run, _snapshot_of(run))
-    except OperationCancelled:
+    except (OperationCancelled, LedgerError):
         raise
     except ProvisionError as error:
         log.warning("a snapshot is left to be removed", operation=run.operation.id, error=str(error))

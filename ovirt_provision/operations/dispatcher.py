@@ -106,6 +106,7 @@ class Dispatcher:
         known = self._known(owner, request.request_id, fingerprint)
         if known is not None:
             return known
+        self._ledger.insist_on_writable()
         call = self._make_call(owner, engine, request)
         try:
             plan = await verb.resolve(call)

@@ -8,6 +8,7 @@ from ovirt_provision.clock import Clock
 from ovirt_provision.config import Timeouts
 from ovirt_provision.engine import Engine
 from ovirt_provision.errors import ProvisionError
+from ovirt_provision.ledger.database import LedgerError
 from ovirt_provision.ledger.identity import Mark
 from ovirt_provision.ledger.store import GONE, LATE, PRESENT, REMOVING, Ledger, Object, Tombstone
 from ovirt_provision.operations.dispatcher import Dispatcher
@@ -55,6 +56,8 @@ class Janitor:
             for work in (self._sweep, self._clean):
                 try:
                     await work()
+                except LedgerError as error:
+                    log.error("cleaning stands still", error=str(error))
                 except Exception:
                     # Whatever it is, what waits to be cleaned has to be looked at again.
                     log.exception("cleaning failed unexpectedly")

@@ -14,6 +14,7 @@ import structlog
 from ovirt_provision.clock import Clock
 from ovirt_provision.config import Timeouts
 from ovirt_provision.errors import LeaseExpired, MachineUnfinished, ProvisionError
+from ovirt_provision.ledger.database import LedgerError
 from ovirt_provision.ledger.store import KEPT, SESSION, Lease, Ledger, Object
 from ovirt_provision.operations.destroy_machine import DESTROY_MACHINE
 from ovirt_provision.operations.dispatcher import Dispatcher
@@ -93,6 +94,8 @@ class Leases:
             try:
                 for row in self._ledger.mortal_machines():
                     await self._look_at(row)
+            except LedgerError as error:
+                log.error("reaping stands still", error=str(error))
             except Exception:
                 # Whatever it is, the other leases have to be watched on.
                 log.exception("reaping failed unexpectedly")
