@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from ovirt_provision.simulator import defaults, faults, markup
 from ovirt_provision.simulator.api import BASE
-from ovirt_provision.simulator.entities import Cluster, Template, Vm
+from ovirt_provision.simulator.entities import Template, Vm
 from ovirt_provision.simulator.markup import Element, find_text, node, set_text
 
 STORED = frozenset(
@@ -232,14 +232,12 @@ def ovf(vm: Vm) -> Element:
     return node("configuration", None, node("data", data), node("type", "ovf"))
 
 
-def of_cluster(cluster: Cluster | None) -> list[Element]:
+def of_cluster(cluster_id: str, cpu_profile_id: str, quota_id: str) -> list[Element]:
     """The links that a VM or template has through its cluster."""
-    if cluster is None:
-        return []
     return [
-        node("cluster", href=f"{BASE}/clusters/{cluster.id}", id=cluster.id),
-        node("cpu_profile", href=f"{BASE}/cpuprofiles/{cluster.cpu_profile_id}", id=cluster.cpu_profile_id),
-        node("quota", id=cluster.data_center.quota_id),
+        node("cluster", href=f"{BASE}/clusters/{cluster_id}", id=cluster_id),
+        node("cpu_profile", href=f"{BASE}/cpuprofiles/{cpu_profile_id}", id=cpu_profile_id),
+        node("quota", id=quota_id),
     ]
 
 

@@ -70,6 +70,7 @@ FIELDS: Fields = {
 
 def render_template(template: Template, *, all_content: bool = False) -> Element:
     path = f"/templates/{template.id}"
+    cluster = template.cluster
     return node(
         "template",
         None,
@@ -80,7 +81,11 @@ def render_template(template: Template, *, all_content: bool = False) -> Element
         *links(path, LINKS),
         node("creation_time", template.created),
         *machine_config.shown(template.config, all_content=all_content, running=False, certificate=""),
-        *machine_config.of_cluster(template.cluster),
+        *(
+            machine_config.of_cluster(cluster.id, cluster.cpu_profile_id, cluster.data_center.quota_id)
+            if cluster is not None
+            else ()
+        ),
         node("status", template.status),
         node(
             "version",

@@ -1,8 +1,13 @@
 """`/vms`: making, changing, running and removing VMs."""
 
 import copy
+import functools
 import operator
 from collections.abc import Sequence
+from datetime import datetime
+from typing import NamedTuple
+
+from lxml import etree
 
 from ovirt_provision.simulator import defaults, faults, machine_config, markup, storage
 from ovirt_provision.simulator.api import (
@@ -167,42 +172,130 @@ def _tag_names(world: World, vm: Vm) -> list[str]:
 def render_vm(
     request: Request, vm: Vm, *, all_content: bool = False, creation_id: str | None = None
 ) -> Element:
-    path = f"/vms/{vm.id}"
     config = vm.next_run if vm.next_run is not None and request.flag("next_run") else vm.config
-    shown = machine_config.shown(
-        config, all_content=all_content, running=vm.running, certificate=request.world.ca_certificate
+    host = vm.host if vm.running else None
+    facts = _Facts(
+        vm.id,
+        vm.name,
+        vm.description,
+        vm.comment,
+        vm.created,
+        _Config(config),
+        all_content,
+        vm.running,
+        request.world.ca_certificate,
+        vm.cluster.id,
+        vm.cluster.cpu_profile_id,
+        vm.cluster.data_center.quota_id,
+        _fqdn(request.world, vm),
+        vm.next_run is not None,
+        host.id if host is not None else None,
+        vm.run_once,
+        vm.started,
+        vm.status,
+        vm.stop_reason,
+        vm.stopped,
+        vm.instance_type,
+        vm.original_template.id,
+        vm.template.id,
+        vm.pool.id if vm.pool is not None else None,
     )
+    made = copy.deepcopy(_render(facts))
     if all_content and vm.status != "image_locked":
-        initialization = next((element for element in shown if element.tag == "initialization"), None)
+        initialization = made.find("initialization")
         if initialization is None:
             initialization = node("initialization")
-            shown.append(initialization)
+            made.append(initialization)
         initialization.append(machine_config.ovf(vm))
-    return node(
+    made.extend(_creation(f"/vms/{vm.id}", creation_id))
+    return made
+
+
+def _fqdn(world: World, vm: Vm) -> str | None:
+    return (find_text(vm.config, "initialization/host_name") or vm.name) if reported(world, vm) else None
+
+
+class _Config:
+    """A configuration that equals another when their texts are the same."""
+
+    def __init__(self, element: Element) -> None:
+        self.element = element
+        self._text = etree.tostring(element)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Config) and self._text == other._text
+
+    def __hash__(self) -> int:
+        return hash(self._text)
+
+
+class _Facts(NamedTuple):
+    """All that a VM's element is made of.
+
+    `fqdn` is None while no guest reports, `host_id` None while none runs it.
+    """
+
+    id: str
+    name: str
+    description: str
+    comment: str
+    created: datetime
+    config: _Config
+    all_content: bool
+    running: bool
+    certificate: str
+    cluster_id: str
+    cpu_profile_id: str
+    quota_id: str
+    fqdn: str | None
+    has_next_run: bool
+    host_id: str | None
+    run_once: bool
+    started: datetime | None
+    status: str
+    stop_reason: str | None
+    stopped: datetime | None
+    instance_type: str | None
+    original_template_id: str
+    template_id: str
+    pool_id: str | None
+
+
+# Clients poll VMs that stay as they are. An element is made of its facts alone and kept by them, so it can
+# never be out of date.
+@functools.lru_cache(maxsize=1024)
+def _render(facts: _Facts) -> Element:
+    path = f"/vms/{facts.id}"
+    made = node(
         "vm",
         None,
         actions(path, ACTIONS),
-        node("name", vm.name),
-        node("description", vm.description),
-        node("comment", vm.comment),
+        node("name", facts.name),
+        node("description", facts.description),
+        node("comment", facts.comment),
         *links(path, LINKS),
-        *_creation(path, creation_id),
-        node("creation_time", vm.created),
-        *shown,
-        *machine_config.of_cluster(vm.cluster),
-        *(_guest(vm) if reported(request.world, vm) else ()),
-        node("next_run_configuration_exists", vm.next_run is not None),
-        *_run(vm),
-        node("status", vm.status),
-        node("stop_reason", vm.stop_reason) if vm.stop_reason is not None else None,
-        node("stop_time", vm.stopped) if vm.stopped is not None else None,
-        reference("instance_type", "/instancetypes", vm.instance_type) if vm.instance_type else None,
-        reference("original_template", "/templates", vm.original_template.id),
-        reference("template", "/templates", vm.template.id),
-        reference("vm_pool", "/vmpools", vm.pool.id) if vm.pool is not None else None,
+        node("creation_time", facts.created),
+        *machine_config.shown(
+            facts.config.element,
+            all_content=facts.all_content,
+            running=facts.running,
+            certificate=facts.certificate,
+        ),
+        *machine_config.of_cluster(facts.cluster_id, facts.cpu_profile_id, facts.quota_id),
+        *(_guest(facts.fqdn) if facts.fqdn is not None else ()),
+        node("next_run_configuration_exists", facts.has_next_run),
+        *_run(facts),
+        node("status", facts.status),
+        node("stop_reason", facts.stop_reason) if facts.stop_reason is not None else None,
+        node("stop_time", facts.stopped) if facts.stopped is not None else None,
+        reference("instance_type", "/instancetypes", facts.instance_type) if facts.instance_type else None,
+        reference("original_template", "/templates", facts.original_template_id),
+        reference("template", "/templates", facts.template_id),
+        reference("vm_pool", "/vmpools", facts.pool_id) if facts.pool_id is not None else None,
         href=BASE + path,
-        id=vm.id,
+        id=facts.id,
     )
+    return markup.arrange(made)
 
 
 _GUEST = b"""
@@ -220,10 +313,9 @@ _GUEST = b"""
 """
 
 
-def _guest(vm: Vm) -> list[Element]:
+def _guest(fqdn: str) -> list[Element]:
     """What a guest agent tells about the system; every simulated guest is the same."""
-    host_name = find_text(vm.config, "initialization/host_name") or vm.name
-    return [node("fqdn", host_name), *markup.parse(_GUEST.strip())]
+    return [node("fqdn", fqdn), *markup.parse(_GUEST.strip())]
 
 
 def _creation(path: str, creation_id: str | None) -> list[Element]:
@@ -233,13 +325,13 @@ def _creation(path: str, creation_id: str | None) -> list[Element]:
     return [node("creation_status", "pending"), node("link", href=href, rel="creation_status")]
 
 
-def _run(vm: Vm) -> list[Element]:
-    if not vm.running or vm.host is None:
+def _run(facts: _Facts) -> list[Element]:
+    if facts.host_id is None:
         return []
     return [
-        node("run_once", vm.run_once),
-        node("start_time", vm.started) if vm.started is not None else node("start_time"),
-        reference("host", "/hosts", vm.host.id),
+        node("run_once", facts.run_once),
+        node("start_time", facts.started) if facts.started is not None else node("start_time"),
+        reference("host", "/hosts", facts.host_id),
     ]
 
 
