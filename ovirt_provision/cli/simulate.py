@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import gc
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -98,6 +99,9 @@ def simulate(
 
     In another terminal: `set -a; . FILE; set +a; ovirt-provision template list`
     """
+    # What is made until it serves stays: to look for garbage would be a quarter of the start. `main.run`
+    # enables it again.
+    gc.disable()
     # Imported here: clients do not need the simulator.
     from ovirt_provision.simulator import main, router
     from ovirt_provision.simulator.guests import image

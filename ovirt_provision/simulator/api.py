@@ -132,7 +132,8 @@ class Request:
 class Reply:
     """`location` is the path of what was made, for a 201; `wait` is how many real seconds it comes late.
 
-    `text` and its type come instead of an element.
+    `text` and its type come instead of an element. `arranged` is whether the element is already in the order
+    of the API model.
     """
 
     status: int = 200
@@ -141,6 +142,7 @@ class Reply:
     headers: Mapping[str, str] = field(default_factory=dict)
     wait: float = 0.0
     text: tuple[bytes, str] | None = None
+    arranged: bool = False
 
 
 Handler = Callable[..., Reply]
@@ -231,7 +233,8 @@ class Router:
         if follow and request.method == "GET" and reply.element is not None:
             for path in follow.split(","):
                 self._follow(request, reply.element, path.strip().split("."))
-        if reply.element is not None:
+            reply.arranged = False
+        if reply.element is not None and not reply.arranged:
             markup.arrange(reply.element)
         return reply
 
@@ -300,8 +303,13 @@ def collection(
     render: Callable[[Any], Element],
     fields: Fields | None = None,
     order: Callable[[Any], Any] | None = None,
+    *,
+    arranged: bool = False,
 ) -> Reply:
-    """A list: searched if the resource can be searched, sorted by the keys of `order`, cut to `max`."""
+    """A list: searched if the resource can be searched, sorted by the keys of `order`, cut to `max`.
+
+    `arranged` is whether `render` gives its elements in the order of the API model.
+    """
     maximum = request.query.get("max", "")
     limit = int(maximum) if re.fullmatch(r"-?\d+", maximum) else None
     if limit is not None and limit < 0:
@@ -323,7 +331,7 @@ def collection(
         rows = []
     else:
         rows = list(rows if order is None else sorted(rows, key=order))[:limit]
-    return Reply(200, node(tag, None, *(render(row) for row in rows)))
+    return Reply(200, node(tag, None, *(render(row) for row in rows)), arranged=arranged)
 
 
 def created(element: Element) -> Reply:

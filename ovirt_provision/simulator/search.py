@@ -232,8 +232,9 @@ class _Parser:
             wanted = text.lower()
             if wanted not in field.values:
                 raise _Broken
-            statuses = functools.cache(lambda status: status.replace("_", "").lower() == wanted)
-            equal: _Test = lambda row: statuses(str(field.get(row)))  # noqa: E731
+            get = field.get
+            statuses = functools.cache(lambda status: str(status).replace("_", "").lower() == wanted)
+            equal: _Test = lambda row: statuses(get(row))  # noqa: E731
         elif field.kind is Kind.BOOLEAN:
             equal = lambda row: str(field.get(row)).lower() == text.lower()  # noqa: E731
         elif field.kind is Kind.ID:

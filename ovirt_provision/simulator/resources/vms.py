@@ -3,8 +3,9 @@
 import copy
 import functools
 import operator
+import re
 from collections.abc import Sequence
-from datetime import datetime
+from html import escape
 from typing import NamedTuple
 
 from lxml import etree
@@ -35,7 +36,7 @@ from ovirt_provision.simulator.entities import (
     Vm,
     new_id,
 )
-from ovirt_provision.simulator.markup import Element, find_bool, find_text, node, reference_of
+from ovirt_provision.simulator.markup import Element, find_bool, find_text, node, reference_of, required
 from ovirt_provision.simulator.power import reported
 from ovirt_provision.simulator.resources.catalogue import hardware_of
 from ovirt_provision.simulator.resources.disks import check_unlocked, copy_disks
@@ -172,130 +173,138 @@ def _tag_names(world: World, vm: Vm) -> list[str]:
 def render_vm(
     request: Request, vm: Vm, *, all_content: bool = False, creation_id: str | None = None
 ) -> Element:
+    """The VM as the API shows it, arranged."""
     config = vm.next_run if vm.next_run is not None and request.flag("next_run") else vm.config
     host = vm.host if vm.running else None
-    facts = _Facts(
-        vm.id,
-        vm.name,
-        vm.description,
-        vm.comment,
-        vm.created,
-        _Config(config),
+    reports = bool(reported(request.world, vm))
+    shape = _Shape(
+        etree.tostring(config),
         all_content,
         vm.running,
         request.world.ca_certificate,
         vm.cluster.id,
         vm.cluster.cpu_profile_id,
         vm.cluster.data_center.quota_id,
-        _fqdn(request.world, vm),
+        reports,
         vm.next_run is not None,
         host.id if host is not None else None,
         vm.run_once,
-        vm.started,
         vm.status,
         vm.stop_reason,
-        vm.stopped,
+        vm.stopped is not None,
         vm.instance_type,
         vm.original_template.id,
         vm.template.id,
         vm.pool.id if vm.pool is not None else None,
     )
-    made = copy.deepcopy(_render(facts))
+    texts = {
+        "id": vm.id,
+        "name": vm.name,
+        "description": vm.description,
+        "comment": vm.comment,
+        "creation_time": vm.created,
+        "start_time": vm.started or "",
+        "stop_time": vm.stopped,
+        "fqdn": find_text(vm.config, "initialization/host_name") or vm.name,
+    }
+    made = etree.fromstring(
+        _template(shape) % {tag: escape(markup.text_of(value), quote=False) for tag, value in texts.items()}
+    )
+    for tag in ("description", "comment"):
+        if not texts[tag]:
+            required(made, tag).text = ""  # which is not the same as no text, in JSON
     if all_content and vm.status != "image_locked":
         initialization = made.find("initialization")
         if initialization is None:
             initialization = node("initialization")
             made.append(initialization)
         initialization.append(machine_config.ovf(vm))
-    made.extend(_creation(f"/vms/{vm.id}", creation_id))
-    return made
+    if creation_id is not None:
+        made.extend(_creation(f"/vms/{vm.id}", creation_id))
+    return markup.arrange(made) if all_content or creation_id is not None else made
 
 
-def _fqdn(world: World, vm: Vm) -> str | None:
-    return (find_text(vm.config, "initialization/host_name") or vm.name) if reported(world, vm) else None
+class _Shape(NamedTuple):
+    """All that a VM's element is made of but for the texts that `render_vm` puts into it.
 
-
-class _Config:
-    """A configuration that equals another when their texts are the same."""
-
-    def __init__(self, element: Element) -> None:
-        self.element = element
-        self._text = etree.tostring(element)
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, _Config) and self._text == other._text
-
-    def __hash__(self) -> int:
-        return hash(self._text)
-
-
-class _Facts(NamedTuple):
-    """All that a VM's element is made of.
-
-    `fqdn` is None while no guest reports, `host_id` None while none runs it.
+    `config` is XML; `host_id` is None while no host runs the VM.
     """
 
-    id: str
-    name: str
-    description: str
-    comment: str
-    created: datetime
-    config: _Config
+    config: bytes
     all_content: bool
     running: bool
     certificate: str
     cluster_id: str
     cpu_profile_id: str
     quota_id: str
-    fqdn: str | None
+    reports: bool
     has_next_run: bool
     host_id: str | None
     run_once: bool
-    started: datetime | None
     status: str
     stop_reason: str | None
-    stopped: datetime | None
+    was_stopped: bool
     instance_type: str | None
     original_template_id: str
     template_id: str
     pool_id: str | None
 
 
-# Clients poll VMs that stay as they are. An element is made of its facts alone and kept by them, so it can
-# never be out of date.
+_SOMEONE = new_id()
+"""Stands for the id of a VM while a template is made. As nobody knows it, it means nothing else there."""
+
+
+# VMs of a farm differ in little, and clients poll them. A template is made of its key alone, so it is never
+# out of date; reading it as XML takes a fifth of the time of making the elements.
 @functools.lru_cache(maxsize=1024)
-def _render(facts: _Facts) -> Element:
-    path = f"/vms/{facts.id}"
+def _template(shape: _Shape) -> str:
+    """XML with places for `id` and texts, as `%` takes it."""
+    path = f"/vms/{_SOMEONE}"
     made = node(
         "vm",
         None,
         actions(path, ACTIONS),
-        node("name", facts.name),
-        node("description", facts.description),
-        node("comment", facts.comment),
+        _place("name"),
+        _place("description"),
+        _place("comment"),
         *links(path, LINKS),
-        node("creation_time", facts.created),
+        _place("creation_time"),
         *machine_config.shown(
-            facts.config.element,
-            all_content=facts.all_content,
-            running=facts.running,
-            certificate=facts.certificate,
+            etree.fromstring(shape.config),
+            all_content=shape.all_content,
+            running=shape.running,
+            certificate=shape.certificate,
         ),
-        *machine_config.of_cluster(facts.cluster_id, facts.cpu_profile_id, facts.quota_id),
-        *(_guest(facts.fqdn) if facts.fqdn is not None else ()),
-        node("next_run_configuration_exists", facts.has_next_run),
-        *_run(facts),
-        node("status", facts.status),
-        node("stop_reason", facts.stop_reason) if facts.stop_reason is not None else None,
-        node("stop_time", facts.stopped) if facts.stopped is not None else None,
-        reference("instance_type", "/instancetypes", facts.instance_type) if facts.instance_type else None,
-        reference("original_template", "/templates", facts.original_template_id),
-        reference("template", "/templates", facts.template_id),
-        reference("vm_pool", "/vmpools", facts.pool_id) if facts.pool_id is not None else None,
+        *machine_config.of_cluster(shape.cluster_id, shape.cpu_profile_id, shape.quota_id),
+        *((_place("fqdn"), *markup.parse(_GUEST.strip())) if shape.reports else ()),
+        node("next_run_configuration_exists", shape.has_next_run),
+        *_run(shape),
+        node("status", shape.status),
+        node("stop_reason", shape.stop_reason) if shape.stop_reason is not None else None,
+        _place("stop_time") if shape.was_stopped else None,
+        reference("instance_type", "/instancetypes", shape.instance_type) if shape.instance_type else None,
+        reference("original_template", "/templates", shape.original_template_id),
+        reference("template", "/templates", shape.template_id),
+        reference("vm_pool", "/vmpools", shape.pool_id) if shape.pool_id is not None else None,
         href=BASE + path,
-        id=facts.id,
+        id=_SOMEONE,
     )
-    return markup.arrange(made)
+    text = etree.tostring(markup.arrange(made), encoding="unicode").replace("%", "%%")
+    return re.sub(rf"(\w+)@{_SOMEONE}", r"%(\1)s", text).replace(_SOMEONE, "%(id)s")
+
+
+def _place(tag: str) -> Element:
+    return node(tag, f"{tag}@{_SOMEONE}")
+
+
+def _run(shape: _Shape) -> list[Element]:
+    if shape.host_id is None:
+        return []
+    return [
+        node("run_once", shape.run_once),
+        _place("start_time"),
+        reference("host", "/hosts", shape.host_id),
+    ]
 
 
 _GUEST = b"""
@@ -313,26 +322,9 @@ _GUEST = b"""
 """
 
 
-def _guest(fqdn: str) -> list[Element]:
-    """What a guest agent tells about the system; every simulated guest is the same."""
-    return [node("fqdn", fqdn), *markup.parse(_GUEST.strip())]
-
-
-def _creation(path: str, creation_id: str | None) -> list[Element]:
-    if creation_id is None:
-        return []
+def _creation(path: str, creation_id: str) -> list[Element]:
     href = f"{BASE}{path}/creation_status/{creation_id}"
     return [node("creation_status", "pending"), node("link", href=href, rel="creation_status")]
-
-
-def _run(facts: _Facts) -> list[Element]:
-    if facts.host_id is None:
-        return []
-    return [
-        node("run_once", facts.run_once),
-        node("start_time", facts.started) if facts.started is not None else node("start_time"),
-        reference("host", "/hosts", facts.host_id),
-    ]
 
 
 @routes.add("GET", "/vms")
@@ -345,13 +337,14 @@ def list_vms(request: Request) -> Reply:
         lambda vm: render_vm(request, vm, all_content=show_all),
         fields(request.world),
         order=operator.attrgetter("name"),
+        arranged=True,
     )
 
 
 @routes.add("GET", "/vms/{vm}")
 def show_vm(request: Request, vm: str) -> Reply:
     found = find_or_404(request.world.vms, vm)
-    return Reply(200, render_vm(request, found, all_content=request.flag("all_content")))
+    return Reply(200, render_vm(request, found, all_content=request.flag("all_content")), arranged=True)
 
 
 @routes.add("GET", "/vms/{vm}/creation_status/{creation}")
