@@ -85,7 +85,7 @@ def out_of_date(virtual_clock, run_virtually, seed):
                 patch.setattr(vms, "_template", TEMPLATE.__wrapped__)
                 wrong += kept != shown(simulator)
             statuses |= {vm.status for vm in simulator.world.vms.values()}
-        assert {"up", "down"} <= statuses, f"seed {seed}: a life without events"
+        assert len(statuses) > 1, f"a life without events: OVIRT_PROVISION_SEED={seed}"
         return wrong
 
     return run_virtually(count())

@@ -290,11 +290,11 @@ def _template(shape: _Shape) -> str:
         id=_SOMEONE,
     )
     text = etree.tostring(markup.arrange(made), encoding="unicode").replace("%", "%%")
-    return re.sub(rf"(\w+)@{_SOMEONE}", r"%(\1)s", text).replace(_SOMEONE, "%(id)s")
+    return re.sub(rf"{_SOMEONE}@(\w+)", r"%(\1)s", text).replace(_SOMEONE, "%(id)s")
 
 
 def _place(tag: str) -> Element:
-    return node(tag, f"{tag}@{_SOMEONE}")
+    return node(tag, f"{_SOMEONE}@{tag}")
 
 
 def _run(shape: _Shape) -> list[Element]:
