@@ -1,6 +1,7 @@
 """The daemon as a process of its own, around a runtime that does nothing."""
 
 import asyncio
+import errno
 import os
 import signal
 import socket
@@ -363,6 +364,36 @@ def test_a_ledger_without_its_installation_id_is_never_taken_over(home, content)
     assert code == 78
     assert "backup" in said
     assert (file.read_text() if content else file.exists()) == (content or False)
+
+
+def test_a_client_tells_why_the_daemon_that_it_started_refuses_its_ledger(home):
+    home.state.mkdir(parents=True, mode=0o700)
+    (home.state / "installation").write_text(f"{uuid.uuid4()}\n")
+    (home.state / "ledger.sqlite").write_text("no database " * 1000)
+    client = subprocess.run(
+        [sys.executable, "-m", "ovirt_provision", "machine", "list"],
+        env=home.environ | home.engine,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert client.returncode == 9
+    for said in (client.stderr, (home.state / "daemon.log").read_text()):
+        assert f"the ledger {home.state}/ledger.sqlite is damaged: file is not a database" in said
+        assert "Restore ledger.sqlite and installation from a backup" in said
+    assert "exit code 78" in client.stderr
+
+
+async def test_a_state_folder_on_a_full_disk_is_explained(home, monkeypatch, capsys):
+    def refuse(*_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr("ovirt_provision.paths.write_private", refuse)
+    code = await daemon.serve(daemon.ServeOptions(environ=home.environ | home.engine), StubRuntime)
+    said = capsys.readouterr().err
+    assert code == 78
+    assert f"the state folder {home.state} cannot be written: No space left on device" in said
+    assert "Make room" in said
 
 
 def test_a_runtime_that_cannot_start_is_logged_without_secrets(home):

@@ -124,8 +124,8 @@ class Leases:
     async def _reap(self, row: Object, lease: Lease) -> None:
         """Destroys a Machine; the request_id is always the same, so doing it again after a crash is safe."""
         if lease.expired_at is None:
-            log.warning("lease expired", key=row.key, owner=row.owner, vm=row.engine_id, lease=lease.kind)
             self._ledger.expire_lease(row.id)
+            log.warning("lease expired", key=row.key, owner=row.owner, vm=row.engine_id, lease=lease.kind)
         request = machines_pb2.DestroyMachineRequest(
             request_id=str(uuid.uuid5(_NAMESPACE, f"lease {row.engine_id}")), key=row.key
         )
