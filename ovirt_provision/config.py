@@ -326,7 +326,7 @@ class Tls(_Model):
     @classmethod
     def _check_key(cls, given: Path) -> Path:
         try:
-            paths.check_private(given)
+            paths.check_secret(given)
         except OSError as error:
             raise ValueError(f"{given} cannot be read: {error.strerror}") from None
         except paths.PathUnsafe as error:

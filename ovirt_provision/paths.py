@@ -148,6 +148,16 @@ def check_private(path: Path) -> None:
         )
 
 
+def check_secret(file: Path) -> None:
+    """As `check_private`, but takes what systemd hands over: others cannot open that, whatever its mode says.
+
+    Raises PathUnsafe, and OSError when there is no such file.
+    """
+    credentials = os.environ.get("CREDENTIALS_DIRECTORY", "")
+    if not credentials or file.resolve().parent != Path(credentials).resolve():
+        check_private(file)
+
+
 def write_private(file: Path, content: bytes) -> None:
     """As `write_whole`, for its owner alone."""
     write_whole(file, content, mode=0o600)

@@ -33,7 +33,7 @@ def read(file: Path) -> Sequence[tuple[bytes, str]]:
     Raises TokenFileUnusable. No message quotes a line, because somebody may have put the token itself there.
     """
     try:
-        paths.check_private(file)
+        paths.check_secret(file)
         with file.open("rb") as opened:
             text = opened.read(_MAX_BYTES).decode()
     except OSError as error:

@@ -82,16 +82,11 @@ func socketAddress(path string, explicit bool) (Address, error) {
 	return Address{Target: "unix:" + path, Socket: path, Explicit: explicit}, nil
 }
 
-// tcpAddress accepts loopback alone: without TLS, user data and templates of others would travel in clear.
+// tcpAddress accepts any host: there is no TCP without TLS, see dialCredentials.
 func tcpAddress(given string) (Address, error) {
 	host, _, err := net.SplitHostPort(given)
-	if err != nil {
+	if err != nil || host == "" {
 		return Address{}, fmt.Errorf("%s is '%s', but must be unix:/path or host:port", AddressVariable, given)
-	}
-	if ip := net.ParseIP(host); host != "localhost" && (ip == nil || !ip.IsLoopback()) {
-		return Address{}, fmt.Errorf("%s is '%s', but only a unix socket or a loopback address can be used without "+
-			"TLS; forward the daemon's socket instead, as in `ssh -L /path/daemon.sock:/path/daemon.sock host`",
-			AddressVariable, given)
 	}
 	return Address{Target: "passthrough:///" + given, Explicit: true}, nil
 }

@@ -28,9 +28,9 @@ func TestResolveAddress(t *testing.T) {
 			Address{Target: "unix:/run/d.sock", Socket: "/run/d.sock", Explicit: true},
 		},
 		{
-			"loopback",
-			map[string]string{"OVIRT_PROVISION_ADDRESS": "127.0.0.1:4711"},
-			Address{Target: "passthrough:///127.0.0.1:4711", Explicit: true},
+			"a host",
+			map[string]string{"OVIRT_PROVISION_ADDRESS": "daemon.example.com:7443"},
+			Address{Target: "passthrough:///daemon.example.com:7443", Explicit: true},
 		},
 		{
 			"loopback of IPv6",
@@ -73,7 +73,7 @@ func TestResolveAddressRefuses(t *testing.T) {
 	}{
 		{"a relative socket", map[string]string{"OVIRT_PROVISION_ADDRESS": "unix:d.sock"}, []string{"unix:d.sock", "absolute"}},
 		{"a bare name", map[string]string{"OVIRT_PROVISION_ADDRESS": "localhost"}, []string{"'localhost'", "unix:/path or host:port"}},
-		{"TCP to elsewhere", map[string]string{"OVIRT_PROVISION_ADDRESS": "10.0.0.1:4711"}, []string{"10.0.0.1:4711", "without TLS", "ssh -L"}},
+		{"a port without a host", map[string]string{"OVIRT_PROVISION_ADDRESS": ":4711"}, []string{"':4711'", "unix:/path or host:port"}},
 		{
 			"a socket path that is too long",
 			map[string]string{"XDG_RUNTIME_DIR": "/" + strings.Repeat("x", 79)},

@@ -13,7 +13,6 @@ import (
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/backoff"
-	"google.golang.org/grpc/credentials/insecure"
 	healthpb "google.golang.org/grpc/health/grpc_health_v1"
 
 	pb "github.com/ovirt-provision/ovirt-provision/plugins/internal/ovirtprovisionv1"
@@ -69,9 +68,11 @@ func Connect(ctx context.Context, options Options) (*Client, error) {
 	if c.Engine, err = engineRef(options.Profile, c.env); err != nil {
 		return nil, err
 	}
-	c.connection, err = grpc.NewClient(c.address.Target,
-		// A unix socket in a folder of ours, or loopback: see ResolveAddress.
-		grpc.WithTransportCredentials(insecure.NewCredentials()),
+	dialling, err := dialCredentials(c.address, c.env)
+	if err != nil {
+		return nil, err
+	}
+	c.connection, err = grpc.NewClient(c.address.Target, append(dialling,
 		grpc.WithNoProxy(),
 		grpc.WithUserAgent(options.UserAgent),
 		grpc.WithUnaryInterceptor(c.repeat),
@@ -79,7 +80,7 @@ func Connect(ctx context.Context, options Options) (*Client, error) {
 			Backoff:           backoff.Config{BaseDelay: healthPoll, Multiplier: 1.6, Jitter: 0.2, MaxDelay: time.Second},
 			MinConnectTimeout: 5 * time.Second,
 		}),
-	)
+	)...)
 	if err != nil {
 		return nil, fmt.Errorf("the address of the daemon cannot be used: %w", err)
 	}
@@ -140,6 +141,11 @@ func (c *Client) waitServing(ctx context.Context, name string, timeout time.Dura
 			last = ": it says " + reply.GetStatus().String()
 		case ctx.Err() == nil:
 			last = ": " + err.Error()
+			if refusedByTLS(err) {
+				return fmt.Errorf("the daemon at %s and we do not accept each other%s\n  what to do: see that %s is the "+
+					"CA of the daemon's certificate, and that yours is not expired and of a CA that the daemon takes",
+					c.address.Target, last, caFileVariable)
+			}
 		}
 		if gone != nil && gone() {
 			return errGone

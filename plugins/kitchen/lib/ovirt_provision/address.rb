@@ -50,17 +50,11 @@ module OvirtProvision
       new(target: "unix:#{path}", socket: path, explicit: explicit)
     end
 
-    # Accepts loopback alone: without TLS, user data would travel in clear.
+    # Accepts any host: there is no TCP without TLS, see Credentials.
     def self.tcp(given)
-      host = given[/\A\[?(.+?)\]?:\d+\z/, 1]
-      raise Error, "#{self::VARIABLE} is '#{given}', but must be unix:/path or host:port" unless host
+      return new(target: given, explicit: true) if given.match?(/\A\[?(.+?)\]?:\d+\z/)
 
-      unless host == "localhost" || host == "::1" || host.match?(/\A127(\.\d{1,3}){3}\z/)
-        raise Error, "#{self::VARIABLE} is '#{given}', but only a unix socket or a loopback address can be used " \
-                     "without TLS; forward the daemon's socket instead, as in " \
-                     "`ssh -L /path/daemon.sock:/path/daemon.sock host`"
-      end
-      new(target: given, explicit: true)
+      raise Error, "#{self::VARIABLE} is '#{given}', but must be unix:/path or host:port"
     end
 
     private_class_method :unix, :tcp

@@ -7,6 +7,7 @@ require "ovirt_provision/v1/engines_services_pb"
 require "ovirt_provision/v1/machines_services_pb"
 require "ovirt_provision/v1/operations_services_pb"
 require_relative "address"
+require_relative "credentials"
 require_relative "daemon"
 require_relative "engine"
 require_relative "error"
@@ -42,6 +43,7 @@ module OvirtProvision
       @address = Address.resolve(environment)
       @engine = V1::EngineRef.new(**Engine.reference(profile, environment))
       @user_agent = user_agent
+      @credentials = Credentials.for(address, environment)
       @channel = open_channel
       @stubs = STUBS.transform_values { |stub| stub.new(address.target, nil, channel_override: @channel) }
       @health = Grpc::Health::V1::Health::Stub.new(address.target, nil, channel_override: @channel)
@@ -83,7 +85,8 @@ module OvirtProvision
     # Whether the daemon says that it serves.
     def serving?
       @health.check(Grpc::Health::V1::HealthCheckRequest.new, deadline: Time.now + 2).status == :SERVING
-    rescue GRPC::BadStatus
+    rescue GRPC::BadStatus => e
+      @unserved = e.details
       false
     end
 
@@ -115,8 +118,7 @@ module OvirtProvision
       arguments = { "grpc.primary_user_agent" => @user_agent, "grpc.enable_http_proxy" => 0,
                     "grpc.initial_reconnect_backoff_ms" => 100, "grpc.min_reconnect_backoff_ms" => 100,
                     "grpc.max_reconnect_backoff_ms" => 1000 }
-      # A unix socket in a folder of ours, or loopback: see Address.
-      GRPC::Core::Channel.new(address.target, arguments, :this_channel_is_insecure)
+      GRPC::Core::Channel.new(address.target, arguments, @credentials)
     end
 
     def wait_serving
@@ -124,11 +126,19 @@ module OvirtProvision
       until serving?
         if Process.clock_gettime(Process::CLOCK_MONOTONIC) > deadline
           raise Unreachable,
-                "the daemon at #{address} listens but has not served for #{@timeouts[:connect]} s"
+                "the daemon at #{address} listens but has not served for #{@timeouts[:connect]} s#{why_unserved}"
         end
 
         sleep HEALTH_POLL
       end
+    end
+
+    def why_unserved
+      return unless @unserved
+
+      advice = "\n  what to do: see that #{Credentials::CA_FILE} is the CA of the daemon's certificate, and that the " \
+               "daemon takes yours: one that is expired or of another CA ends the connection"
+      ": #{@unserved}#{advice unless address.socket}"
     end
 
     def follow(operation)
