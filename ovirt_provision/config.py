@@ -149,6 +149,13 @@ class EngineProfile(_Model):
     connections: int = Field(
         4, ge=1, le=64, description="Requests that may be under way at the engine at the same time."
     )
+    operations: int | None = Field(
+        50,
+        ge=0,
+        description="Operations that may make or start something at the engine at the same time; the others "
+        "wait in the order in which they came. Destroying, stopping and undoing never wait. 0 or null: any "
+        "number.",
+    )
 
     # Checks are per field, not per model: pydantic skips those of a model as soon as one field is wrong.
 
@@ -517,6 +524,10 @@ class Config(_Model):
     def limits(self, owner: str) -> Owner:
         """What an owner may do: as `owners` says; else all for the daemon's user, and nothing for others."""
         return self.owners.get(owner) or (_LOCAL if owner.startswith(LOCAL_OWNER) else _NOBODY)
+
+    def operations_cap(self, profile: str) -> int:
+        """How many operations may be at work on the engine of a profile at once, 0 for any number."""
+        return self.engines[profile].operations or 0 if profile in self.engines else 0
 
     def engine(self, profile: str, caller_fingerprint: str = "") -> tuple[str, EngineProfile]:
         """Name and profile of the engine that a call means: the fields of `ovirt_provision.v1.EngineRef`.

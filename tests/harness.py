@@ -22,7 +22,16 @@ class Site:
     """An engine with a bridge in front of it, which can be killed and started again on the same state
     folder."""
 
-    def __init__(self, simulator: Simulator, state: Path, clock: VirtualClock, **timeouts: float) -> None:
+    def __init__(
+        self,
+        simulator: Simulator,
+        state: Path,
+        clock: VirtualClock,
+        *,
+        operations: int | None = None,
+        **timeouts: float,
+    ) -> None:
+        """`operations` is how many may be at work at once, by default any number."""
         self.simulator = simulator
         self.clock = clock
         self._state = state
@@ -35,6 +44,7 @@ class Site:
                         "username": simulator.username,
                         "password": simulator.password,
                         "ca_file": str(simulator.ca_file),
+                        "operations": operations,
                     }
                 },
                 "timeouts": timeouts,

@@ -9,13 +9,14 @@ import dataclasses
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 import structlog
 
 from ovirt_provision.clock import Clock
 from ovirt_provision.errors import Code, DeadlineExceeded, OperationCancelled, ProvisionError
 from ovirt_provision.ledger.database import LedgerError
+from ovirt_provision.ledger.queue import Queue
 from ovirt_provision.ledger.store import (
     CANCELLED,
     CLEANUP_DONE,
@@ -34,10 +35,15 @@ R = TypeVar("R", bound="Run")
 
 log = structlog.get_logger("operations")
 
+# What an operation that waits for its turn shows instead of a phase: it has entered none.
+QUEUED = "queued"
+
 _FIRST_PAUSE = 1.0
 _LONGEST_PAUSE = 300.0
 # How soon an operation goes on once there is space on the ledger's disk again, at the latest; in seconds.
 _LONGEST_STANDSTILL = 15.0
+# How often those who wait tell their position, in seconds: all of them move with each that begins.
+_TELL_POSITION = 5.0
 
 
 class Unexpected(ProvisionError):
@@ -124,6 +130,25 @@ class Run:
                 racer.cancel()
             await asyncio.gather(*racers, return_exceptions=True)
 
+    async def wait_in(self, queue: Queue) -> None:
+        """Waits for the operation's turn, for as long as it takes. Raises OperationCancelled."""
+        while (turn := queue.turn(self.operation.id)) is not None:
+            self.note(_position(queue, self.operation.id))
+            others = (
+                asyncio.ensure_future(self.clock.sleep(_TELL_POSITION)),
+                asyncio.ensure_future(self._cancelled.wait()),
+            )
+            racers: set[asyncio.Future[Any]] = {turn, *others}
+            try:
+                await asyncio.wait(racers, return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                for other in others:
+                    other.cancel()
+                await asyncio.gather(*others, return_exceptions=True)
+            if self._cancelled.is_set():
+                self._phase = QUEUED
+                raise self._cancellation()
+
     async def sleep(self, seconds: float) -> None:
         """Waits that long, unless the operation is cancelled or the deadline comes first."""
         await self.wait(self.clock.sleep(seconds))
@@ -146,6 +171,13 @@ class Run:
             phase=self._phase,
             correlation_id=self.correlation_id,
         )
+
+
+def _position(queue: Queue, operation_id: str) -> str:
+    if queue.turn(operation_id) is None:
+        return ""
+    position, length = queue.place(operation_id)
+    return f"position {position} of {length}"
 
 
 @dataclass(frozen=True)
@@ -179,9 +211,13 @@ class Runner(Generic[R]):
         explain: Callable[[R, ProvisionError], Awaitable[ProvisionError]],
         is_clean: Callable[[Operation], bool],
         ended: Callable[[Operation], None],
+        queue_of: Callable[[Operation], Queue | None] = lambda _: None,
+        not_begun: Callable[[Operation], None] = lambda _: None,
     ) -> None:
         """`explain` may replace an error by a truer one; `is_clean` says whether an operation that has ended
-        left nothing to be removed; `ended` is called once for each operation that ends.
+        left nothing to be removed; `ended` is called once for each operation that ends. `queue_of` is where
+        an operation waits for its turn, None for one that never waits; `not_begun` is called for one that
+        ends without having entered any phase, instead of undoing them.
         """
         self._ledger = ledger
         self._clock = clock
@@ -191,6 +227,8 @@ class Runner(Generic[R]):
         self._explain = explain
         self._is_clean = is_clean
         self._on_end = ended
+        self._queue_of = queue_of
+        self._not_begun = not_begun
         self._runs: dict[str, R] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._watchers: dict[str, set[asyncio.Event]] = {}
@@ -200,13 +238,16 @@ class Runner(Generic[R]):
         return bool(self._tasks)
 
     def start(self, operation: Operation) -> None:
-        """Drives an operation from where the ledger says it is."""
+        """Drives an operation from where the ledger says it is, behind those that were started before it."""
+        queue = self._queue_of(operation)
+        if queue is not None and operation.state == RUNNING:
+            queue.join(operation.id, begun=operation.phase != "")
         task = asyncio.create_task(self._drive(operation.id), name=f"operation-{operation.id}")
         self._tasks[operation.id] = task
-        task.add_done_callback(lambda _: self._forget(operation.id))
+        task.add_done_callback(lambda _: self._forget(operation))
 
     def recover(self) -> None:
-        """Takes up every operation that has not ended."""
+        """Takes up every operation that has not ended, in the order in which they were accepted."""
         for operation in self._ledger.unended_operations():
             log.info("recovering", operation=operation.id, verb=operation.verb, phase=operation.phase)
             self.start(operation)
@@ -222,8 +263,17 @@ class Runner(Generic[R]):
         return operation
 
     def progress(self, operation_id: str) -> str:
+        """What an operation waits for now, for people; empty when nothing is known."""
         run = self._runs.get(operation_id)
-        return run.progress if run else ""
+        if run is None:
+            return ""
+        queue = self._queue_of(run.operation)
+        return (_position(queue, operation_id) if queue is not None else "") or run.progress
+
+    def queued(self, operation: Operation) -> bool:
+        """True while an operation waits for its turn."""
+        queue = self._queue_of(operation)
+        return queue is not None and queue.turn(operation.id) is not None
 
     async def ended(self, operation_id: str) -> Operation:
         """Waits until an operation has ended."""
@@ -260,10 +310,16 @@ class Runner(Generic[R]):
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
-    def _forget(self, operation_id: str) -> None:
-        self._runs.pop(operation_id, None)
-        self._tasks.pop(operation_id, None)
-        self._notify(operation_id)
+    def _forget(self, operation: Operation) -> None:
+        self._leave_queue(operation)
+        self._runs.pop(operation.id, None)
+        self._tasks.pop(operation.id, None)
+        self._notify(operation.id)
+
+    def _leave_queue(self, operation: Operation) -> None:
+        queue = self._queue_of(operation)
+        if queue is not None:
+            queue.leave(operation.id)
 
     def _notify(self, operation_id: str) -> None:
         for changed in self._watchers.get(operation_id, ()):
@@ -300,6 +356,8 @@ class Runner(Generic[R]):
         operation = run.operation
         if operation.state == RUNNING:
             error = await self._forwards(run)
+            # Undoing waits for nobody, and keeps nobody waiting.
+            self._leave_queue(operation)
             if error is None:
                 self._end(operation, SUCCEEDED, percent=100)
                 return
@@ -315,6 +373,9 @@ class Runner(Generic[R]):
         """Runs the phases from the current one on; the error that stopped them, if any."""
         operation = run.operation
         try:
+            queue = self._queue_of(operation)
+            if queue is not None:
+                await run.wait_in(queue)
             phases = self._phases_of(operation)
             run.reentered = operation.phase != ""
             # A phase that this version does not know ends the operation: what it made is then undone.
@@ -343,6 +404,8 @@ class Runner(Generic[R]):
 
     async def _backwards(self, run: R, operation: Operation) -> None:
         """Undoes the phases that were entered, last first; what cannot be undone is left to the janitor."""
+        if not operation.phases:
+            self._not_begun(operation)
         entered = {phase["name"] for phase in operation.phases}
         for phase in reversed(self._phases_of(operation)):
             if phase.undo is None or phase.name not in entered:

@@ -39,6 +39,8 @@ HANDED_OVER = "handed-over"
 # What a session lease has become that is being reaped; never written.
 EXPIRED = "expired"
 
+# The least difference, in seconds, that a time since the epoch can hold.
+_MOMENT = 1e-6
 
 R = TypeVar("R")
 
@@ -135,6 +137,7 @@ class Ledger:
         self._tally = tally
         self._failing = False
         self.epoch = self._next_epoch()
+        self._last_accepted = self._newest_operation()
 
     @classmethod
     def open(cls, path: Path, clock: Clock) -> "Ledger":
@@ -177,7 +180,9 @@ class Ledger:
     # Operations.
 
     def add_operation(self, connection: sa.Connection, **values: Any) -> None:
-        """Writes a new running operation."""
+        """Writes a new running operation, later than all before, because that is their order after a restart:
+        the clock may stand still or be set back meanwhile."""
+        self._last_accepted = max(self._clock.time(), self._last_accepted + _MOMENT)
         connection.execute(
             operations.insert().values(
                 state=RUNNING,
@@ -188,7 +193,7 @@ class Ledger:
                 revision=1,
                 cancelled_by=None,
                 error=None,
-                created_at=self._clock.time(),
+                created_at=self._last_accepted,
                 ended_at=None,
                 epoch=self.epoch,
                 **values,
@@ -466,6 +471,11 @@ class Ledger:
             connection.execute(epochs.insert().values(epoch=epoch, commits=commits))
         self._tally.write(commits)
         return epoch
+
+    def _newest_operation(self) -> float:
+        """When the last operation was accepted, in seconds since the epoch; 0 if there is none."""
+        with self._database.connect() as connection:
+            return connection.scalar(sa.select(sa.func.max(operations.c.created_at))) or 0.0
 
     def _one(self, kind: type[R], query: sa.Executable) -> R | None:
         with self._database.connect() as connection:

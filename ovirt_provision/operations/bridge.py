@@ -36,6 +36,7 @@ class Bridge:
             timeouts=config.timeouts,
             installation=self.installation,
             limits=config.limits,
+            cap_of=config.operations_cap,
         )
         self.leases = Leases(self.ledger, clock, config.timeouts, self.dispatcher)
         self.janitor = Janitor(

@@ -30,4 +30,4 @@ def phases(_request: Empty) -> Sequence[Phase[Provisioning]]:
     return (Phase("cleaning-up", timeout="undo", done=100, act=clean),)
 
 
-CLEAN_UP = Verb("CleanUp", Empty, resolve, intend, phases, cancellable=False)
+CLEAN_UP = Verb("CleanUp", Empty, resolve, intend, phases, cancellable=False, queues=False)

@@ -53,5 +53,11 @@ def phases(_request: machines_pb2.DestroyMachineRequest) -> Sequence[Phase[Provi
 
 
 DESTROY_MACHINE = Verb(
-    "DestroyMachine", machines_pb2.DestroyMachineRequest, resolve, intend, phases, cancellable=False
+    "DestroyMachine",
+    machines_pb2.DestroyMachineRequest,
+    resolve,
+    intend,
+    phases,
+    cancellable=False,
+    queues=False,
 )

@@ -74,5 +74,11 @@ def phases(_request: templates_pb2.DestroyTemplateRequest) -> Sequence[Phase[Pro
 
 
 DESTROY_TEMPLATE = Verb(
-    "DestroyTemplate", templates_pb2.DestroyTemplateRequest, resolve, intend, phases, cancellable=False
+    "DestroyTemplate",
+    templates_pb2.DestroyTemplateRequest,
+    resolve,
+    intend,
+    phases,
+    cancellable=False,
+    queues=False,
 )

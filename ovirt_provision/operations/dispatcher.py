@@ -20,9 +20,19 @@ from ovirt_provision.errors import (
     ProvisionError,
     RequestIdReused,
 )
+from ovirt_provision.ledger.queue import Queue
 from ovirt_provision.ledger.runner import Phase, Runner
 from ovirt_provision.ledger.secrets import SecretStore, merge_secrets, split_secrets
-from ovirt_provision.ledger.store import CLEANUP_DONE, LATE, REMOVING, Ledger, Object, Operation
+from ovirt_provision.ledger.store import (
+    CLEANUP_DONE,
+    GONE,
+    INTENDED,
+    LATE,
+    REMOVING,
+    Ledger,
+    Object,
+    Operation,
+)
 from ovirt_provision.operations.clean_up import CLEAN_UP
 from ovirt_provision.operations.clone_machine import CLONE_MACHINE
 from ovirt_provision.operations.create_machine import CREATE_MACHINE
@@ -64,9 +74,11 @@ class Dispatcher:
         timeouts: Timeouts,
         installation: str,
         limits: Callable[[str], Owner],
+        cap_of: Callable[[str], int] = lambda _: 0,
     ) -> None:
         """`engines` finds the engine of a profile and raises EngineProfileNotFound; `limits` says what an
-        owner may do."""
+        owner may do; `cap_of` is how many operations may be at work on an engine at once, 0 for any number.
+        """
         self._ledger = ledger
         self._clock = clock
         self._engines = engines
@@ -74,6 +86,8 @@ class Dispatcher:
         self._timeouts = timeouts
         self._installation = installation
         self._limits = limits
+        self._cap_of = cap_of
+        self._queues: dict[str, Queue] = {}
         self.runner: Runner[Provisioning] = Runner(
             ledger,
             clock,
@@ -83,6 +97,8 @@ class Dispatcher:
             explain=_explain,
             is_clean=self._is_clean,
             ended=self._ended,
+            queue_of=self._queue_of,
+            not_begun=self._not_begun,
         )
 
     def recover(self) -> None:
@@ -134,6 +150,10 @@ class Dispatcher:
             self._timeouts,
             self._limits(owner),
         )
+
+    def queue_lengths(self) -> dict[str, int]:
+        """How many operations wait for their turn, by engine; without engines where none ever did."""
+        return {engine: len(queue) for engine, queue in self._queues.items()}
 
     def cancel(self, operation: Operation, by: str) -> Operation:
         """Asks an operation to stop and undo its effects; nothing changes for one that has ended or rolls
@@ -238,6 +258,20 @@ class Dispatcher:
         verb = VERBS[operation.verb]
         return verb.phases(ParseDict(operation.request, verb.request_type(), ignore_unknown_fields=True))
 
+    def _queue_of(self, operation: Operation) -> Queue | None:
+        """What makes or starts something waits; what removes it never does, or it could wait for ever."""
+        if not VERBS[operation.verb].queues:
+            return None
+        if operation.engine not in self._queues:
+            self._queues[operation.engine] = Queue(self._cap_of(operation.engine))
+        return self._queues[operation.engine]
+
+    def _not_begun(self, operation: Operation) -> None:
+        """Nothing of it was ever asked for, so there is nothing to look for in the engine."""
+        for row in self._ledger.objects_of_request(operation.owner, operation.request_id):
+            if row.state == INTENDED:
+                self._ledger.update_object(row.id, state=GONE)
+
     def _is_clean(self, operation: Operation) -> bool:
         return not any(row.state in (REMOVING, LATE) for row in self._objects_of(operation))
 
@@ -262,6 +296,9 @@ def _measure(operation: Operation) -> None:
     seconds = (operation.ended_at or operation.created_at) - operation.created_at
     metrics.OPERATIONS.labels(operation.verb, operation.phase, operation.state).inc()
     metrics.OPERATION_SECONDS.labels(operation.verb, operation.state).observe(max(0, seconds))
+    if VERBS[operation.verb].queues and operation.phases:
+        waited = operation.phases[0]["start"] - operation.created_at
+        metrics.QUEUE_SECONDS.labels(operation.engine).observe(max(0, waited))
     for name, took in phases:
         metrics.PHASE_SECONDS.labels(operation.verb, name).observe(max(0, took))
 

@@ -38,6 +38,9 @@ def read_gauges(bridge: Bridge) -> None:
     for kind in (SESSION, KEPT, HANDED_OVER, EXPIRED):
         metrics.LEASES.labels(kind).set(leases.get(kind, 0))
 
+    waiting = bridge.dispatcher.queue_lengths()
+    for name in sorted(waiting.keys() | bridge.config.engines.keys()):
+        metrics.QUEUE_LENGTH.labels(name).set(waiting.get(name, 0))
     for engine in bridge.engines_in_use:
         metrics.WATCHER_LAG.labels(engine.name).set(engine.watcher.lag)
         metrics.WATCHER_WAITS.labels(engine.name).set(engine.watcher.waits)

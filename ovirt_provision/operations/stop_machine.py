@@ -64,4 +64,4 @@ def phases(_request: machines_pb2.StopMachineRequest) -> Sequence[Phase[Provisio
     return (SHUTTING_DOWN, POWERING_OFF)
 
 
-STOP_MACHINE = Verb("StopMachine", machines_pb2.StopMachineRequest, resolve, intend, phases)
+STOP_MACHINE = Verb("StopMachine", machines_pb2.StopMachineRequest, resolve, intend, phases, queues=False)

@@ -54,3 +54,5 @@ class Verb:
     phases: Callable[[Any], Sequence[Phase[Provisioning]]]
     # Destroying rolls forward: it cannot be cancelled.
     cancellable: bool = True
+    # Whether it waits for its turn where the profile of its engine caps how many are at work at once.
+    queues: bool = True

@@ -6,6 +6,7 @@ from ovirt_provision.engine.model import Template, Vm
 from ovirt_provision.errors import ErrorReport, Violation
 from ovirt_provision.guest.addresses import addresses_of
 from ovirt_provision.ledger import store
+from ovirt_provision.ledger.runner import QUEUED
 from ovirt_provision.operations.bridge import Bridge
 from ovirt_provision.services.errors import to_message
 from ovirt_provision.v1 import resources_pb2
@@ -122,7 +123,7 @@ def operation_message(bridge: Bridge, operation: store.Operation) -> resources_p
             if operation.cleanup == store.CLEANUP_PENDING
             else resources_pb2.Operation.CLEANUP_DONE
         ),
-        phase=operation.phase,
+        phase=QUEUED if bridge.dispatcher.runner.queued(operation) else operation.phase,
         percent=operation.percent,
         progress=bridge.dispatcher.runner.progress(operation.id),
         phases=[

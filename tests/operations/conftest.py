@@ -14,19 +14,19 @@ from tests.harness import Site
 
 @pytest.fixture
 def site(tmp_path: Path, virtual_clock: VirtualClock, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
-    """`async with site() as s:` gives a Site; keyword arguments are time-outs."""
+    """`async with site() as s:` gives a Site; keyword arguments are those of Site."""
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
     tmp_path.chmod(0o700)
     (tmp_path / "state").mkdir(mode=0o700)
 
     @contextlib.asynccontextmanager
-    async def make(**timeouts: float) -> AsyncIterator[Site]:
+    async def make(**options: Any) -> AsyncIterator[Site]:
         async with Simulator(
             clock=virtual_clock, profile="engine", state_dir=tmp_path / "simulator"
         ) as simulator:
             # The one duration that is real: how long a request holds its locks.
             simulator.world.timing = simulator.world.timing.model_copy(update={"command": 0.0})
-            made = Site(simulator, tmp_path / "state", virtual_clock, **timeouts)
+            made = Site(simulator, tmp_path / "state", virtual_clock, **options)
             made.bridge.start()
             try:
                 yield made

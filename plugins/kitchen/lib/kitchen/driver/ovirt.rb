@@ -158,7 +158,10 @@ module Kitchen
       def run(client, method, request)
         phase = nil
         client.run(:machines, method, request) do |operation|
-          info("#{instance.to_str} #{operation.phase}...") if operation.phase != phase && !operation.phase.empty?
+          if operation.phase != phase && !operation.phase.empty?
+            queued = operation.phase == "queued" ? ", #{operation.progress}" : ""
+            info("#{instance.to_str} #{operation.phase}#{queued}...")
+          end
           phase = operation.phase
           debug("#{operation.percent} % #{operation.progress}")
           yield operation if block_given?
