@@ -294,3 +294,99 @@ def test_metrics_are_not_exposed_to_others(folder, environment, listen, why):
     told = complaints(written(folder, f"metrics: {{listen: '{listen}'}}"), environment)
 
     assert why in told["metrics.listen"]
+
+
+def with_tls(folder: Path, tls: str, owners: str = "ci: {}", top: str = "") -> Path:
+    (folder / "cert.pem").write_text(PEM)
+    (folder / "key.pem").write_text(f"-----BEGIN PRIVATE KEY-----\n{CANARY}\n-----END PRIVATE KEY-----\n")
+    (folder / "key.pem").chmod(0o600)
+    (folder / "tokens").write_text(f"ci sha256:{'0' * 64}\n")
+    (folder / "tokens").chmod(0o600)
+    engine = f"{{url: {URL}, username: a, password_file: password}}"
+    text = f"engines: {{production: {engine}}}\nowners: {{{owners}}}\n{top}\ntls: {{{tls}}}\n"
+    return written(folder, text)
+
+
+TLS = "listen: 'localhost:7443', cert_file: cert.pem, key_file: key.pem"
+
+
+def test_owners_and_tls(folder):
+    file = with_tls(
+        folder,
+        f"{TLS}, token_file: tokens",
+        "ci: {role: admin, engines: [production], clusters: [], templates: ['deb*'], max_machines: 3}",
+    )
+    config = load(file, {})
+    assert config.tls is not None
+    assert config.tls.cert_file == folder / "cert.pem"
+    ci = config.limits("ci")
+    assert (ci.is_admin, ci.max_machines) == (True, 3)
+    assert (ci.may_use("templates", "debian"), ci.may_use("templates", "Debian")) == (True, False)
+    assert not ci.may_use("clusters", "Default")
+
+
+def test_who_is_not_named_may_do_nothing_but_on_the_unix_socket(folder):
+    config = load(with_tls(folder, f"{TLS}, token_file: tokens", "ci: {}, 'uid:7': {max_machines: 0}"), {})
+    assert config.limits("uid:1").is_admin
+    assert config.limits("uid:1").max_machines is None
+    assert (config.limits("uid:7").is_admin, config.limits("uid:7").max_machines) == (False, 0)
+    nobody = config.limits("c")
+    assert (nobody.is_admin, nobody.max_machines) == (False, 0)
+    assert not nobody.may_use("engines", "production")
+
+
+@pytest.mark.parametrize(
+    ("tls", "owners", "field", "says"),
+    [
+        (f"{TLS}", "ci: {}", "tls.client_ca_file", "exactly one of client_ca_file and token_file"),
+        (
+            f"{TLS}, token_file: tokens, client_ca_file: cert.pem",
+            "ci: {}",
+            "tls.client_ca_file",
+            "exactly one of client_ca_file and token_file",
+        ),
+        (f"{TLS}, token_file: tokens", "", "tls", "name those who may under `owners`"),
+        (f"{TLS}, client_ca_file: cert.pem", "'uid:1': {}", "tls", "name those who may under `owners`"),
+        (f"{TLS}, token_file: tokens", "cia: {}", "tls.token_file", "did you mean 'cia'?"),
+        (f"{TLS}, tokenfile: tokens", "ci: {}", "tls.tokenfile", "did you mean 'token_file'?"),
+        (f"{TLS}, token_file: none", "ci: {}", "tls.token_file", "none cannot be read: No such file"),
+        (f"{TLS}, client_ca_file: key.pem", "ci: {}", "tls.client_ca_file", "holds no certificate"),
+        (TLS.replace("key.pem", "cert.pem"), "ci: {}", "tls.key_file", "chmod 600"),
+        (TLS.replace("key.pem", "password"), "ci: {}", "tls.key_file", "holds no private key"),
+        (TLS.replace("localhost:7443", "7443"), "ci: {}", "tls.listen", "neither `unix:/path` nor"),
+        (TLS.replace("localhost:7443", "unix:/s"), "ci: {}", "tls.listen", "`listen` at the top level"),
+        (TLS, "ci: {engines: [prodution]}", "owners.ci.engines", "did you mean 'production'?"),
+        (TLS, "ci: {rôle: admin}", "owners.ci.rôle", "did you mean 'role'?"),
+        (TLS, "ci: {role: root}", "owners.ci.role", "must be 'user' or 'admin'"),
+        (TLS, "ci: {max_machines: -1}", "owners.ci.max_machines", "greater than or equal to 0"),
+        (TLS, "'c i': {}", "owners.c i", "pattern"),
+    ],
+)
+def test_mistakes_in_owners_and_tls(folder, tls, owners, field, says):
+    (folder / "password").chmod(0o600)
+    told = complaints(with_tls(folder, tls, owners))
+    assert says in told[field]
+
+
+def test_an_address_for_tcp_does_not_go_into_listen(folder):
+    told = complaints(with_tls(folder, f"{TLS}, token_file: tokens", top="listen: '127.0.0.1:7443'"))
+    assert "belongs into `tls.listen`" in told["listen"]
+
+
+@pytest.mark.parametrize(
+    "line", [f"ci {CANARY}", f"ci sha256:{'0' * 63}", CANARY, f"uid:0 sha256:{'0' * 64}"]
+)
+def test_a_line_of_the_token_file_that_means_nothing_is_named_by_its_number(folder, line):
+    file = with_tls(folder, f"{TLS}, token_file: tokens")
+    with (folder / "tokens").open("a") as tokens:
+        tokens.write(f"{line}\n")
+    assert "tokens line 2: " in complaints(file)["tls.token_file"]
+
+
+def test_secret_files_of_systemd_are_taken_as_they_are(folder, monkeypatch):
+    file = with_tls(folder, f"{TLS}, token_file: tokens")
+    for name in ("tokens", "key.pem"):
+        (folder / name).chmod(0o440)
+    assert set(complaints(file)) == {"tls.token_file", "tls.key_file"}
+    monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(folder))
+    assert load(file, {}).tls is not None

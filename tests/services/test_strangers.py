@@ -46,6 +46,7 @@ from tests.certificates import Authority, Certificate
 
 VICTIM = "spiffe://example.com/victim"
 NEIGHBOUR = "spiffe://example.com/neighbour"
+ELSEWHERE = "spiffe://example.com/elsewhere"
 KEY = "web"
 TOKEN = "5c1f0f6e-victims-token"
 
@@ -205,7 +206,11 @@ async def house(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterato
                     "ca_file": str(simulator.ca_file),
                 }
             },
-            "owners": {VICTIM: {}, NEIGHBOUR: {"templates": ["debian-12", "strangers-*"]}},
+            "owners": {
+                VICTIM: {},
+                NEIGHBOUR: {"templates": ["debian-12", "strangers-*"]},
+                ELSEWHERE: {"engines": []},
+            },
             "timeouts": {"watch_interval": 0.05},
         }
         tls = {"cert_file": str(own.cert_file), "key_file": str(own.key_file)}
@@ -315,6 +320,20 @@ async def test_another_owner_sees_and_changes_nothing_of_the_victims(house):
             for request_id in (None, house.request_id):
                 request = request_for(house, method, request_id)
                 assert await harm(house, channel, method, request) == set(), method.name
+
+
+async def test_an_owner_of_another_engine_is_told_nothing_of_this_one(house):
+    async with house.mtls(house.authority.client(ELSEWHERE)) as channel:
+        for method in METHODS:
+            for profile in ("", "sim", "absent"):
+                request = request_for(house, method)
+                if "engine" in method.input_type.fields_by_name:
+                    request.engine.profile = profile
+                    told, reason = await call(channel, method, request)
+                    assert reason == "NOT_ALLOWED", (method.name, told)
+                else:
+                    told, _ = await call(channel, method, request)
+                assert house.simulator.url not in told, method.name
 
 
 async def test_without_authentication_every_rpc_lets_the_stranger_in(house, monkeypatch):
