@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import gc
+import shutil
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -86,6 +87,14 @@ def simulate(
             help="Guest image of the template debian-12-docker. Default: the cached one, if any.",
         ),
     ] = None,
+    imageio: Annotated[
+        str | None,
+        typer.Option(
+            metavar="PATH",
+            help="The ovirt-imageio that serves the bytes of image transfers. "
+            "`none`: the simulator itself. Default: the one on PATH, if any.",
+        ),
+    ] = None,
     coverage: Annotated[
         bool, typer.Option("--coverage", help="List the operations of the API, simulated or not, and end.")
     ] = False,
@@ -105,6 +114,7 @@ def simulate(
     # Imported here: clients do not need the simulator.
     from ovirt_provision.simulator import main, router
     from ovirt_provision.simulator.guests import image
+    from ovirt_provision.simulator.imageio import PROGRAM
 
     if coverage:
         _print_coverage(router.coverage())
@@ -127,6 +137,7 @@ def simulate(
                 profile=profile,
                 data=data,
                 faults=_rules(fault or [], faults),
+                imageio=None if imageio == "none" else imageio or shutil.which(PROGRAM),
                 ready_file=ready_file,
             )
             code = asyncio.run(main.run(options))

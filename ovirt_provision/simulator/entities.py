@@ -406,7 +406,7 @@ class ImageTransfer:
     inactivity_timeout: int = 60
     timeout_policy: str = "legacy"
     shallow: bool = False
-    phase: str = "transferring"
+    phase: str = "initializing"
     transferred: int = 0
     touched: float = 0.0
     ended: datetime | None = None

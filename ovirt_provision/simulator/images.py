@@ -8,6 +8,7 @@
 | PUT | writes the body at FIRST of `Content-Range: bytes FIRST-LAST/*`, or at `?offset=` |
 | PATCH | `{"op": "zero", "offset": …, "size": …}` and `{"op": "flush"}` |
 
+Where there is a real ovirt-imageio (`imageio.py`), it answers all that instead.
 A ticket is known while its transfer is in the phase `transferring`; otherwise the answer is 403.
 """
 
@@ -21,6 +22,7 @@ from aiohttp import web
 
 if TYPE_CHECKING:
     from ovirt_provision.simulator.entities import Disk, ImageTransfer
+    from ovirt_provision.simulator.imageio import Imageio
     from ovirt_provision.simulator.world import World
 
 PREFIX = "/images/"
@@ -35,9 +37,13 @@ class _Refused(Exception):
 
 
 class Images:
-    """The content of disks while it is transferred: files in a folder that is made when it is needed."""
+    """The content of disks while it is transferred: files in a folder that is made when it is needed.
+
+    `daemon` is the ovirt-imageio that serves them, if it is not the simulator itself.
+    """
 
     def __init__(self) -> None:
+        self.daemon: Imageio | None = None
         self._folder: tempfile.TemporaryDirectory[str] | None = None
 
     def path(self, disk: "Disk") -> Path:

@@ -29,9 +29,10 @@ class SimulateOptions:
 
     `state_dir` holds certificates and the disks of guests; without it a temporary folder is used.
     `guest_image` is the folder of the guest image, for guests `qemu`; with `docker_image` there is a second
-    template, `debian-12-docker`, on that image. `ready_file` is written, for its owner
-    alone, when the engine answers: `NAME='value'` lines with OVIRT_URL, OVIRT_USERNAME, OVIRT_PASSWORD and
-    OVIRT_CAFILE. Port 0 takes a free port.
+    template, `debian-12-docker`, on that image. `imageio` is the path of an ovirt-imageio that is to
+    serve image transfers. `ready_file` is written, for its owner alone, when the engine answers:
+    `NAME='value'` lines with OVIRT_URL, OVIRT_USERNAME, OVIRT_PASSWORD and OVIRT_CAFILE. Port 0 takes a free
+    port.
     """
 
     listen: str = "127.0.0.1"
@@ -43,6 +44,7 @@ class SimulateOptions:
     profile: str = "fast"
     data: Path | None = None
     faults: Sequence[FaultRule] = ()
+    imageio: str | None = None
     ready_file: Path | None = None
 
 
@@ -66,6 +68,7 @@ async def run(options: SimulateOptions) -> int:
         templates=templates,
         data=options.data,
         faults=options.faults,
+        imageio=options.imageio,
     ) as simulator:
         # Looking through ten thousand VMs for garbage takes longer than an answer.
         gc.freeze()

@@ -19,6 +19,7 @@ from ovirt_provision.simulator.api import BASE, Reply, Request
 from ovirt_provision.simulator.certificates import make_certificates
 from ovirt_provision.simulator.guests import Guests
 from ovirt_provision.simulator.guests.none import NoGuests
+from ovirt_provision.simulator.imageio import Imageio
 from ovirt_provision.simulator.injection import FaultRule
 from ovirt_provision.simulator.router import make_router
 from ovirt_provision.simulator.server import Exchange, Server
@@ -41,10 +42,12 @@ class Simulator:
     `clock` drives everything the engine does; only the times that `timing.py` calls real are not its.
     `profile` is a timing profile: its name, its file, or itself. `guests` is what stands behind VMs;
     `templates` are there from the start, by default `debian-12` alone. With port 0 a free one is taken.
-    Without `state_dir` a temporary one is used. `data` is what else there is, and `faults` are armed from the
-    start.
+    Without `state_dir` a temporary one is used. `imageio` is the path of an ovirt-imageio, whose process then
+    serves the bytes of image transfers, at a free port, instead of the simulator. `data` is what else there
+    is, and `faults` are armed from the start.
 
-    Raises `OSError` when it cannot listen, `ValueError` for a profile or a file that cannot be used.
+    Raises `OSError` when it or ovirt-imageio cannot listen, `ValueError` for a profile or a file that cannot
+    be used.
     """
 
     username = "admin@internal"
@@ -61,6 +64,7 @@ class Simulator:
         templates: Sequence[BaseTemplate] | None = None,
         data: Path | WorldFile | None = None,
         faults: Iterable[FaultRule] = (),
+        imageio: str | None = None,
     ) -> None:
         self.clock = clock or SystemClock()
         self.password = secrets.token_urlsafe(18)
@@ -77,6 +81,7 @@ class Simulator:
         for rule in faults:
             self.world.injections.arm(rule)
         self._listen = listen
+        self._imageio = imageio
         self._port = port
         self._folder = state_dir
         self._temporary: tempfile.TemporaryDirectory[str] | None = None
@@ -154,6 +159,9 @@ class Simulator:
         )
         await self._runner.setup()
         try:
+            if self._imageio is not None:
+                self.world.images.daemon = Imageio(self._imageio, self._listen, server_file)
+                await self.world.images.daemon.start()
             await self._open()
         except OSError:
             await self.stop()
@@ -196,6 +204,9 @@ class Simulator:
             await self._runner.cleanup()
             self._runner = None
         await asyncio.shield(self.world.guests.close())
+        if self.world.images.daemon is not None:
+            await asyncio.shield(self.world.images.daemon.stop())
+            self.world.images.daemon = None
         self.world.images.close()
         if self._temporary is not None:
             self._temporary.cleanup()

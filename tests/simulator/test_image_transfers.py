@@ -1,9 +1,16 @@
 """Uploads and downloads, from the ticket to the bytes."""
 
 import json
+import os
+import shutil
+import ssl
+from pathlib import Path
 
+import aiohttp
 import pytest
 from ovirtsdk4 import types
+
+from ovirt_provision.simulator import Simulator
 
 PHASE = types.ImageTransferPhase
 DATA = bytes(range(256)) * 4096  # 1 MiB
@@ -133,3 +140,95 @@ def test_a_silent_client_is_paused_and_may_come_back(play):
         assert len(events) == 1
 
     play(scenario)
+
+
+@pytest.fixture
+def imageio():
+    found = shutil.which("ovirt-imageio")
+    if found is None:
+        pytest.skip("ovirt-imageio is not installed: not on PATH")
+    return found
+
+
+async def ask(lab, method, url, **headers):
+    trust = ssl.create_default_context(cafile=lab.simulator.ca_file)
+    with lab.clock.hold():
+        async with (
+            aiohttp.ClientSession() as session,
+            session.request(method, url, headers=headers, ssl=trust) as reply,
+        ):
+            return reply.status, await reply.read()
+
+
+def test_the_real_imageio_serves_transfers_and_ends_with_the_simulator(play, imageio):
+    daemons = []
+
+    async def scenario(lab):
+        daemons.append(lab.world.images.daemon.pid)
+        disk = lab.world.add_disk("image", size=1 << 20)
+        half = len(DATA) // 2
+        made, service = await upload(lab, disk, [(half, DATA[half:]), (0, DATA[:half])])
+        assert made.transfer_url == made.proxy_url
+        assert not made.transfer_url.startswith(lab.simulator.url.partition("/ovirt-engine")[0])
+        beyond = {"Content-Range": f"bytes {1 << 20}-{1 << 20}/*"}
+        assert await lab.put(made.transfer_url, b"x", beyond) == 416
+        assert (await lab.call(service.get)).transferred == len(DATA)
+        await lab.call(service.pause)
+        assert (await ask(lab, "OPTIONS", made.transfer_url))[0] == 403
+        await lab.call(service.resume)
+        await lab.wait(lambda: lab.world.transfers[made.id].phase, "transferring")
+        assert await lab.put(made.transfer_url, DATA[:100], {"Content-Range": "bytes 0-99/*"}) == 200
+        await lab.call(service.finalize)
+        assert (await ask(lab, "OPTIONS", made.transfer_url))[0] == 403
+        await lab.wait(lambda: disk.status, "ok")
+        made, service = await transfer(lab, disk, types.ImageTransferDirection.DOWNLOAD)
+        assert await ask(lab, "GET", made.transfer_url) == (200, DATA)
+        assert await ask(lab, "GET", made.transfer_url, Range="bytes=100-199") == (206, DATA[100:200])
+        assert await lab.put(made.transfer_url, b"x", {"Content-Range": "bytes 0-0/*"}) == 403
+        status, options = await ask(lab, "OPTIONS", made.transfer_url)
+        assert (status, "checksum" in json.loads(options)["features"]) == (200, True)
+        await lab.call(service.finalize)
+        await lab.wait(lambda: disk.status, "ok")
+        assert lab.world.transfers[made.id].phase == "finished_success"
+
+    play(scenario, imageio=imageio)
+    assert not Path(f"/proc/{daemons[0]}").exists()
+
+
+def test_a_client_of_the_real_imageio_is_silent_only_when_it_sends_nothing(play, imageio):
+    async def scenario(lab):
+        disk = lab.world.add_disk("image", size=1 << 20)
+        made, service = await transfer(lab, disk, types.ImageTransferDirection.UPLOAD, inactivity_timeout=30)
+        await lab.clock.sleep(20)
+        assert await lab.put(made.transfer_url, DATA[:4096], {"Content-Range": "bytes 0-4095/*"}) == 200
+        await lab.clock.sleep(20)
+        assert (await lab.call(service.get)).phase == PHASE.TRANSFERRING
+        await lab.clock.sleep(31)
+        assert (await lab.call(service.get)).phase == PHASE.PAUSED_SYSTEM
+        assert (await ask(lab, "OPTIONS", made.transfer_url))[0] == 403
+
+    play(scenario, imageio=imageio)
+
+
+def test_a_transfer_fails_when_the_real_imageio_has_gone(play, imageio):
+    async def scenario(lab):
+        disk = lab.world.add_disk("image", size=1 << 20)
+        os.kill(lab.world.images.daemon.pid, 9)
+        _, service = await transfer(lab, disk, types.ImageTransferDirection.UPLOAD)
+        assert (await lab.call(service.get)).phase == PHASE.FINISHED_FAILURE
+        assert disk.status == "illegal"
+
+    play(scenario, imageio=imageio)
+
+
+def test_an_imageio_that_does_not_serve_is_told(run_virtually, tmp_path):
+    program = tmp_path / "broken"
+    program.write_text("#!/bin/sh\necho no such option\n")
+    program.chmod(0o755)
+
+    async def start():
+        async with Simulator(imageio=str(program)):
+            pass
+
+    with pytest.raises(OSError, match="does not serve: no such option"):
+        run_virtually(start())

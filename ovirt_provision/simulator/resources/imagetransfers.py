@@ -1,10 +1,12 @@
 """`/imagetransfers`: tickets for the content of disks, and the phases of a transfer.
 
-The bytes themselves go through `images.py`.
+The bytes themselves go through `images.py`, or through a real ovirt-imageio.
 """
 
+import logging
 from collections.abc import Callable
 from datetime import timedelta
+from urllib.parse import urlsplit
 
 from ovirt_provision.simulator import faults, markup
 from ovirt_provision.simulator.api import (
@@ -25,6 +27,8 @@ from ovirt_provision.simulator.markup import Element, find_bool, find_text, node
 from ovirt_provision.simulator.resources.disks import check_not_transferred
 from ovirt_provision.simulator.world import World
 
+log = logging.getLogger(__name__)
+
 routes = Routes()
 
 ACTIONS = ["pause", "extend", "finalize", "resume", "cancel"]
@@ -34,7 +38,8 @@ _SOON = 0.4  # seconds from a resume or cancel to the phase after it
 
 def render_transfer(request: Request, transfer: ImageTransfer) -> Element:
     path = f"/imagetransfers/{transfer.id}"
-    url = f"https://{request.host}/images/{transfer.ticket}"
+    _look(request.world, transfer)
+    url = f"https://{_data_host(request)}/images/{transfer.ticket}"
     return node(
         "image_transfer",
         None,
@@ -54,6 +59,45 @@ def render_transfer(request: Request, transfer: ImageTransfer) -> Element:
         href=BASE + path,
         id=transfer.id,
     )
+
+
+def _data_host(request: Request) -> str:
+    daemon = request.world.images.daemon
+    if daemon is None:
+        return request.host
+    name = urlsplit(f"//{request.host}").hostname or ""
+    return f"[{name}]:{daemon.port}" if ":" in name else f"{name}:{daemon.port}"
+
+
+def _look(world: World, transfer: ImageTransfer) -> None:
+    """Learns from the daemon, if there is one, what its client did meanwhile."""
+    daemon = world.images.daemon
+    if daemon is None or transfer.phase != "transferring":
+        return
+    try:
+        active, transferred = daemon.progress(transfer)
+    except OSError as error:
+        log.warning("the progress of transfer %s is not known: %s", transfer.id, error)
+        return
+    if active or transferred > transfer.transferred:
+        transfer.touched = world.monotonic
+    transfer.transferred = max(transfer.transferred, transferred)
+
+
+def _enter(world: World, transfer: ImageTransfer, phase: str) -> None:
+    """Enters a phase; the daemon, if there is one, knows the ticket during `transferring` alone."""
+    _look(world, transfer)
+    daemon = world.images.daemon
+    before, transfer.phase = transfer.phase, phase
+    try:
+        if daemon is not None and phase == "transferring":
+            daemon.add_ticket(transfer, world.images.path(transfer.disk))
+        elif daemon is not None and before == "transferring":
+            daemon.remove_ticket(transfer)
+    except OSError as error:
+        log.warning("transfer %s, %s: %s", transfer.id, phase, error)
+        if phase == "transferring":
+            _end(world, transfer, ok=False)
 
 
 def _forget_ended(world: World) -> None:
@@ -106,9 +150,11 @@ def add_transfer(request: Request) -> Reply:
     transfer.touched = world.monotonic
     disk.status = "locked"
     world.transfers[transfer.id] = transfer
+    _log(world, transfer, 1031)
     if transfer.direction == "download":
         _prepare(world, transfer)
-    _log(world, transfer, 1031)
+    else:
+        _enter(world, transfer, "transferring")
     _watch(world, transfer)
     return created(render_transfer(request, transfer))
 
@@ -118,15 +164,14 @@ def _prepare(world: World, transfer: ImageTransfer) -> None:
     work = world.guests.read_disk(transfer.disk.volume, world.images.path(transfer.disk), transfer.format)
 
     def ready(error: str | None) -> None:
-        if transfer.phase == "initializing":
-            transfer.phase = "transferring"
         if error is not None:
             _end(world, transfer, ok=False)
+        elif transfer.phase == "initializing":
+            _enter(world, transfer, "transferring")
 
     if not work.done:
-        transfer.phase = "initializing"
         world.after(0.0, ready, work=work)
-    elif work.error is not None:
+    else:
         ready(work.error)
 
 
@@ -150,6 +195,7 @@ def _watch(world: World, transfer: ImageTransfer) -> None:
     def look(_error: str | None) -> None:
         if transfer.ended is not None or transfer.phase.startswith("finalizing"):
             return
+        _look(world, transfer)
         silent = world.monotonic - transfer.touched >= transfer.inactivity_timeout
         if transfer.phase == "transferring" and silent:
             if transfer.timeout_policy == "cancel" or (
@@ -157,7 +203,7 @@ def _watch(world: World, transfer: ImageTransfer) -> None:
             ):
                 _cancel(world, transfer, "cancelled_system")
                 return
-            transfer.phase = "paused_system"
+            _enter(world, transfer, "paused_system")
         elif not silent:
             _watch(world, transfer)
 
@@ -175,7 +221,7 @@ def _finalize(world: World, transfer: ImageTransfer) -> None:
     """Has the guests take over what was uploaded."""
     if transfer.phase == "finalizing_success":
         return
-    transfer.phase = "finalizing_success"
+    _enter(world, transfer, "finalizing_success")
     work = None
     path = world.images.path(transfer.disk)
     if transfer.direction == "upload":
@@ -191,7 +237,7 @@ def _finalize(world: World, transfer: ImageTransfer) -> None:
 
 
 def _cancel(world: World, transfer: ImageTransfer, phase: str) -> None:
-    transfer.phase = phase
+    _enter(world, transfer, phase)
 
     def clean(_error: str | None) -> None:
         transfer.phase = "finalizing_cleanup"
@@ -237,7 +283,7 @@ def extend_transfer(request: Request, transfer: str) -> Reply:
 @routes.add("POST", "/imagetransfers/{transfer}/pause")
 def pause_transfer(request: Request, transfer: str) -> Reply:
     def pause(found: ImageTransfer) -> None:
-        found.phase = "paused_user"
+        _enter(request.world, found, "paused_user")
 
     return _act(request, transfer, "pause", pause)
 
@@ -248,8 +294,8 @@ def resume_transfer(request: Request, transfer: str) -> Reply:
 
     def resumed(found: ImageTransfer) -> None:
         if found.phase == "resuming":
-            found.phase = "transferring"
             found.touched = world.monotonic
+            _enter(world, found, "transferring")
             _watch(world, found)
 
     def resume(found: ImageTransfer) -> None:
