@@ -11,11 +11,13 @@ import contextlib
 import http.client
 import json
 import logging
+import os
 import re
 import socket
-import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from ovirt_provision.simulator.temporary import TemporaryFolder
 
 if TYPE_CHECKING:
     from ovirt_provision.simulator.entities import ImageTransfer
@@ -54,8 +56,8 @@ class Imageio:
         self._listen = listen
         self._certificate = certificate
         # A unix socket's path is short, which that of a state folder need not be.
-        self._folder = tempfile.TemporaryDirectory(prefix="ovirt-simulator-imageio-")
-        self._socket = Path(self._folder.name) / "control"
+        self._folder = TemporaryFolder("ovirt-simulator-imageio-")
+        self._socket = self._folder.path / "control"
         self._process: asyncio.subprocess.Process | None = None
         self._draining: asyncio.Task[None] | None = None
 
@@ -68,7 +70,7 @@ class Imageio:
         """Returns when it serves. Raises `OSError` with its last words when it does not."""
         self._configure()
         self._process = await asyncio.create_subprocess_exec(
-            "setpriv", "--pdeathsig", "KILL", "--", self._program, "--conf-dir", self._folder.name,
+            "setpriv", "--pdeathsig", "KILL", "--", self._program, "--conf-dir", self._folder.path,
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.STDOUT,
@@ -91,7 +93,7 @@ class Imageio:
         settings = configparser.RawConfigParser()
         settings.read_dict(
             {
-                "daemon": {"systemd_enable": False, "drop_privileges": False, "run_dir": self._folder.name},
+                "daemon": {"systemd_enable": False, "drop_privileges": False, "run_dir": self._folder.path},
                 "tls": {"enable": True, "cert_file": self._certificate, "key_file": self._certificate},
                 "remote": {"host": self._listen, "port": 0},
                 "local": {"enable": False},
@@ -101,7 +103,7 @@ class Imageio:
                 "logger_root": {"level": "INFO", "handlers": "stderr"},
             }
         )
-        folder = Path(self._folder.name) / "conf.d"
+        folder = self._folder.path / "conf.d"
         folder.mkdir()
         with (folder / "99-simulator.conf").open("w") as file:
             settings.write(file)
@@ -120,6 +122,8 @@ class Imageio:
         """Opens a disk's file to the holder of the transfer's ticket. Raises `OSError`."""
         path.touch()
         upload = transfer.direction == "upload"
+        if upload and transfer.format == "raw" and path.stat().st_size < transfer.disk.size:
+            os.truncate(path, transfer.disk.size)  # the volume of a raw disk has its whole length
         size = transfer.disk.size if upload else path.stat().st_size
         if upload and transfer.format != "raw":
             size += size // 8 + _TABLES

@@ -14,11 +14,12 @@ A ticket is known while its transfer is in the phase `transferring`; otherwise t
 
 import json
 import re
-import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from aiohttp import web
+
+from ovirt_provision.simulator.temporary import TemporaryFolder
 
 if TYPE_CHECKING:
     from ovirt_provision.simulator.entities import Disk, ImageTransfer
@@ -44,13 +45,13 @@ class Images:
 
     def __init__(self) -> None:
         self.daemon: Imageio | None = None
-        self._folder: tempfile.TemporaryDirectory[str] | None = None
+        self._folder: TemporaryFolder | None = None
 
     def path(self, disk: "Disk") -> Path:
         """The file of a disk; it need not be there yet."""
         if self._folder is None:
-            self._folder = tempfile.TemporaryDirectory(prefix="ovirt-simulator-images-")
-        return Path(self._folder.name) / disk.id
+            self._folder = TemporaryFolder("ovirt-simulator-images-")
+        return self._folder.path / disk.id
 
     def drop(self, disk: "Disk") -> None:
         if self._folder is not None:

@@ -4,7 +4,6 @@ import asyncio
 import logging
 import secrets
 import ssl
-import tempfile
 import uuid
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -24,6 +23,7 @@ from ovirt_provision.simulator.injection import FaultRule
 from ovirt_provision.simulator.router import make_router
 from ovirt_provision.simulator.server import Exchange, Server
 from ovirt_provision.simulator.sessions import Sessions
+from ovirt_provision.simulator.temporary import TemporaryFolder
 from ovirt_provision.simulator.timing import Timing
 from ovirt_provision.simulator.world import BaseTemplate, World, debian_template, start_world
 from ovirt_provision.simulator.world_file import WorldFile
@@ -84,7 +84,7 @@ class Simulator:
         self._imageio = imageio
         self._port = port
         self._folder = state_dir
-        self._temporary: tempfile.TemporaryDirectory[str] | None = None
+        self._temporary: TemporaryFolder | None = None
         self._runner: web.AppRunner | None = None
         self._restarting: asyncio.Task[None] | None = None
         self._server: Server | None = None
@@ -145,8 +145,8 @@ class Simulator:
 
     async def start(self) -> None:
         if self._folder is None:
-            self._temporary = tempfile.TemporaryDirectory(prefix="ovirt-simulator-")
-            self._folder = Path(self._temporary.name)
+            self._temporary = TemporaryFolder("ovirt-simulator-state-")
+            self._folder = self._temporary.path
         self._ca_file, server_file = make_certificates(self._folder, self._listen)
         self.world.ca_certificate = self._ca_file.read_text()
         self._server = Server(

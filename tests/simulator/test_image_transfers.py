@@ -1,9 +1,15 @@
 """Uploads and downloads, from the ticket to the bytes."""
 
+import contextlib
 import json
 import os
+import select
 import shutil
+import signal
 import ssl
+import subprocess
+import sys
+import tempfile
 from pathlib import Path
 
 import aiohttp
@@ -150,12 +156,12 @@ def imageio():
     return found
 
 
-async def ask(lab, method, url, **headers):
+async def ask(lab, method, url, body=None, **headers):
     trust = ssl.create_default_context(cafile=lab.simulator.ca_file)
     with lab.clock.hold():
         async with (
             aiohttp.ClientSession() as session,
-            session.request(method, url, headers=headers, ssl=trust) as reply,
+            session.request(method, url, data=body, headers=headers, ssl=trust) as reply,
         ):
             return reply.status, await reply.read()
 
@@ -195,6 +201,28 @@ def test_the_real_imageio_serves_transfers_and_ends_with_the_simulator(play, ima
     assert not Path(f"/proc/{daemons[0]}").exists()
 
 
+def test_the_real_imageio_zeroes_flushes_and_tells_extents(play, imageio):
+    async def scenario(lab):
+        disk = lab.world.add_disk("image", size=1 << 20)
+        made, service = await transfer(lab, disk, types.ImageTransferDirection.UPLOAD)
+        half = len(DATA) // 2
+        assert (
+            await lab.put(made.transfer_url, DATA[:half], {"Content-Range": f"bytes 0-{half - 1}/*"}) == 200
+        )
+        for body in ({"op": "zero", "offset": 0, "size": 65536}, {"op": "flush"}):
+            assert (await ask(lab, "PATCH", made.transfer_url, json.dumps(body)))[0] == 200
+        await lab.call(service.finalize)
+        await lab.wait(lambda: disk.status, "ok")
+        made, service = await transfer(lab, disk, types.ImageTransferDirection.DOWNLOAD)
+        wanted = bytes(65536) + DATA[65536:half] + bytes(half)
+        assert await ask(lab, "GET", made.transfer_url) == (200, wanted)
+        status, extents = await ask(lab, "GET", made.transfer_url + "/extents")
+        assert (status, sum(one["length"] for one in json.loads(extents))) == (200, 1 << 20)
+        await lab.call(service.finalize)
+
+    play(scenario, imageio=imageio)
+
+
 def test_a_client_of_the_real_imageio_is_silent_only_when_it_sends_nothing(play, imageio):
     async def scenario(lab):
         disk = lab.world.add_disk("image", size=1 << 20)
@@ -232,3 +260,82 @@ def test_an_imageio_that_does_not_serve_is_told(run_virtually, tmp_path):
 
     with pytest.raises(OSError, match="does not serve: no such option"):
         run_virtually(start())
+
+
+STAND_IN = """#!/bin/sh
+echo "remote.service listening on ('127.0.0.1', 4711)"
+echo "Ready for requests"
+exec sleep 600
+"""
+
+
+@pytest.fixture
+def killed_simulator(tmp_path):
+    """Starts a simulator with a stand-in for ovirt-imageio, kills it; gives the stand-in and its folder."""
+    program = tmp_path / "imageio"
+    program.write_text(STAND_IN)
+    program.chmod(0o755)
+    (tmp_path / "tmp").mkdir()
+    children = []
+
+    def kill(**environment):
+        ready = tmp_path / "ready"
+        os.mkfifo(ready.with_suffix(".fifo"))
+        command = [sys.executable, "-c", RUN, str(program), str(ready.with_suffix(".fifo"))]
+        with subprocess.Popen(
+            command, env=os.environ | {"TMPDIR": str(tmp_path / "tmp")} | environment
+        ) as one:
+            children.append(os.pidfd_open(int(ready.with_suffix(".fifo").read_text())))
+            one.kill()
+        (folder,) = (tmp_path / "tmp").glob("ovirt-simulator-imageio-*")
+        return children[0], folder
+
+    yield kill
+    for child in children:
+        with contextlib.suppress(ProcessLookupError):
+            signal.pidfd_send_signal(child, signal.SIGKILL)
+        os.close(child)
+
+
+RUN = """
+import asyncio, pathlib, sys
+from ovirt_provision.simulator import Simulator
+
+async def run():
+    async with Simulator(imageio=sys.argv[1]) as simulator:
+        pathlib.Path(sys.argv[2]).write_text(str(simulator.world.images.daemon.pid))
+        await asyncio.Event().wait()
+
+asyncio.run(run())
+"""
+
+
+def ended(process, seconds):
+    return bool(select.select([process], [], [], seconds)[0])
+
+
+def test_imageio_ends_with_a_killed_simulator_and_the_next_clears_its_folders(
+    killed_simulator, monkeypatch, run_virtually
+):
+    process, folder = killed_simulator()
+    assert ended(process, 30)
+    monkeypatch.setattr(tempfile, "tempdir", str(folder.parent))
+    left = set(folder.parent.iterdir())
+    assert len(left) == 2, "the folders of imageio and of certificates"
+
+    async def next_one():
+        program = str(folder.parents[1] / "imageio")
+        async with Simulator(imageio=program), Simulator(imageio=program):
+            found = set(folder.parent.iterdir())
+            assert (len(found), found & left) == (4, set()), "those that run keep theirs"
+
+    run_virtually(next_one())
+    assert list(folder.parent.iterdir()) == []
+
+
+def test_without_the_signal_of_the_kernel_imageio_would_outlive_its_simulator(killed_simulator, tmp_path):
+    deaf = tmp_path / "setpriv"
+    deaf.write_text('#!/bin/sh\nshift 3\nexec "$@"\n')
+    deaf.chmod(0o755)
+    process, _ = killed_simulator(PATH=f"{tmp_path}:{os.environ['PATH']}")
+    assert not ended(process, 1)
