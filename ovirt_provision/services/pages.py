@@ -1,5 +1,7 @@
 """Page tokens that are offsets."""
 
+import re
+
 from ovirt_provision.errors import InvalidRequest, Violation
 
 
@@ -8,7 +10,8 @@ def offset_of(page_token: str) -> int:
     make."""
     if not page_token:
         return 0
-    if not page_token.isdecimal():
+    # Of at most 18 digits, which the ledger's integers hold.
+    if not re.fullmatch("[0-9]{1,18}", page_token):
         raise InvalidRequest([Violation("page_token", f"'{page_token}' is not a token of an earlier reply")])
     return int(page_token)
 
