@@ -32,10 +32,11 @@ demo: ## Set up everything, then packer, docker-machine and Test Kitchen on a si
 .PHONY: test
 test: tools check ## Everything: check, then real guests and the real packer
 	tools/in-namespace $(python) -m pytest -n 2 --dist loadfile -m "guests or e2e"
+	$(python) -m pytest -m wheel
 
 .PHONY: check
 check: lint kitchen ## Lint, types and all tests without guests and packer (at most 5 minutes)
-	$(python) -m pytest -n 2 -m "not guests and not e2e"
+	$(python) -m pytest -n 2 -m "not guests and not e2e and not wheel"
 	cd plugins && PACKER=$(wildcard $(abspath $(packer))) go test -race ./...
 
 .PHONY: lint
@@ -55,6 +56,10 @@ conformance: setup $(generated) ## Replay recorded exchanges of a real engine ag
 .PHONY: bench-simulator
 bench-simulator: setup $(generated) ## Measure the simulator with 10,000 VMs
 	@$(python) tools/bench_simulator.py
+
+.PHONY: wheel
+wheel: setup $(generated) ## Build the wheel and the source distribution (dist/)
+	$(python) -m hatchling build -t sdist -t wheel -d dist
 
 .PHONY: kitchen
 kitchen: setup $(generated) $(ruby_code) ## Test the Kitchen driver, where Ruby and rspec are installed
