@@ -206,6 +206,13 @@ class NotOurs(ProvisionError):
     advice = "Only what this installation made is ever changed or removed; use the engine's own tools."
 
 
+class NotAnAdmin(ProvisionError):
+    code = Code.PERMISSION_DENIED
+    reason = "NOT_AN_ADMIN"
+    message = "{caller} may not name another owner, such as '{owner}'"
+    advice = "Leave `owner` empty to mean your own, or have an admin call."
+
+
 class NotYours(ProvisionError):
     code = Code.PERMISSION_DENIED
     reason = "NOT_YOURS"

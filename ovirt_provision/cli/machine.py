@@ -10,7 +10,14 @@ import typer
 
 from ovirt_provision.cli import options, output
 from ovirt_provision.cli.client import Daemon, Verb
-from ovirt_provision.cli.options import EngineOption, KeyArgument, NoWaitOption, OutputOption, RequestIdOption
+from ovirt_provision.cli.options import (
+    EngineOption,
+    KeyArgument,
+    NoWaitOption,
+    OutputOption,
+    OwnerOption,
+    RequestIdOption,
+)
 from ovirt_provision.cli.output import Format
 from ovirt_provision.cli.verbs import run_verb
 from ovirt_provision.v1 import machines_pb2, resources_pb2
@@ -295,6 +302,7 @@ def stop(
     key: KeyArgument,
     force: ForceOption = False,
     engine: EngineOption = "",
+    owner: OwnerOption = "",
     request_id: RequestIdOption = "",
     no_wait: NoWaitOption = False,
     output_format: OutputOption = Format.TABLE,
@@ -302,7 +310,7 @@ def stop(
     """Shut a Machine down; power it off when the guest does not obey. Stopping one that is down succeeds."""
     daemon = Daemon(engine)
     request = machines_pb2.StopMachineRequest(
-        engine=daemon.engine, request_id=request_id, key=key, force=force
+        engine=daemon.engine, request_id=request_id, key=key, force=force, owner=owner
     )
     run_verb(output_format, daemon, daemon.machines.StopMachine, request, wait=not no_wait)
 
@@ -329,6 +337,7 @@ def confirm(
     key: KeyArgument,
     ttl: TtlOption = "",
     engine: EngineOption = "",
+    owner: OwnerOption = "",
     output_format: OutputOption = Format.TABLE,
 ) -> None:
     """Keep a Machine: from now on it lives without any client, until it is destroyed or its --ttl is over.
@@ -337,7 +346,7 @@ def confirm(
     """
     seconds = options.duration(ttl) if ttl else 0
     daemon = Daemon(engine)
-    request = machines_pb2.ConfirmMachineRequest(engine=daemon.engine, key=key)
+    request = machines_pb2.ConfirmMachineRequest(engine=daemon.engine, key=key, owner=owner)
     if seconds:
         request.ttl.seconds = seconds
     machine = daemon.call(daemon.machines.ConfirmMachine, request).machine
@@ -348,13 +357,16 @@ def confirm(
 def destroy(
     key: KeyArgument,
     engine: EngineOption = "",
+    owner: OwnerOption = "",
     request_id: RequestIdOption = "",
     no_wait: NoWaitOption = False,
     output_format: OutputOption = Format.TABLE,
 ) -> None:
     """Stop and remove a Machine with its disks. Destroying what is gone succeeds."""
     daemon = Daemon(engine)
-    request = machines_pb2.DestroyMachineRequest(engine=daemon.engine, request_id=request_id, key=key)
+    request = machines_pb2.DestroyMachineRequest(
+        engine=daemon.engine, request_id=request_id, key=key, owner=owner
+    )
     run_verb(
         output_format,
         daemon,
@@ -366,19 +378,26 @@ def destroy(
 
 
 @app.command()
-def get(key: KeyArgument, engine: EngineOption = "", output_format: OutputOption = Format.TABLE) -> None:
+def get(
+    key: KeyArgument,
+    engine: EngineOption = "",
+    owner: OwnerOption = "",
+    output_format: OutputOption = Format.TABLE,
+) -> None:
     """Show a Machine."""
     daemon = Daemon(engine)
-    request = machines_pb2.GetMachineRequest(engine=daemon.engine, key=key)
+    request = machines_pb2.GetMachineRequest(engine=daemon.engine, key=key, owner=owner)
     machine = daemon.call(daemon.machines.GetMachine, request).machine
     output.emit(machine, output_format, output.print_machine)
 
 
 @app.command("list")
-def list_machines(engine: EngineOption = "", output_format: OutputOption = Format.TABLE) -> None:
+def list_machines(
+    engine: EngineOption = "", owner: OwnerOption = "", output_format: OutputOption = Format.TABLE
+) -> None:
     """List your Machines."""
     daemon = Daemon(engine)
-    request = machines_pb2.ListMachinesRequest(engine=daemon.engine)
+    request = machines_pb2.ListMachinesRequest(engine=daemon.engine, owner=owner)
     listed = machines_pb2.ListMachinesResponse()
     while True:
         page = daemon.call(daemon.machines.ListMachines, request)
@@ -390,11 +409,16 @@ def list_machines(engine: EngineOption = "", output_format: OutputOption = Forma
 
 
 @app.command()
-def renew(key: KeyArgument, engine: EngineOption = "", output_format: OutputOption = Format.TABLE) -> None:
+def renew(
+    key: KeyArgument,
+    engine: EngineOption = "",
+    owner: OwnerOption = "",
+    output_format: OutputOption = Format.TABLE,
+) -> None:
     """Renew the lease of a Machine once: say that it is still needed."""
     daemon = Daemon(engine)
     renewed = daemon.call(
-        daemon.machines.RenewLease, machines_pb2.RenewLeaseRequest(engine=daemon.engine, key=key)
+        daemon.machines.RenewLease, machines_pb2.RenewLeaseRequest(engine=daemon.engine, key=key, owner=owner)
     )
     output.emit(renewed, output_format, output.print_renewed)
 

@@ -6,7 +6,7 @@ import typer
 
 from ovirt_provision.cli import output
 from ovirt_provision.cli.client import CallFailed, Daemon
-from ovirt_provision.cli.options import OutputOption
+from ovirt_provision.cli.options import OutputOption, OwnerOption
 from ovirt_provision.cli.output import Format
 from ovirt_provision.v1 import operations_pb2
 from ovirt_provision.v1.resources_pb2 import Operation
@@ -25,11 +25,14 @@ def list_operations(
     running: Annotated[bool, typer.Option("--running", help="Only operations that have not ended.")] = False,
     machine: Annotated[str, typer.Option(metavar="KEY", help="Only operations on this Machine.")] = "",
     limit: Annotated[int, typer.Option(min=1, max=1000, help="How many at most, newest first.")] = 100,
+    owner: OwnerOption = "",
     output_format: OutputOption = Format.TABLE,
 ) -> None:
     """List operations, newest first."""
     daemon = Daemon()
-    request = operations_pb2.ListOperationsRequest(running_only=running, key=machine, page_size=limit)
+    request = operations_pb2.ListOperationsRequest(
+        running_only=running, key=machine, page_size=limit, owner=owner
+    )
     listed = daemon.call(daemon.operations.ListOperations, request)
     output.emit(listed, output_format, output.print_operations)
 

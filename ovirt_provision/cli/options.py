@@ -118,6 +118,14 @@ EngineOption = Annotated[
         help="Engine profile of the daemon. Default: the engine of OVIRT_URL, else the daemon's default.",
     ),
 ]
+OwnerOption = Annotated[
+    str,
+    typer.Option(
+        metavar="OWNER",
+        help="Whose Machine is meant, for admins of the daemon: `uid:1000`, or the name in a certificate or "
+        "token. Default: your own.",
+    ),
+]
 RequestIdOption = Annotated[
     str,
     typer.Option(

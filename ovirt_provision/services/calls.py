@@ -8,7 +8,7 @@ import grpc
 
 from ovirt_provision.config import Config, Owner
 from ovirt_provision.engine import Engine
-from ovirt_provision.errors import NotAllowed, did_you_mean
+from ovirt_provision.errors import NotAllowed, NotAnAdmin, did_you_mean
 from ovirt_provision.operations.bridge import Bridge
 from ovirt_provision.v1 import resources_pb2
 
@@ -39,6 +39,18 @@ def caller_of(_context: Context) -> Caller:
 def owner_of(context: Context) -> str:
     """The name of the caller, under which its Machines are kept."""
     return caller_of(context).owner
+
+
+def owner_meant(request: Any, context: Context) -> str:
+    """Whose Machines a request is about: its `owner`, if it has that field, else the caller.
+
+    Raises NotAnAdmin, whether there is such an owner or not.
+    """
+    caller = caller_of(context)
+    named: str = getattr(request, "owner", "") or caller.owner
+    if not caller.may_see(named):
+        raise NotAnAdmin(caller=caller.owner, owner=named)
+    return named
 
 
 def engine_of(bridge: Bridge, reference: resources_pb2.EngineRef, context: Context) -> Engine:

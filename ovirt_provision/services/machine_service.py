@@ -1,6 +1,7 @@
 """MachineService: calls in, messages out."""
 
 from collections.abc import Callable
+from typing import Any
 
 from google.protobuf.duration_pb2 import Duration
 
@@ -14,7 +15,7 @@ from ovirt_provision.operations.restart_machine import RESTART_MACHINE
 from ovirt_provision.operations.start_machine import START_MACHINE
 from ovirt_provision.operations.stop_machine import STOP_MACHINE
 from ovirt_provision.operations.verb import Verb
-from ovirt_provision.services.calls import Context, engine_of, owner_of
+from ovirt_provision.services.calls import Context, engine_of, owner_meant, owner_of
 from ovirt_provision.services.messages import lease_message, machine_message, operation_message
 from ovirt_provision.v1 import machines_pb2, machines_pb2_grpc, resources_pb2
 
@@ -25,21 +26,24 @@ class MachineServicer(machines_pb2_grpc.MachineServiceServicer):
     def __init__(self, bridge: Callable[[], Bridge]) -> None:
         self._bridge = bridge
 
-    async def _run(self, verb: Verb, request: object, context: Context) -> resources_pb2.Operation:
+    async def _run(self, verb: Verb, request: Any, context: Context) -> resources_pb2.Operation:
         bridge = self._bridge()
-        engine = engine_of(bridge, request.engine, context)  # type: ignore[attr-defined]
-        operation = await bridge.dispatcher.call(verb, owner_of(context), engine.name, request)
+        engine = engine_of(bridge, request.engine, context)
+        operation = await bridge.dispatcher.call(verb, owner_meant(request, context), engine.name, request)
         return operation_message(bridge, operation)
 
-    def _heard(self, reference: resources_pb2.EngineRef, key: str, context: Context) -> Object:
+    def _heard(
+        self, request: machines_pb2.ConfirmMachineRequest | machines_pb2.RenewLeaseRequest, context: Context
+    ) -> Object:
         """The Machine whose client calls about its lease. Raises LeaseExpired and MachineNotFound."""
         bridge = self._bridge()
-        engine = engine_of(bridge, reference, context)
+        engine = engine_of(bridge, request.engine, context)
+        owner = owner_meant(request, context)
         # The newest, living or gone: who comes too late is told so, not that there is no such Machine.
-        newest = bridge.ledger.last_machine(owner_of(context), key)
+        newest = bridge.ledger.last_machine(owner, request.key)
         if newest is not None and newest.engine == engine.name:
             bridge.leases.heard(newest)
-        return find_machine(bridge.ledger, owner_of(context), engine.name, key)
+        return find_machine(bridge.ledger, owner, engine.name, request.key)
 
     async def CreateMachine(
         self, request: machines_pb2.CreateMachineRequest, context: Context
@@ -77,7 +81,7 @@ class MachineServicer(machines_pb2_grpc.MachineServiceServicer):
         self, request: machines_pb2.ConfirmMachineRequest, context: Context
     ) -> machines_pb2.ConfirmMachineResponse:
         bridge = self._bridge()
-        row = self._heard(request.engine, request.key, context)
+        row = self._heard(request, context)
         ttl = request.ttl.ToNanoseconds() / 1e9 if request.HasField("ttl") else None
         bridge.leases.confirm(row, ttl=ttl)
         return machines_pb2.ConfirmMachineResponse(machine=machine_message(bridge, row))
@@ -94,7 +98,7 @@ class MachineServicer(machines_pb2_grpc.MachineServiceServicer):
     ) -> machines_pb2.GetMachineResponse:
         bridge = self._bridge()
         engine = engine_of(bridge, request.engine, context)
-        row = find_machine(bridge.ledger, owner_of(context), engine.name, request.key)
+        row = find_machine(bridge.ledger, owner_meant(request, context), engine.name, request.key)
         vm = await engine.machines.get(row.engine_id or "", follow="nics,reported_devices")
         return machines_pb2.GetMachineResponse(machine=machine_message(bridge, row, vm))
 
@@ -105,7 +109,7 @@ class MachineServicer(machines_pb2_grpc.MachineServiceServicer):
         engine = engine_of(bridge, request.engine, context)
         size = request.page_size or _DEFAULT_PAGE
         rows = bridge.ledger.list_machines(
-            owner_of(context), engine.name, after=request.page_token, limit=size + 1
+            owner_meant(request, context), engine.name, after=request.page_token, limit=size + 1
         )
         page = rows[:size]
         vms = {}
@@ -121,7 +125,7 @@ class MachineServicer(machines_pb2_grpc.MachineServiceServicer):
         self, request: machines_pb2.RenewLeaseRequest, context: Context
     ) -> machines_pb2.RenewLeaseResponse:
         bridge = self._bridge()
-        row = self._heard(request.engine, request.key, context)
+        row = self._heard(request, context)
         interval = Duration()
         interval.FromNanoseconds(int(bridge.config.timeouts.renew_interval * 1_000_000_000))
         return machines_pb2.RenewLeaseResponse(lease=lease_message(bridge, row), renew_interval=interval)

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Callable
 from ovirt_provision.errors import OperationNotFound
 from ovirt_provision.ledger import store
 from ovirt_provision.operations.bridge import Bridge
-from ovirt_provision.services.calls import Context, caller_of, owner_of
+from ovirt_provision.services.calls import Context, caller_of, owner_meant, owner_of
 from ovirt_provision.services.errors import DaemonNotServing
 from ovirt_provision.services.messages import operation_message
 from ovirt_provision.services.pages import next_page, offset_of
@@ -42,7 +42,7 @@ class OperationServicer(operations_pb2_grpc.OperationServiceServicer):
         bridge = self._bridge()
         start, size = offset_of(request.page_token), request.page_size or _DEFAULT_PAGE
         found = bridge.ledger.list_operations(
-            owner_of(context),
+            owner_meant(request, context),
             unended_only=request.running_only,
             key=request.key,
             limit=size + 1,

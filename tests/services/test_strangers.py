@@ -46,8 +46,10 @@ from tests.certificates import Authority, Certificate
 
 VICTIM = "spiffe://example.com/victim"
 NEIGHBOUR = "spiffe://example.com/neighbour"
+ADMIN = "spiffe://example.com/admin"
 ELSEWHERE = "spiffe://example.com/elsewhere"
 KEY = "web"
+NAMES = ("victims-vm-4711", "victims-template-4711", "victims-db-4711")
 TOKEN = "5c1f0f6e-victims-token"
 
 METHODS: list[MethodDescriptor] = [
@@ -129,11 +131,14 @@ class House:
     def secrets(self) -> set[str]:
         """What only the victim should be told: ids and names of what it has."""
         rows = self._rows()
-        told = {str(row[field]) for row in rows for field in ("id", "engine_id", "name") if row.get(field)}
-        return {text for text in told if len(text) > 6} | {VICTIM}
+        told = {str(row[field]) for row in rows for field in ("id", "engine_id") if row.get(field)}
+        # Row numbers, which nobody is told, are found in every text.
+        return {text for text in told if len(text) > 6} | {VICTIM, *NAMES}
 
 
-def request_for(house: House, method: MethodDescriptor, request_id: str | None = None) -> Message:
+def request_for(
+    house: House, method: MethodDescriptor, *, request_id: str | None = None, owner: str = ""
+) -> Message:
     """A request that would do something to the victim."""
     template = method.containing_service.name == "TemplateService"
     known = {
@@ -141,6 +146,7 @@ def request_for(house: House, method: MethodDescriptor, request_id: str | None =
         "key": "a-copy" if method.name == "CloneMachine" else KEY,
         "source_key": KEY,
         "machine_key": KEY,
+        "owner": owner,
         "id": house.template_id if template else house.operation_id,
         "spec": {"template": {"name": "debian-12"}, "name": "strangers-vm"},
     }
@@ -210,6 +216,7 @@ async def house(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterato
                 VICTIM: {},
                 NEIGHBOUR: {"templates": ["debian-12", "strangers-*"]},
                 ELSEWHERE: {"engines": []},
+                ADMIN: {"role": "admin"},
             },
             "timeouts": {"watch_interval": 0.05},
         }
@@ -265,13 +272,13 @@ async def furnish(house: House, victim: Certificate) -> None:
         def spec(name: str) -> dict[str, Any]:
             return {"template": {"name": "debian-12"}, "name": name}
 
-        made = await ended(await run("CreateMachine", key=KEY, spec=spec("victims-vm-4711")))
+        made = await ended(await run("CreateMachine", key=KEY, spec=spec(NAMES[0])))
         assert made.owner == VICTIM
-        template = await ended(await run("CreateTemplate", machine_key=KEY, name="victims-template-4711"))
+        template = await ended(await run("CreateTemplate", machine_key=KEY, name=NAMES[1]))
         house.template_id = template.template.id
         # The next copy takes long: an operation under way.
         house.simulator.world.timing = house.simulator.world.timing.model_copy(update={"clone_thin": 3600.0})
-        house.operation_id = (await run("CreateMachine", key="db", spec=spec("victims-db-4711"))).id
+        house.operation_id = (await run("CreateMachine", key="db", spec=spec(NAMES[2]))).id
         watch = house.bridge.dispatcher.runner.watch(house.operation_id, 0)
         async for operation in watch:
             if operation.phase == "cloning":
@@ -317,8 +324,11 @@ async def test_a_stranger_gets_nowhere(house):
 async def test_another_owner_sees_and_changes_nothing_of_the_victims(house):
     async with house.mtls(house.authority.client(NEIGHBOUR)) as channel:
         for method in METHODS:
-            for request_id in (None, house.request_id):
-                request = request_for(house, method, request_id)
+            for request in (
+                request_for(house, method),
+                request_for(house, method, request_id=house.request_id),
+                request_for(house, method, owner=VICTIM),
+            ):
                 assert await harm(house, channel, method, request) == set(), method.name
 
 
@@ -356,6 +366,36 @@ async def test_without_owners_every_rpc_harms_the_victim(house, monkeypatch):
             if not await harm(house, channel, method, request_for(house, method))
         }
     assert harmless == OF_THE_ENGINE
+
+
+async def test_an_admin_sees_and_ends_what_belongs_to_others(house):
+    vm = next(row for row in house._rows() if row.get("kind") == "vm" and row["key"] == KEY)
+    heard = house.bridge.leases._heard[vm["id"]]
+    seen = {}
+    async with house.mtls(house.authority.client(ADMIN)) as channel:
+        for method in METHODS:
+            told, reason = await call(channel, method, request_for(house, method, owner=VICTIM))
+            if method.name in ("WatchOperation", "GetMachine"):
+                # Somebody else's looks keep no dead client's Machine alive.
+                assert house.bridge.leases._heard[vm["id"]] == heard
+            seen[method.name] = reason or VICTIM in told
+    own = {name for name, told in seen.items() if told is not True} - OF_THE_ENGINE
+    # These mean an admin's own Machines, as everybody's. RenewLease tells no name, and the destroying of a
+    # template is an operation of the admin's own.
+    assert own == {
+        *("CreateMachine", "CloneMachine", "StartMachine", "RestartMachine", "CreateTemplate"),
+        *("RenewLease", "DestroyTemplate"),
+    }
+    assert house.bridge.leases._heard[vm["id"]] > heard
+    cancelled = house.bridge.ledger.operation_or_fail(house.operation_id)
+    assert cancelled.cancelled_by == f"by the admin {ADMIN}"
+    for owner, verb in ((VICTIM, "DestroyMachine"), (ADMIN, "DestroyTemplate")):
+        found = house.bridge.ledger.list_operations(owner, unended_only=False, key="", limit=9, offset=0)
+        destroyed = next(operation for operation in found if operation.verb == verb)
+        ended = await house.bridge.dispatcher.runner.ended(destroyed.id)
+        assert (ended.verb, ended.state) == (verb, "succeeded")
+    assert vm["engine_id"] not in house.simulator.world.vms
+    assert house.template_id not in house.simulator.world.templates
 
 
 async def test_the_unix_socket_is_the_daemons_user(house):
