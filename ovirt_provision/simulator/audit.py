@@ -84,4 +84,9 @@ EVENTS: Mapping[int, tuple[str, str]] = {
     2020: ("normal", "Add-Disk operation of '{disk}' was initiated by {user}."),
     2021: ("normal", "The disk '{disk}' was successfully added."),
     2022: ("error", "Add-Disk operation failed to complete."),
+    9027: (
+        "warning",
+        "Host {host} is not responding. Host cannot be fenced automatically because power management for the "
+        "host is disabled.",
+    ),
 }

@@ -150,6 +150,16 @@ class StorageDomain:
 
 
 @dataclass
+class Profile:
+    """A disk profile of a storage domain, or a CPU profile of a cluster."""
+
+    id: str
+    name: str
+    owner: StorageDomain | Cluster
+    description: str | None = None
+
+
+@dataclass
 class Host:
     id: str
     name: str
@@ -188,10 +198,16 @@ class Disk:
     made: bool = True
     quota_id: str | None = None  # of the quota that pays for it; None is the default one
     copying: str | None = None  # the name of what is being made of it, by a move or a copy
+    profile_id: str | None = None  # None is its domain's
+    copies: list[StorageDomain] = field(default_factory=list)  # where else a template's disk is
     volume: str = ""  # by which the guests know its content: its own id, for a disk of a snapshot another
 
     def __post_init__(self) -> None:
         self.volume = self.volume or self.id
+
+    @property
+    def domains(self) -> list[StorageDomain]:
+        return [self.domain, *self.copies]
 
 
 @dataclass

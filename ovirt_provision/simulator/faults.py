@@ -161,6 +161,20 @@ _TEXTS: Mapping[str, tuple[int, str]] = {
     "second boot disk": (409, "Cannot {action}. Disk {disk} in VM {vm} is already marked as boot."),
     "disk in use": (409, "Cannot {action}. This disk is currently in use to create VM {vm}."),
     "disk moved or copied": (409, "Cannot {action}. Disk {disk} is being moved or copied."),
+    "disk is there": (409, "Cannot {action}. One of the Template Images already exists."),
+    "disk of no vm": (409, "Cannot {action}. The following disk(s) are not attached to any VM: {disks}."),
+    "profile name in use": (409, "Cannot {action}. Profile name is in use."),
+    "profile elsewhere": (
+        409,
+        "Cannot {action}. Disk Profile {profile} with id {id} is not assigned to Storage Domain {domain}.",
+    ),
+    "profile unknown": (400, "Cannot {action}. Disk Profile wasn't found."),
+    "profile used": (
+        409,
+        "Cannot {action}. Several disks ({count}) are using this Profile:\n{disks}\n - Please remove it from "
+        "all disks that are using it and try again.",
+    ),
+    "last profile": (409, "Cannot {action}. Cannot remove last {kind} in {owner}."),
     "same domain": (400, "Cannot {action}. The source and target storage domains are the same."),
     "sparsify qcow2": (400, "Cannot {action}. Sparsifying is not supported for QCOW2 disk {disk}."),
     "sparsify preallocated": (

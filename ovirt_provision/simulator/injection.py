@@ -66,7 +66,8 @@ FAULTS: Mapping[str, FaultKind] = {
     # Refused by the engine
     "forbidden": FaultKind("403 as for an account without the permission, 400 for `/jobs`; without effect"),
     "host-lost": FaultKind(
-        "400 `[Network error during communication with the Host.]` after `seconds`, without effect",
+        "400 `[Network error during communication with the Host.]` after `seconds`, without effect; a host "
+        "is `connecting` for twice as long, by the simulator's clock; event 9027",
         _CHANGES,
         "/(vms|disks|templates)(/.*)?",
         13,

@@ -429,6 +429,16 @@ def copy_disk(world: World, source: Disk, copy: Disk, job: Job) -> None:
     _engage(world, source, copy.name, job, work, end)
 
 
+def copy_template_disk(world: World, disk: Disk, domain: StorageDomain, job: Job) -> None:
+    """Puts a copy of a template's disk on another domain: it is the same disk on both."""
+
+    def end(error: str | None) -> None:
+        if error is None:
+            disk.copies.append(domain)
+
+    _engage(world, disk, disk.name, job, _working(world, "disk-fails", DoneWork), end)
+
+
 def export(
     world: World,
     copies: Sequence[Disk],
@@ -497,6 +507,7 @@ def move_disk(world: World, disk: Disk, domain: StorageDomain, job: Job) -> None
     def end(error: str | None) -> None:
         if error is None:
             disk.domain = domain
+            disk.profile_id = None
 
     _engage(world, disk, disk.name, job, DoneWork(), end)
 

@@ -30,6 +30,7 @@ from ovirt_provision.simulator.entities import (
     Network,
     Nic,
     Permission,
+    Profile,
     Quota,
     Step,
     StorageDomain,
@@ -120,6 +121,7 @@ class World:
         self.clusters: dict[str, Cluster] = {}
         self.networks: dict[str, Network] = {}
         self.profiles: dict[str, VnicProfile] = {}
+        self.own_profiles: dict[str, Profile] = {}  # disk and CPU profiles that somebody added or changed
         self.network_filters = {
             DEFAULT_FILTER if name == "vdsm-no-mac-spoofing" else new_id(): name
             for name, _ in load("network_filters")
@@ -349,8 +351,23 @@ class World:
         """The job's validation has passed; raises a `Fault` when the host cannot be reached for the rest."""
         lost = self.injections.fires("host-lost")
         if lost is not None:
+            self._lose_host(2 * lost)
             raise engine_fault("host lost", wait=lost)
         self._execute(job)
+
+    def _lose_host(self, seconds: float) -> None:
+        """A host is `connecting` for a while. Source: `VdsManager.handleNetworkException` of the engine."""
+        host = next((host for host in self.hosts.values() if host.status == "up"), None)
+        if host is not None:
+            host.status = "connecting"
+            self.log(9027, host=host, job=None, user=False)
+            self.after(seconds, lambda _error: self.host_up(host, "connecting"))
+
+    def host_up(self, host: Host, before: str) -> None:
+        """The host has come up, if it still is in the status `before`."""
+        if host.status == before:
+            host.status = "up"
+            self.log(13, host=host, job=None, user=False)
 
     def _execute(self, job: Job) -> None:
         self._end_step(job.steps[0], "finished")

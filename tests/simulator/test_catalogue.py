@@ -1,5 +1,9 @@
 """What the engine comes with: fixed lists, users of the directory, profiles."""
 
+import json
+
+from lxml import etree
+
 
 def test_what_provisioning_clients_look_up(play):
     async def scenario(lab):
@@ -19,6 +23,26 @@ def test_what_provisioning_clients_look_up(play):
         option = await lab.request("GET", "/options/MaxNumOfVmCpus?version=4.8")
         assert "<value>{ppc=384, x86=710, s390x=384}</value>" in option.text
         assert (await lab.request("GET", "/options/Nonsense")).status == 404
+        option = await lab.request("GET", "/options/MigrationPolicies?version=4.8")
+        policies = json.loads(etree.fromstring(option.content).findtext("values/system_option_value/value"))
+        assert [one["name"] for one in policies][::3] == ["Minimal downtime", "Very large VMs"]
+        assert policies[0]["id"] == {"uuid": "80554327-0569-496b-bdeb-fcbbf52b827b"}
+
+    play(scenario)
+
+
+def test_all_that_permissions_are_on_can_be_followed(play):
+    async def scenario(lab):
+        user = lab.system.users_service().user_service(lab.world.admin.id)
+        permissions = await lab.call(user.permissions_service().list)
+        names = set()
+        for permission in permissions:
+            for link in (permission.role, permission.group, permission.user, permission.template):
+                if link is not None:
+                    names.add((await lab.call(lab.connection.follow_link, link)).name)
+        assert {"admin", "Everyone", "Blank", "Small"} <= names
+        listed = await lab.call(lab.system.templates_service().list)
+        assert {one.name for one in listed} == {"Blank", "debian-12"}
 
     play(scenario)
 

@@ -56,6 +56,29 @@ def test_a_disk_is_copied_and_busy_meanwhile(play):
     play(scenario)
 
 
+def test_a_disk_of_a_template_is_the_same_disk_on_each_domain_to_which_it_is_copied(play):
+    async def scenario(lab):
+        disk = lab.world.templates_named("debian-12")[0].attachments[0].disk
+        target = await second_domain(lab)
+        count = len(lab.world.disks)
+        assert (await lab.request("POST", f"/disks/{disk.id}/copy", move("data2"))).status == 200
+        assert disk.status == "locked"
+        await lab.wait(lambda: disk.status, "ok")
+        service = lab.system.disks_service().disk_service(disk.id)
+        domains = (await lab.call(service.get)).storage_domains
+        assert ([one.id for one in domains], len(lab.world.disks)) == ([disk.domain.id, target.id], count)
+        found = await lab.call(lab.system.disks_service().list, search="storage=data2")
+        assert [one.id for one in found] == [disk.id]
+        on_target = lab.system.storage_domains_service().storage_domain_service(target.id)
+        assert [one.id for one in await lab.call(on_target.disks_service().list)] == [disk.id]
+        again = await lab.request("POST", f"/disks/{disk.id}/copy", move("data2"))
+        assert (again.status, "One of the Template Images already exists." in again.text) == (409, True)
+        moved = await lab.request("POST", f"/disks/{disk.id}/move", move("data2"))
+        assert (moved.status, "not attached to any VM: debian-12_Disk1" in moved.text) == (409, True)
+
+    play(scenario)
+
+
 @pytest.mark.parametrize(
     ("action", "fault"),
     [

@@ -186,6 +186,22 @@ def test_a_lost_host_is_a_400_that_passes(play):
     play(scenario)
 
 
+def test_a_lost_host_is_connecting_for_a_while(play):
+    async def scenario(lab):
+        vm_id = await lab.create("made")
+        lab.world.injections.arm("host-lost", seconds=0.05)
+        assert (await lab.request("POST", "/vms", CREATE)).status == 400
+        hosts = lab.system.hosts_service()
+        assert [one.status for one in await lab.call(hosts.list)] == [types.HostStatus.CONNECTING]
+        refused = await lab.request("POST", f"/vms/{vm_id}/start", "<action/>")
+        assert (refused.status, "There is no host that satisfies" in refused.text) == (409, True)
+        await lab.wait(lambda: next(iter(lab.world.hosts.values())).status, "up")
+        assert {9027, 13} <= {event.code for event in lab.world.events}
+        await lab.up(vm_id)
+
+    play(scenario)
+
+
 def test_a_lost_host_is_given_up_after_a_while_only(play):
     async def scenario(lab):
         lab.world.injections.arm("host-lost", seconds=600)

@@ -1,11 +1,14 @@
 """What the engine comes with and nobody changes: operating systems, instance types, cluster levels…"""
 
-from collections.abc import Callable, Sequence
+import json
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime
 from typing import Any
 
 from ovirt_provision.simulator import defaults, faults, markup
 from ovirt_provision.simulator.api import BASE, Reply, Request, Routes, collection, links, reference
 from ovirt_provision.simulator.data import load
+from ovirt_provision.simulator.entities import Template
 from ovirt_provision.simulator.markup import Element, node
 from ovirt_provision.simulator.search import Field, Fields
 
@@ -65,9 +68,8 @@ _OF_INSTANCE_TYPE = (
 )
 
 
-def _instance_type(row: Sequence[Any]) -> Element:
-    identity, name, description, mebibytes, sockets = row
-    path = f"/instancetypes/{identity}"
+def _instance_type_config(row: Sequence[Any]) -> Element:
+    _, _, _, mebibytes, sockets = row
     config = defaults.vm_config(memory=mebibytes << 20, cpus=sockets)
     for place, text in (("display/type", "spice"), ("io/threads", "0")):
         markup.set_text(config, place, text)
@@ -75,14 +77,36 @@ def _instance_type(row: Sequence[Any]) -> Element:
         element = config.find(parent)
         if element is not None:
             element[:] = [child for child in element if child.tag != tag]
+    return config
+
+
+def instance_types_as_templates() -> Mapping[str, Template]:
+    """The templates that the engine keeps instance types as, by id.
+
+    Source: `GetVmTemplateByVmtGuid` in the engine's database does not tell them apart.
+    """
+    return {
+        row[0]: Template(
+            row[0], row[1], None, _instance_type_config(row), _INSTANCE_TYPES_MADE, row[0], description=row[2]
+        )
+        for row in load("instance_types")
+    }
+
+
+_INSTANCE_TYPES_MADE = datetime(2014, 5, 4, 21, tzinfo=UTC)
+
+
+def _instance_type(row: Sequence[Any]) -> Element:
+    identity, name, description, _, _ = row
+    path = f"/instancetypes/{identity}"
     return node(
         "instance_type",
         None,
         node("name", name),
         node("description", description),
         *links(path, ["watchdogs", "graphicsconsoles", "nics"]),
-        node("creation_time", "2014-05-04T21:00:00.000Z"),
-        *(child for child in config if child.tag in _OF_INSTANCE_TYPE),
+        node("creation_time", _INSTANCE_TYPES_MADE),
+        *(child for child in _instance_type_config(row) if child.tag in _OF_INSTANCE_TYPE),
         href=BASE + path,
         id=identity,
     )
@@ -184,6 +208,10 @@ _fixed(
 )
 
 
+def _option(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value, separators=(",", ":"))
+
+
 @routes.add("GET", "/options/{option}")
 def show_option(request: Request, option: str) -> Reply:
     """Options that are not in the table are unknown here."""
@@ -193,7 +221,7 @@ def show_option(request: Request, option: str) -> Reply:
         raise faults.not_found()
     wanted = request.query.get("version")
     values = [
-        node("system_option_value", None, node("value", value), node("version", version))
+        node("system_option_value", None, node("value", _option(value)), node("version", version))
         for version, value in found.items()
         if wanted in (None, version)
     ]

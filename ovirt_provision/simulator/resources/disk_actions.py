@@ -53,7 +53,13 @@ def copy_disk(request: Request, disk: str) -> Reply:
         name = find_text(body, "disk/name") or find_text(body, "disk/alias") or found.name
         with world.command(f"Copying Disk {found.name} to {domain.name}", request.correlation_id) as job:
             _check_free(found, action)
+            of_template = world.template_of(found) is not None
+            if of_template and domain in found.domains:
+                raise faults.engine_fault("disk is there", action=action)
             world.execute_job(job)
+            if of_template:
+                storage.copy_template_disk(world, found, domain, job)
+                return job
             copy = Disk(
                 new_id(),
                 name,
@@ -81,6 +87,8 @@ def move_disk(request: Request, disk: str) -> Reply:
         domain = _target(world, body)
         with world.command(f"Moving Disk {found.name}", request.correlation_id) as job:
             _check_free(found, action)
+            if world.template_of(found) is not None:
+                raise faults.engine_fault("disk of no vm", action=action, disks=found.name)
             if domain is found.domain:
                 raise faults.engine_fault("same domain", action=action)
             world.execute_job(job)

@@ -27,8 +27,9 @@ from ovirt_provision.simulator.entities import (
     Vm,
     new_id,
 )
-from ovirt_provision.simulator.markup import Element, find_bool, find_text, node
+from ovirt_provision.simulator.markup import Element, find_bool, find_text, node, reference_of
 from ovirt_provision.simulator.resources.lookups import find_domain
+from ovirt_provision.simulator.resources.profiles import DISK_PROFILES
 from ovirt_provision.simulator.resources.quotas import chosen_quota
 from ovirt_provision.simulator.search import Field, Fields, Kind
 from ovirt_provision.simulator.world import World
@@ -60,8 +61,8 @@ def fields(world: World) -> Fields:
         "vm_names": Field(lambda disk: [vm.name for vm in world.holders(disk)]),
         "vm.name": Field(lambda disk: [vm.name for vm in world.holders(disk)]),
         "vm.id": Field(lambda disk: [vm.id for vm in world.holders(disk)], Kind.ID),
-        "storage.name": Field(lambda disk: disk.domain.name),
-        "storage": Field(lambda disk: disk.domain.name),
+        "storage.name": Field(lambda disk: [domain.name for domain in disk.domains]),
+        "storage": Field(lambda disk: [domain.name for domain in disk.domains]),
         "datacenter": Field(lambda disk: disk.domain.data_center.name),
     }
 
@@ -91,12 +92,16 @@ def render_disk(disk: Disk) -> Element:
         node("storage_type", "image"),
         node("total_size", disk.actual_size),
         node("wipe_after_delete", disk.wipe_after_delete),
-        reference("disk_profile", "/diskprofiles", disk.domain.profile_id),
+        reference("disk_profile", "/diskprofiles", disk.profile_id or disk.domain.profile_id),
         reference("quota", f"/datacenters/{center.id}/quotas", disk.quota_id or center.quota_id),
-        node("storage_domains", None, reference("storage_domain", "/storagedomains", disk.domain.id)),
+        node("storage_domains", None, *(_domain(domain) for domain in disk.domains)),
         href=BASE + path,
         id=disk.id,
     )
+
+
+def _domain(domain: StorageDomain) -> Element:
+    return reference("storage_domain", "/storagedomains", domain.id)
 
 
 def read_disk(request: Request, body: Element, name: str, domain: StorageDomain) -> Disk:
@@ -124,6 +129,7 @@ def read_disk(request: Request, body: Element, name: str, domain: StorageDomain)
         what = f"{disk_format.upper()} {'Sparse' if sparse else 'Preallocated'} backup-{backup.capitalize()}"
         raise faults.engine_fault("disk configuration", action=action, what=what)
     quota = chosen_quota(world, body, domain, size, action)
+    profile = _chosen_profile(world, body, domain, action)
     storage.check_room(world, domain, action, 0 if sparse else size)
     return Disk(
         new_id(),
@@ -139,7 +145,22 @@ def read_disk(request: Request, body: Element, name: str, domain: StorageDomain)
         wipe_after_delete=find_bool(body, "wipe_after_delete", False),
         content_type=find_text(body, "content_type") or "data",
         quota_id=quota,
+        profile_id=profile,
     )
+
+
+def _chosen_profile(world: World, body: Element, domain: StorageDomain, action: str) -> str | None:
+    given = reference_of(body, "disk_profile")
+    if not given:
+        return None
+    found = DISK_PROFILES.all(world).get(require_id(given))
+    if found is None:
+        raise faults.engine_fault("profile unknown", action=action)
+    if found.owner is not domain:
+        raise faults.engine_fault(
+            "profile elsewhere", action=action, profile=found.name, id=found.id, domain=domain.name
+        )
+    return found.id
 
 
 def copy_disks(

@@ -213,7 +213,7 @@ def _templates(world: World, domain: StorageDomain) -> Mapping[str, Template]:
     return {
         one.id: one
         for one in world.templates.values()
-        if any(attachment.disk.domain is domain for attachment in one.attachments)
+        if any(domain in attachment.disk.domains for attachment in one.attachments)
     }
 
 

@@ -192,14 +192,8 @@ def add_host(request: Request) -> Reply:
         world.hosts[host.id] = host
         world.log(42, host=host, job=job)
         shown = render_host(world, host)
-        world.after(world.timing.shutdown, lambda _error: _come_up(world, host))
+        world.after(world.timing.shutdown, lambda _error: world.host_up(host, "unassigned"))
     return created(shown)
-
-
-def _come_up(world: World, host: Host) -> None:
-    if host.status != "maintenance":
-        host.status = "up"
-        world.log(13, host=host, job=None, user=False)
 
 
 @routes.add("PUT", "/hosts/{host}")
@@ -247,7 +241,7 @@ def activate_host(request: Request, host: str) -> Reply:
         if found.status == "up":
             raise faults.engine_fault("host up", action="activate Host")
         found.status = "unassigned"
-        world.after(world.timing.launch, lambda _error: _come_up(world, found))
+        world.after(world.timing.launch, lambda _error: world.host_up(found, "unassigned"))
 
     return _act(request, host, "activate", "Activating", activate)
 

@@ -100,7 +100,16 @@ def _permissions_of(owners: str) -> None:
         return complete()
 
 
-for _owners in (*_OBJECTS, "hosts", "networks", "vnicprofiles", "macpools", "vmpools"):
+for _owners in (
+    *_OBJECTS,
+    "hosts",
+    "networks",
+    "vnicprofiles",
+    "macpools",
+    "vmpools",
+    "diskprofiles",
+    "cpuprofiles",
+):
     _permissions_of(_owners)
 
 

@@ -59,7 +59,7 @@ def render_domain(world: World, domain: StorageDomain, *, in_center: bool = Fals
     attached = domain.status != "unattached"
     status = domain.status if in_center or not attached else None
     center = reference("data_center", "/datacenters", domain.data_center.id)
-    committed = sum(disk.size for disk in world.disks.values() if disk.domain is domain)
+    committed = sum(disk.size for disk in world.disks.values() if domain in disk.domains)
     return node(
         "storage_domain",
         None,
@@ -176,8 +176,12 @@ def remove_domain(request: Request, domain: str) -> Reply:
     if found.status != "unattached":
         raise faults.engine_fault("domain status", action="remove Storage", status=_status(found))
     del world.domains[domain]
-    for disk in [disk for disk in world.disks.values() if disk.domain is found]:
-        del world.disks[disk.id]
+    for disk in [disk for disk in world.disks.values() if found in disk.domains]:
+        left = [one for one in disk.domains if one is not found]
+        if left:
+            disk.domain, disk.copies = left[0], left[1:]
+        else:
+            del world.disks[disk.id]
     return complete()
 
 
@@ -276,5 +280,5 @@ def deactivate_domain(request: Request, center: str, domain: str) -> Reply:
 
 @routes.add("GET", "/storagedomains/{domain}/disks")
 def list_disks(request: Request, domain: str) -> Reply:
-    rows = [disk for disk in request.world.disks.values() if disk.domain.id == domain]
+    rows = [disk for disk in request.world.disks.values() if any(one.id == domain for one in disk.domains)]
     return collection(request, "disks", rows, render_disk)

@@ -25,6 +25,7 @@ from ovirt_provision.simulator.entities import (
     new_id,
 )
 from ovirt_provision.simulator.markup import Element, find_text, node
+from ovirt_provision.simulator.resources.catalogue import instance_types_as_templates
 from ovirt_provision.simulator.resources.disks import check_legal, check_unlocked, copy_disks
 from ovirt_provision.simulator.resources.lookups import find_cluster
 from ovirt_provision.simulator.resources.vms import check_not_busy
@@ -63,7 +64,9 @@ FIELDS: Fields = {
     "datacenter": Field(lambda template: template.cluster.data_center.name if template.cluster else None),
     "id": Field(lambda template: template.id, Kind.ID),
     "vmt_id": Field(lambda template: template.id, Kind.ID),
-    "storage.name": Field(lambda template: [one.disk.domain.name for one in template.attachments]),
+    "storage.name": Field(
+        lambda template: [domain.name for one in template.attachments for domain in one.disk.domains]
+    ),
     "architecture": Field(lambda template: find_text(template.config, "cpu/architecture")),
 }
 
@@ -110,8 +113,9 @@ def list_templates(request: Request) -> Reply:
 
 @routes.add("GET", "/templates/{template}")
 def show_template(request: Request, template: str) -> Reply:
-    found = find_or_404(request.world.templates, template)
-    return Reply(200, render_template(found, all_content=request.flag("all_content")))
+    """Instance types are templates, too, to whom knows their ids, such as from permissions."""
+    every = {**instance_types_as_templates(), **request.world.templates}
+    return Reply(200, render_template(find_or_404(every, template), all_content=request.flag("all_content")))
 
 
 @routes.add("POST", "/templates")
