@@ -53,6 +53,17 @@ lint: setup $(generated) ## ruff, mypy, gofmt, go vet, staticcheck, and that wha
 conformance: setup $(generated) ## Replay recorded exchanges of a real engine against the simulator (TRANSCRIPTS=DIR for others)
 	@$(python) -m tests.conformance $(TRANSCRIPTS)
 
+# SEED=x replays one seed, DEFENCE=off switches the defences off.
+seeds = $(if $(SEED),--seed $(SEED),--seeds $(or $(SEEDS),$(1))) --defence $(or $(DEFENCE),on)
+
+.PHONY: crash
+crash: setup $(generated) ## Kill real daemons with SIGKILL in random schedules (SEEDS=n, SEED=x, DEFENCE=off)
+	@PYTHONPATH=tools $(python) -m tests.crash $(call seeds,40)
+
+.PHONY: crash-virtual
+crash-virtual: setup $(generated) ## The same in one process and in virtual time: many more seeds
+	@PYTHONPATH=tools $(python) -m tests.crash --virtual $(call seeds,200)
+
 .PHONY: bench-simulator
 bench-simulator: setup $(generated) ## Measure the simulator with 10,000 VMs
 	@$(python) tools/bench_simulator.py

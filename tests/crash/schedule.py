@@ -1,0 +1,190 @@
+"""What happens in one run of a campaign: all of it is drawn from the seed."""
+
+import random
+import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from google.protobuf.message import Message
+
+from ovirt_provision.operations.dispatcher import VERBS
+from tests.crashes import (
+    AFTER_COMMIT,
+    AFTER_READING,
+    BEFORE_CHANGE,
+    BEFORE_COMMIT,
+    BEFORE_READING,
+    LATE_CHANGE,
+    LATER_CHANGE,
+    LOST_REPLY,
+)
+from tests.harness import TEMPLATE, spec, started
+
+# Clients share them, and so get into each other's way.
+KEYS = ("web", "db", "build")
+TEMPLATES = ("golden", "silver")
+
+# How often each moment of a kill is drawn, and how far its number goes.
+_KILLS = {
+    BEFORE_COMMIT: (1, 24),
+    AFTER_COMMIT: (4, 24),
+    BEFORE_CHANGE: (1, 6),
+    LOST_REPLY: (4, 6),
+    LATE_CHANGE: (2, 6),
+    LATER_CHANGE: (2, 6),
+    BEFORE_READING: (1, 60),
+    AFTER_READING: (1, 60),
+}
+# Faults and the requests at which a client cannot tell what became of them. What comes late is a create or a
+# removal: a start or stop that comes minutes late may rightly bring a Machine down under its owner.
+_ANY_CHANGE = {"method": "POST|PUT|DELETE"}
+_CREATES = {"method": "POST", "path": "/(vms|templates|vms/[^/]+/snapshots)"}
+_REMOVALS = {"method": "DELETE", "path": "/(vms|templates)/.*"}
+_FAULTS: Sequence[tuple[str, dict[str, str]]] = (
+    ("drop-reply", _ANY_CHANGE),
+    ("drop-reply", _CREATES),
+    ("reset", _ANY_CHANGE),
+    ("unavailable", _ANY_CHANGE),
+    ("session-revoked", {}),
+    ("late-effect", _CREATES),
+    ("late-effect", _CREATES),
+    ("late-effect", _REMOVALS),
+)
+
+
+@dataclass(frozen=True)
+class Step:
+    """One call of a client, or with the verb `attach` what somebody else does: put a disk on a Machine's VM.
+    The `id` of a DestroyTemplate is a name: one is destroyed that was made under it.
+
+    Seconds: `pause` before it, `cancel_after` from its acceptance (None: not cancelled). A client that does
+    not `wait` goes on while the operation runs; one that `repeat`s sends the call twice.
+    """
+
+    verb: str
+    fields: dict[str, Any]
+    request_id: str
+    pause: float
+    cancel_after: float | None = None
+    wait: bool = True
+    repeat: bool = False
+    confirm: bool = False
+
+    def request(self, **more: Any) -> Message:
+        return VERBS[self.verb].request_type(request_id=self.request_id, **{**self.fields, **more})
+
+    def __str__(self) -> str:
+        fields = ", ".join(str(value).replace("\n", " ") for value in self.fields.values())
+        marks = [f"cancel after {self.cancel_after:.1f} s"] if self.cancel_after is not None else []
+        marks += [name for name in ("repeat", "confirm") if getattr(self, name)]
+        marks += [] if self.wait else ["do not wait"]
+        return f"{self.verb}({fields})" + (f" [{', '.join(marks)}]" if marks else "")
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """A run: what each client does, the faults of the engine, and the boundaries at which daemons die.
+
+    `kills` are (moment, number) as `tests.crashes` counts them, one for each daemon in turn; `delays` are the
+    numbers of the changing requests whose replies come only after our time-out.
+    """
+
+    seed: int
+    clients: Sequence[Sequence[Step]]
+    faults: Sequence[dict[str, Any]]
+    kills: Sequence[tuple[str, int]]
+    delays: frozenset[int] = field(default_factory=frozenset)
+
+    def __str__(self) -> str:
+        lines = [f"seed {self.seed}"]
+        lines += [
+            f"  client {number}: {', '.join(map(str, steps))}"
+            for number, steps in enumerate(self.clients, start=1)
+        ]
+        lines += ["  fault: " + " ".join(f"{k}={v}" for k, v in fault.items()) for fault in self.faults]
+        lines += [f"  kill: {moment} {number}" for moment, number in self.kills]
+        lines += [f"  replies too late: {', '.join(map(str, sorted(self.delays)))}"] if self.delays else []
+        return "\n".join(lines)
+
+
+def draw(seed: int, *, pace: float = 1.0) -> Schedule:
+    """The schedule of a seed. `pace` is how long a second of it lasts, in seconds of the run's clock."""
+    rng = random.Random(f"crash {seed}")
+    clients = [
+        [_step(rng, pace) for _ in range(rng.randint(2, 4))] for _ in range(rng.choice((1, 1, 2, 2, 3)))
+    ]
+    # The first thing of the first client, so that there is something to work on.
+    clients[0].insert(0, _create(rng, pace, wait=True))
+    faults = []
+    for name, where in rng.sample(_FAULTS, rng.choice((0, 0, 1, 1, 2))):
+        rule: dict[str, Any] = {"fault": name, **where, "nth": rng.randint(1, 4), "times": rng.randint(1, 3)}
+        if name == "late-effect":
+            rule["seconds"] = round(pace * rng.uniform(1, 80), 3)
+        faults.append(rule)
+    moments = list(_KILLS)
+    weights = [weight for weight, _ in _KILLS.values()]
+    kills = []
+    for _ in range(rng.choice((0, 1, 1, 2, 3))):
+        (moment,) = rng.choices(moments, weights)
+        kills.append((moment, rng.randint(1, _KILLS[moment][1])))
+    delays = frozenset(rng.sample(range(1, 10), rng.choice((0, 0, 0, 1, 2))))
+    return Schedule(seed, clients, faults, kills, delays)
+
+
+def _id(rng: random.Random) -> str:
+    return str(uuid.UUID(int=rng.getrandbits(128), version=4))
+
+
+def _create(rng: random.Random, pace: float, *, wait: bool) -> Step:
+    fields: dict[str, Any] = {"key": rng.choice(KEYS), "spec": spec(clone=rng.random() < 0.3)}
+    if rng.random() < 0.3:
+        fields["start_with"] = started(custom_script="runcmd: [id]")
+    return Step(
+        "CreateMachine",
+        fields,
+        _id(rng),
+        pause=0.0,
+        wait=wait,
+        repeat=rng.random() < 0.3,
+        confirm=rng.random() < 0.7,
+    )
+
+
+def _step(rng: random.Random, pace: float) -> Step:
+    verb = rng.choices(
+        (
+            "CreateMachine",
+            "CloneMachine",
+            "CreateTemplate",
+            "DestroyMachine",
+            "DestroyTemplate",
+            "StartMachine",
+            "StopMachine",
+            "attach",
+        ),
+        (6, 3, 6, 4, 3, 2, 2, 1),
+    )[0]
+    pause = round(pace * rng.choice((0, 0, rng.uniform(0, 5), rng.uniform(0, 60))), 3)
+    key = rng.choice(KEYS)
+    wait = rng.random() < 0.75
+    cancel_after = round(pace * rng.uniform(0, 30), 3) if rng.random() < 0.2 else None
+    common = {"pause": pause, "wait": wait, "repeat": rng.random() < 0.2, "cancel_after": cancel_after}
+    if verb == "CreateMachine":
+        drawn = _create(rng, pace, wait=wait)
+        common["repeat"] = drawn.repeat
+        return Step(verb, drawn.fields, drawn.request_id, confirm=drawn.confirm, **common)
+    fields: dict[str, Any] = {"key": key}
+    if verb == "CloneMachine":
+        fields = {"source_key": key, "key": rng.choice([k for k in KEYS if k != key])}
+    elif verb == "CreateTemplate":
+        version = rng.random() < 0.4
+        fields = {
+            "machine_key": key,
+            "name": rng.choice(TEMPLATES),
+            "new_version": version,
+            "seal": rng.random() < 0.4,
+        }
+    elif verb == "DestroyTemplate":
+        fields = {"id": rng.choice((*TEMPLATES, *TEMPLATES, TEMPLATE))}
+    return Step(verb, fields, _id(rng), confirm=verb == "CloneMachine" and rng.random() < 0.5, **common)
