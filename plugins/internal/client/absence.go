@@ -33,7 +33,7 @@ func (a *absence) wait(ctx context.Context, cause error) error {
 	}
 	if away := time.Since(a.since); away > a.client.timeouts.Reconnect {
 		return fmt.Errorf("the daemon at %s has been away for %s (time-out `Reconnect`): %w",
-			a.client.address.Target, away.Round(time.Second), cause)
+			a.client.address, away.Round(time.Second), cause)
 	}
 	select {
 	case <-ctx.Done():

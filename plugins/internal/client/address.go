@@ -29,6 +29,11 @@ type Address struct {
 	Explicit bool
 }
 
+// String is the address as a user gives it.
+func (a Address) String() string {
+	return strings.TrimPrefix(a.Target, "passthrough:///")
+}
+
 // ResolveAddress finds the daemon's address: OVIRT_PROVISION_ADDRESS, else the socket in XDG_RUNTIME_DIR, else the one
 // in the state folder.
 func ResolveAddress(env Environment) (Address, error) {

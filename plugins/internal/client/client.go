@@ -106,7 +106,7 @@ func (c *Client) ensureServing(ctx context.Context) error {
 	if c.address.Explicit {
 		if !c.address.listening() {
 			return fmt.Errorf("no daemon listens at %s, which %s names; start it there with `ovirt-provision serve`, or "+
-				"unset the variable to have one started for you", c.address.Target, AddressVariable)
+				"unset the variable to have one started for you", c.address, AddressVariable)
 		}
 		return c.waitServing(ctx, "Connect", c.timeouts.Connect, nil)
 	}
@@ -129,9 +129,10 @@ var errGone = errors.New("the daemon ended before it served")
 // waitServing polls the standard health service. gone, where not nil, ends the wait with errGone.
 func (c *Client) waitServing(ctx context.Context, name string, timeout time.Duration, gone func() bool) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, timeout,
-		fmt.Errorf("the daemon at %s did not serve within %s (time-out `%s`)", c.address.Target, timeout, name))
+		fmt.Errorf("the daemon at %s did not serve within %s (time-out `%s`)", c.address, timeout, name))
 	defer cancel()
 	last := ""
+	doubt := tlsDoubt{address: c.address}
 	for {
 		reply, err := c.health.Check(ctx, &healthpb.HealthCheckRequest{})
 		switch {
@@ -141,10 +142,10 @@ func (c *Client) waitServing(ctx context.Context, name string, timeout time.Dura
 			last = ": it says " + reply.GetStatus().String()
 		case ctx.Err() == nil:
 			last = ": " + err.Error()
-			if refusedByTLS(err) {
+			if doubt.over(err) {
 				return fmt.Errorf("the daemon at %s and we do not accept each other%s\n  what to do: see that %s is the "+
 					"CA of the daemon's certificate, and that yours is not expired and of a CA that the daemon takes",
-					c.address.Target, last, caFileVariable)
+					c.address, last, caFileVariable)
 			}
 		}
 		if gone != nil && gone() {

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"strings"
+	"time"
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials"
@@ -80,7 +81,25 @@ func (t bearerToken) GetRequestMetadata(context.Context, ...string) (map[string]
 
 func (bearerToken) RequireTransportSecurity() bool { return true }
 
-// refusedByTLS says whether one side did not take the other's certificate, which waiting does not change.
-func refusedByTLS(err error) bool {
-	return strings.Contains(err.Error(), "tls: ")
+// tlsPatience is how long a daemon may end our connections before we blame our certificate for it.
+const tlsPatience = 3 * time.Second
+
+// tlsDoubt notices that one side does not take the other's certificate, which waiting does not change. The daemon ends
+// the connection without a word when it does not take ours, so only time tells that from a daemon that is restarted.
+type tlsDoubt struct {
+	address Address
+	since   time.Time
+}
+
+// over is told each failure to reach the daemon and says whether to give up.
+func (d *tlsDoubt) over(err error) bool {
+	switch {
+	case d.address.Socket != "" || strings.Contains(err.Error(), "connection refused"):
+		d.since = time.Time{}
+	case strings.Contains(err.Error(), "tls: "):
+		return true
+	case d.since.IsZero():
+		d.since = time.Now()
+	}
+	return !d.since.IsZero() && time.Since(d.since) > tlsPatience
 }

@@ -217,6 +217,30 @@ func TestTLSIsRefusedAtOnce(t *testing.T) {
 	}
 }
 
+// A daemon on gRPC's C core does not say that it refuses a certificate.
+func TestADaemonThatEndsEveryConnectionIsGivenUp(t *testing.T) {
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = listener.Close() })
+	go func() {
+		for {
+			connection, err := listener.Accept()
+			if err != nil {
+				return
+			}
+			_ = connection.Close()
+		}
+	}()
+	a := newAuthority(t)
+	certFile, keyFile := a.client("spiffe://example.com/ci", 1)
+	_, err = callTLS(t, map[string]string{
+		AddressVariable: listener.Addr().String(), caFileVariable: a.caFile, certFileVariable: certFile, keyFileVariable: keyFile,
+	})
+	mustSay(t, err, "at 127.0.0.1:", "do not accept each other", "yours is not expired")
+}
+
 // No daemon listens there: what is missing is told before anything is sent.
 func TestPlainTCPIsRefused(t *testing.T) {
 	a := newAuthority(t)
