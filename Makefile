@@ -72,6 +72,13 @@ bench-simulator: setup $(generated) ## Measure the simulator with 10,000 VMs
 wheel: setup $(generated) ## Build the wheel and the source distribution (dist/)
 	$(python) -m hatchling build -t sdist -t wheel -d dist
 
+.PHONY: image
+image: ## Build the container image of the daemon, with podman, buildah or docker
+	@rm -rf dist && $(MAKE) --no-print-directory wheel
+	@tool=$$(command -v podman || command -v buildah || command -v docker) || \
+		{ echo "image: none of podman, buildah and docker is installed" >&2; exit 1; }; \
+	set -x; "$$tool" build -t ovirt-provision -f packaging/Containerfile $(IMAGE_FLAGS) .
+
 .PHONY: kitchen
 kitchen: setup $(generated) $(ruby_code) ## Test the Kitchen driver, where Ruby and rspec are installed
 	@if [ -e $(ruby_code) ] && ruby -e 'require "rspec"; require "grpc"; require "net/ssh"' 2>/dev/null; \

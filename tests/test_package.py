@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from ovirt_provision import __version__
+from ovirt_provision import __version__, paths
 
 ROOT = Path(__file__).parents[1]
 # Seconds.
@@ -58,6 +58,18 @@ def distribution_of(module: str) -> str:
 def test_the_dependencies_are_what_is_imported():
     # pydantic-core comes with pydantic, which pins it.
     assert {distribution_of(module) for module in imported()} - {"pydantic-core"} == dependencies()
+
+
+def test_the_container_keeps_in_its_volume_what_has_to_stay():
+    container = (ROOT / "packaging/Containerfile").read_text().replace("\\\n", " ")
+    environ = dict(re.findall(r"(\w+)=(\S+)", re.findall("(?m)^ENV (.*)", container)[0]))
+    made = re.findall(r"install -d -m 700 -o \S+ -g \S+ (.*)", container)[0].split()
+    volume = re.findall("(?m)^VOLUME (.*)", container)[0]
+
+    assert str(paths.state_folder(environ)) == volume
+    assert made == [volume, str(paths.runtime_folder(environ))]
+    assert paths.config_file(environ) == Path("/etc/ovirt-provision/config.yaml")
+    assert container.index("USER ovirt-provision") < container.index("ENTRYPOINT")
 
 
 class Installed:
