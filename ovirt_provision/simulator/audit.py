@@ -76,6 +76,21 @@ EVENTS: Mapping[int, tuple[str, str]] = {
     1164: ("normal", "Starting export Template {template} to {storage_domain}"),
     1165: ("normal", "Starting to import Vm {vm} to Data Center {data_center}, Cluster {cluster}"),
     1190: ("normal", "Restoring VM {vm} from snapshot started by user {user}."),
+    1223: ("normal", "Starting to export Vm {vm} as a Virtual Appliance"),
+    1224: (
+        "normal",
+        "Vm {vm} was exported successfully as a Virtual Appliance to path {path} on Host {host}",
+    ),
+    1225: ("error", "Failed to export Vm {vm} as a Virtual Appliance to path {path} on Host {host}"),
+    1226: ("normal", "Starting to export Template {template} as a Virtual Appliance"),
+    1227: (
+        "normal",
+        "Template {template} was exported successfully as a Virtual Appliance to path {path} on Host {host}",
+    ),
+    1228: (
+        "error",
+        "Failed to export Template {template} as a Virtual Appliance to path {path} on Host {host}",
+    ),
     1322: ("error", "Failed to create Template {template} or its disks from VM {vm}."),
     1324: ("error", "Failed to seal Template {template} (VM: {vm})."),
     2014: ("normal", "Disk {disk} was successfully removed from domain {storage_domain} (User {user})."),

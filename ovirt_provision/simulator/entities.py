@@ -170,6 +170,8 @@ class Host:
     missing: set[str] = field(default_factory=set)  # ids of networks of the cluster that it does not have
     name_servers: dict[str, list[str]] = field(default_factory=dict)  # by network
     tags: list["Tag"] = field(default_factory=list)
+    folders: set[str] = field(default_factory=lambda: {"/tmp", "/var/tmp"})  # noqa: S108 - of no real machine
+    appliances: dict[str, "Vm | Template"] = field(default_factory=dict)  # OVA files, with own volumes
 
 
 @dataclass

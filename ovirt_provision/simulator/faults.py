@@ -358,6 +358,7 @@ _TEXTS: Mapping[str, tuple[int, str]] = {
     "data center active": (409, "Cannot {action} an active Data Center."),
     "domain name used": (409, "Cannot {action}. The Storage Domain name is already in use."),
     "no export domain": (409, "Cannot {action}. The specified Storage Domain is not an Export Domain."),
+    "host not up": (409, "Cannot {action}. Operation can be performed only when Host status is Up."),
     "no folder": (400, "Invalid target folder: {folder} on Host {host}."),
     "vm exported": (409, "Cannot {action}: VM is being exported now. Please try again in a few minutes."),
     "same identifier": (409, "Cannot {action}. {type} with the same identifier already exists."),

@@ -459,6 +459,46 @@ def export(
     _carry(world, copies, sources, job, end)
 
 
+def export_running(
+    world: World,
+    vm: Vm,
+    snapshot: Snapshot,
+    copies: Sequence[Disk],
+    job: Job,
+    then: Callable[[str | None], None],
+) -> None:
+    """Copies the disks of a VM, which may run, through a snapshot that is removed afterwards."""
+
+    def end(error: str | None) -> None:
+        if error is not None:
+            for disk in copies:
+                world.guests.remove_disk(disk.volume)
+        then(error)
+        world.end_job(job, ok=error is None)
+
+    def copy(error: str | None) -> None:
+        if error is not None:
+            end(error)
+            return
+        _task(
+            world,
+            job,
+            "Creating a Virtual Appliance",
+            world.timing.copy_disk,
+            _copies(world, copies, [one.disk for one in snapshot.attachments], thin=False),
+            lambda error: remove_snapshot(world, vm, snapshot, lambda: end(error)),
+            finalizes=False,
+        )
+
+    take_snapshot(
+        world,
+        vm,
+        snapshot,
+        job,
+        lambda error: world.after(world.timing.storage_end, lambda _none: copy(error)),
+    )
+
+
 def bring_in(
     world: World,
     copies: Sequence[Disk],

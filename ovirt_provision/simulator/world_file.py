@@ -50,11 +50,12 @@ class ClusterEntry(_NamedEntry):
 
 
 class HostEntry(_NamedEntry):
-    """A host; by default in the first cluster."""
+    """A host; by default in the first cluster. It can export to `/tmp`, `/var/tmp` and `folders`."""
 
     cluster: str | None = None
     address: str = "127.0.0.1"
     status: Literal["up", "maintenance", "non_responsive", "non_operational"] = "up"
+    folders: list[Annotated[str, StringConstraints(pattern=r"^/.*[^/]$")]] = []
 
 
 class StorageDomainEntry(_NamedEntry):
@@ -241,6 +242,7 @@ class _Builder:
         if entry.cluster is not None:
             found.cluster = cluster
         self._change(found, entry, ["address", "status"])
+        found.folders |= set(entry.folders)
 
     def add_storage_domains(self, entry: StorageDomainEntry) -> None:
         world = self._world

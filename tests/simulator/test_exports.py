@@ -1,5 +1,6 @@
 """Export to a domain of that type, and import of what lies there."""
 
+from lxml import etree
 from ovirtsdk4 import types
 
 
@@ -94,6 +95,76 @@ def test_a_template_goes_to_an_export_domain_and_comes_back_beside_itself(play):
         assert await count(lab, "type=1158 and message=*copy*") == 1
         vm_id = await lab.create("web", template=types.Template(name="copy"))
         await lab.up(vm_id)
+
+    play(scenario)
+
+
+APPLIANCE = (
+    "<external_{0}_import><url>ova:///tmp/{1}</url><{0}><name>{2}</name></{0}><host><name>host1</name></host>"
+    "<cluster><name>Default</name></cluster><storage_domain><name>data</name></storage_domain>"
+    "</external_{0}_import>"
+)
+
+
+def test_a_vm_that_runs_goes_to_a_file_of_a_host_and_comes_back_as_another(play):
+    async def scenario(lab):
+        vm_id = await lab.create("web", memory=3 << 30)
+        await lab.up(vm_id)
+        vm = lab.world.vms[vm_id]
+        to_file = "<action><host><name>host1</name></host><directory>/tmp/</directory>{}</action>"
+        reply = await lab.request("POST", f"/vms/{vm_id}/export", to_file.format(""))
+        assert (reply.status, "<job " in reply.text) == (200, True)
+        busy = await lab.request("POST", f"/vms/{vm_id}/export", to_file.format(""))
+        assert (busy.status, "VM is being exported now" in busy.text) == (409, True)
+        early = await lab.request("POST", "/externalvmimports", APPLIANCE.format("vm", "web.ova", "copy"))
+        assert early.status == 400
+        await lab.wait(lambda: vm.lock, None)
+        assert (vm.status, vm.snapshots) == ("up", [])
+        assert await count(lab, "type=1224 and message=*/tmp/web.ova*") == 1
+        about = "as an OVA to /tmp/web.ova on Host host1"
+        jobs = [job.status for job in lab.world.jobs.values() if about in job.description]
+        assert sorted(jobs) == ["failed", "finished"]
+        made = await lab.request("POST", "/externalvmimports", APPLIANCE.format("vm", "web.ova", "copy"))
+        assert made.status == 201
+        copy = lab.world.vms[etree.fromstring(made.content).find("vm").get("id")]
+        assert (copy.status, copy.name, copy.id == vm_id) == ("image_locked", "copy", False)
+        await lab.ready(copy.id)
+        service = lab.vms.vm_service(copy.id)
+        assert (await lab.call(service.get)).memory == 3 << 30
+        assert {nic.mac for nic in copy.nics}.isdisjoint({nic.mac for nic in vm.nics})
+        await lab.up(copy.id)
+
+    play(scenario)
+
+
+def test_a_template_goes_to_a_file_of_a_host_and_comes_back_as_another(play):
+    async def scenario(lab):
+        template = lab.world.templates_named("debian-12")[0]
+        service = lab.system.templates_service().template_service(template.id)
+        host = types.Host(name="host1")
+        await lab.call(service.export_to_path_on_host, host=host, directory="/tmp", filename="golden.ova")
+        assert template.status == "locked"
+        await lab.wait(lambda: template.status, "ok")
+        body = APPLIANCE.format("template", "golden.ova", "twin")
+        wrong = await lab.request("POST", "/externalvmimports", body.replace("_template_", "_vm_"))
+        assert wrong.status == 400
+        assert (await lab.request("POST", "/externaltemplateimports", body)).status == 201
+        (twin,) = lab.world.templates_named("twin")
+        await lab.wait(lambda: twin.status, "ok")
+        await lab.create("web", template=types.Template(name="twin"))
+
+    play(scenario)
+
+
+def test_an_appliance_wants_a_host_that_is_up(play):
+    async def scenario(lab):
+        vm_id = await lab.create("web")
+        next(iter(lab.world.hosts.values())).status = "maintenance"
+        to_file = "<action><host><name>host1</name></host><directory>/tmp</directory></action>"
+        refused = await lab.request("POST", f"/vms/{vm_id}/export", to_file)
+        assert (refused.status, "only when Host status is Up" in refused.text) == (409, True)
+        nothing = await lab.request("POST", "/externalvmimports", "<external_vm_import/>")
+        assert (nothing.status, "host.id|name" in nothing.text) == (400, True)
 
     play(scenario)
 

@@ -26,19 +26,20 @@ from ovirt_provision.simulator.entities import (
     ZERO_ID,
     Attachment,
     Cluster,
+    Host,
     Nic,
     StorageDomain,
     Template,
     Vm,
     new_id,
 )
-from ovirt_provision.simulator.faults import Fault
 from ovirt_provision.simulator.markup import Element, find_bool, find_text, node, without
 from ovirt_provision.simulator.resources.diskattachments import render_attachment
 from ovirt_provision.simulator.resources.disks import copy_disks, render_disk
 from ovirt_provision.simulator.resources.lookups import find_cluster, find_domain
+from ovirt_provision.simulator.resources.snapshots import new_snapshot
 from ovirt_provision.simulator.resources.templates import render_template
-from ovirt_provision.simulator.resources.vms import check_at_rest, default_domain, render_vm
+from ovirt_provision.simulator.resources.vms import check_at_rest, check_idle, default_domain, render_vm
 from ovirt_provision.simulator.world import World
 
 routes = Routes()
@@ -115,7 +116,7 @@ def _export(
 
     def export(body: Element) -> list[Element]:
         if body.find("storage_domain") is None:
-            raise _no_folder(world, body)
+            return _export_appliance(request, entity, body)
         domain = find_domain(world, _element(body, "storage_domain"))
         if domain is None:
             raise faults.engine_fault("domain unknown", action=action)
@@ -136,7 +137,7 @@ def _export(
             def done(error: str | None) -> None:
                 end()
                 if error is None:
-                    _forget(world, domain, entity.id)
+                    _forget(world, domain.exports, entity.id)
                     domain.exports[entity.id] = frozen
                 _log(world, "export", 1 if error is None else 2, entity, domain, job.correlation_id)
 
@@ -148,14 +149,58 @@ def _export(
     return perform(request, "export", export)
 
 
-def _no_folder(world: World, body: Element) -> Fault:
-    """Simulated hosts have no folders, so that an export to a file ends as recorded for a wrong folder."""
-    wanted = _element(body, "host")
+def _export_appliance(request: Request, entity: Vm | Template, body: Element) -> list[Element]:
+    """To a file in a folder of a host; the VM may run. Source: `ExportOvaCommand` and its heirs."""
+    world = request.world
+    action = f"export {_kind(entity)}"
+    host = _find_host(world, _element(body, "host"))
+    folder = (find_text(body, "directory") or "").removesuffix("/")
+    path = f"{folder}/{find_text(body, 'filename') or f'{entity.name}.ova'}"
+    title = f"Exporting {_kind(entity)} {entity.name} as an OVA to {path} on Host {host.name}"
+    with world.command(title, request.correlation_id) as job:
+        if host.status != "up":
+            raise faults.engine_fault("host not up", action=action)
+        if folder not in host.folders:
+            raise faults.engine_fault("no folder", folder=folder, host=host.name)
+        request.hold(_kind(entity).lower(), entity.id, action)
+        if isinstance(entity, Vm):
+            check_idle(entity, action)
+        elif entity.status != "ok":
+            raise faults.engine_fault("template being created", action=action)
+        world.execute_job(job)
+        frozen = _frozen(entity)
+        copies = [one.disk for one in frozen.attachments]
+
+        def done(error: str | None) -> None:
+            if error is None:
+                _forget(world, host.appliances, path)
+                host.appliances[path] = frozen
+            if isinstance(entity, Vm):
+                entity.lock = None
+                world.log(1224 if error is None else 1225, vm=entity, job=job, host=host, path=path)
+            else:
+                entity.status = "ok"
+                world.log(1227 if error is None else 1228, template=entity, job=job, host=host, path=path)
+
+        if isinstance(entity, Vm):
+            world.log(1223, vm=entity, job=job)
+            entity.lock = "vm exported"
+            snapshot = new_snapshot(request, entity, "Auto-generated for Export To OVA")
+            storage.export_running(world, entity, snapshot, copies, job, done)
+        else:
+            world.log(1226, template=entity, job=job)
+            entity.status = "locked"
+            sources = [one.disk for one in entity.attachments if not one.disk.shareable]
+            storage.export(world, copies, sources, job, done)
+    return [node("job", href=f"{BASE}/jobs/{job.id}", id=job.id)]
+
+
+def _find_host(world: World, wanted: Element) -> Host:
     given, name = wanted.get("id"), find_text(wanted, "name")
     host = next((one for one in world.hosts.values() if given == one.id or name == one.name), None)
     if host is None:
-        return faults.entity_not_found(given or f"Hosts: name={name}")
-    return faults.engine_fault("no folder", folder=find_text(body, "directory") or "", host=host.name)
+        raise faults.entity_not_found(given or f"Hosts: name={name}")
+    return host
 
 
 def _element(body: Element, tag: str) -> Element:
@@ -179,6 +224,10 @@ def _frozen(entity: Vm | Template) -> Vm | Template:
             attachments=attachments,
             nics=nics,
             status="down",
+            lock=None,
+            guest=None,
+            host=None,
+            started=None,
             creation={},
             next_run=None,
             tags=[],
@@ -189,8 +238,8 @@ def _frozen(entity: Vm | Template) -> Vm | Template:
     return replace(entity, config=config, attachments=attachments, nics=nics, tags=[], cloning=[])
 
 
-def _forget(world: World, domain: StorageDomain, key: str) -> None:
-    exported = domain.exports.pop(key, None)
+def _forget(world: World, exports: dict[str, Vm | Template], key: str) -> None:
+    exported = exports.pop(key, None)
     for attachment in exported.attachments if exported is not None else ():
         world.guests.remove_disk(attachment.disk.volume)
 
@@ -280,7 +329,7 @@ def _on_domain(tag: str) -> None:
         found, exported = find(request, domain, entity)
         if found.type != "export":
             raise faults.engine_fault("no export domain", action=f"remove {_kind(exported)}")
-        _forget(request.world, found, entity)
+        _forget(request.world, found.exports, entity)
         return complete()
 
     @routes.add("POST", base + "/{entity}/register")
@@ -293,7 +342,7 @@ def _on_domain(tag: str) -> None:
         found, exported = find(request, domain, entity)
         if found.type != "export":
             raise faults.engine_fault("no export domain", action=f"import {_kind(exported)}")
-        return perform(request, "import", lambda body: _import(request, exported, body))
+        return perform(request, "import", lambda body: [_import(request, exported, body)[1]])
 
 
 _on_domain("vms")
@@ -324,7 +373,8 @@ def _render_attachment(domain: str, vm: Vm, attachment: Attachment) -> Element:
 # Imports
 
 
-def _import(request: Request, exported: Vm | Template, body: Element) -> list[Element]:
+def _import(request: Request, exported: Vm | Template, body: Element) -> tuple[Vm | Template, Element]:
+    """What is made, and the element of the job that makes it."""
     world = request.world
     kind = _kind(exported)
     action = f"import {kind}"
@@ -376,7 +426,48 @@ def _import(request: Request, exported: Vm | Template, body: Element) -> list[El
             _log(world, "import", 1 if error is None else 2, made, domain, job.correlation_id)
 
         storage.bring_in(world, [one.disk for one in made.attachments], sources, job, done)
-    return [node("job", href=f"{BASE}/jobs/{job.id}", id=job.id)]
+    return made, node("job", href=f"{BASE}/jobs/{job.id}", id=job.id)
+
+
+def _imports_of(kind: str) -> None:
+    """From the file of a host. Source: `BackendExternalVmImportsResource` and its twin for templates."""
+    root = f"external_{kind}_import"
+
+    @routes.add("POST", f"/external{kind}imports")
+    def bring_in(request: Request) -> Reply:
+        world = request.world
+        body = request.body(root, "add")
+        mandatory = {"url": "url", "host": "host.id|name", "cluster": "cluster.id|name"}
+        mandatory["storage_domain"] = "storageDomain.id|name"
+        missing = [label for tag, label in mandatory.items() if body.find(tag) is None]
+        if missing:
+            raise faults.incomplete(f"External{kind.capitalize()}Import", missing)
+        if find_text(body, "provider", "ova") != "ova":
+            raise faults.not_simulated("the import from other providers than OVA", "POST " + request.path)
+        host = _find_host(world, _element(body, "host"))
+        found = host.appliances.get((find_text(body, "url") or "").removeprefix("ova://"))
+        if found is None or _kind(found).lower() != kind:
+            raise faults.engine_fault("internal")
+        parts = (copy.deepcopy(_element(body, tag)) for tag in ("cluster", "storage_domain", kind))
+        settings = (node("clone", "true"), node("collapse_snapshots", "true"))
+        made, _ = _import(request, found, node("action", None, *parts, *settings))
+        assert made.cluster is not None
+        shown = without(body, ("password", kind, "cluster", "host", "storage_domain"))
+        domain = find_domain(world, _element(body, "storage_domain"))
+        assert domain is not None
+        shown.extend(
+            [
+                reference("cluster", "/clusters", made.cluster.id),
+                reference("host", "/hosts", host.id),
+                reference("storage_domain", "/storagedomains", domain.id),
+                reference(kind, f"/{kind}s", made.id),
+            ]
+        )
+        return Reply(201, shown)
+
+
+_imports_of("vm")
+_imports_of("template")
 
 
 def _made(
