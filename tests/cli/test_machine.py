@@ -242,13 +242,16 @@ def test_the_given_request_id_is_sent(cli: Cli, daemon: FakeDaemon) -> None:
 def test_list_shows_every_page(cli: Cli, daemon: FakeDaemon) -> None:
     rows = cli.run("machine", "list").out.splitlines()
     assert [row.split()[0] for row in rows] == ["KEY", "web", "db"]
-    assert [m["key"] for m in cli.run("machine", "list", "-o", "json").json["machines"]] == ["web", "db"]
+    listed = cli.run("machine", "list", "--owner", "uid:7", "-o", "json").json["machines"]
+    assert [machine["key"] for machine in listed] == ["web", "db"]
+    assert daemon.last(machines_pb2.ListMachinesRequest).owner == "uid:7"
 
 
 def test_destroy_says_so(cli: Cli, daemon: FakeDaemon) -> None:
     daemon.script = [operation(3, verb="DestroyMachine", state=Operation.STATE_SUCCEEDED)]
-    result = cli.run("machine", "destroy", "web")
+    result = cli.run("machine", "destroy", "web", "--owner", "uid:7")
     assert (result.code, result.err.splitlines()[-1]) == (0, "Machine 'web' is gone.")
+    assert daemon.last(machines_pb2.DestroyMachineRequest).owner == "uid:7"
 
 
 @pytest.mark.parametrize(
