@@ -1,6 +1,6 @@
 """What a request refers to by name: looked up before the first effect, all that is wrong reported at once."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
 from ovirt_provision.engine.errors import EngineNotFound
@@ -35,6 +35,9 @@ class Wanted:
     template_version: int = 0
     cluster: str = ""
     vnic_profiles: Sequence[str] = field(default_factory=tuple)
+    # Which of the engine's templates and clusters a near miss may name.
+    tells_template: Callable[[str], bool] = lambda _name: True
+    tells_cluster: Callable[[str], bool] = lambda _name: True
 
 
 class Catalog:
@@ -70,7 +73,8 @@ class Catalog:
             return self._usable(template, "spec.template.id", violations)
         versions = await self._templates.versions_of(wanted.template_name, follow=follow)
         if not versions:
-            names = {template.name for template in await self._templates.search("", max_rows=1000)}
+            found = await self._templates.search("", max_rows=1000)
+            names = {template.name for template in found if wanted.tells_template(template.name)}
             violations.append(
                 Violation("spec.template.name", _unknown("template", wanted.template_name, names))
             )
@@ -109,7 +113,9 @@ class Catalog:
             for cluster in found:
                 if cluster.name == wanted.cluster:
                     return cluster
-            known = {cluster.name for cluster in await self._clusters("")}
+            known = {
+                cluster.name for cluster in await self._clusters("") if wanted.tells_cluster(cluster.name)
+            }
             violations.append(Violation("spec.cluster", _unknown("cluster", wanted.cluster, known)))
             return None
         if template is None:

@@ -47,6 +47,8 @@ async def resolve(call: Call) -> dict[str, Any]:
                 template_version=spec.template.version,
                 cluster=spec.cluster,
                 vnic_profiles=[nic.vnic_profile for nic in spec.nics],
+                tells_template=lambda name: call.limits.may_use("templates", name),
+                tells_cluster=lambda name: call.limits.may_use("clusters", name),
             )
         )
     except ReferencesNotFound as error:

@@ -50,7 +50,8 @@ async def _base_of(call: Call, versions: Sequence[Template]) -> str:
     if bases:
         wrong = f"several templates are called '{name}', in different data centers: {', '.join(bases)}"
     else:
-        known = {template.name for template in await call.engine.templates.search("", max_rows=1000)}
+        found = await call.engine.templates.search("", max_rows=1000)
+        known = {template.name for template in found if call.limits.may_use("templates", template.name)}
         wrong = f"no template '{name}' to make a new version of{did_you_mean(name, known)}"
     raise ReferencesNotFound([Violation("name", wrong)])
 

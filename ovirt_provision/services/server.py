@@ -80,6 +80,8 @@ class Server:
                 self._server.add_secure_port(self._tls.listen, _Certificates(self._tls).credentials())
             except RuntimeError:
                 raise PortUnusable(address=self._tls.listen) from None
+            proof = "certificates" if self._tls.client_ca_file else "tokens"
+            _log.info("listening by TLS", address=self._tls.listen, callers_prove_themselves_by=proof)
         await self._server.start()
 
     async def open(self) -> None:

@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from ovirt_provision.config import Config
-from ovirt_provision.errors import Code, NotAllowed, NotYours, TooManyMachines
+from ovirt_provision.errors import Code, NotAllowed, NotYours, ReferencesNotFound, TooManyMachines
 from ovirt_provision.ledger.store import Ledger
 from ovirt_provision.operations.dispatcher import VERBS
 from ovirt_provision.v1 import resources_pb2
@@ -63,6 +63,19 @@ def test_a_near_miss_is_one_of_the_allowed(site, run_virtually):
             hold(s, templates=["debian-11"])
             with pytest.raises(NotAllowed, match="did you mean 'debian-11'"):
                 await s.call("CreateMachine", key="web", spec=spec())
+
+    run_virtually(scenario())
+
+
+def test_a_near_miss_names_nothing_that_is_not_allowed(site, run_virtually):
+    async def scenario():
+        async with site() as s:
+            for allowed in (["debian-1?", "debian-x"], ["debian-x"]):
+                hold(s, templates=allowed)
+                template = resources_pb2.TemplateRef(name="debian-x")
+                with pytest.raises(ReferencesNotFound) as refused:
+                    await s.call("CreateMachine", key="web", spec=spec(template=template))
+                assert (TEMPLATE in str(refused.value)) == ("debian-1?" in allowed)
 
     run_virtually(scenario())
 
