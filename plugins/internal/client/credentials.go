@@ -94,7 +94,7 @@ type tlsDoubt struct {
 // over is told each failure to reach the daemon and says whether to give up.
 func (d *tlsDoubt) over(err error) bool {
 	switch {
-	case d.address.Socket != "" || strings.Contains(err.Error(), "connection refused"):
+	case d.address.Socket != "" || strings.Contains(err.Error(), "Error while dialing"):
 		d.since = time.Time{}
 	case strings.Contains(err.Error(), "tls: "):
 		return true

@@ -61,13 +61,21 @@ module OvirtProvision
 
     # Whether a daemon is there right now, be it too busy to accept a connection.
     def listening?
-      (socket ? UNIXSocket.new(socket) : TCPSocket.new(*target.match(/\A\[?(.+?)\]?:(\d+)\z/).captures)).close
+      (socket ? UNIXSocket.new(socket) : reach).close
       true
     rescue Errno::ENOENT, Errno::ECONNREFUSED
       false
     rescue SystemCallError
       true
+    rescue SocketError => e
+      raise Unreachable, "#{self.class::VARIABLE} is '#{target}', and that host is not known: #{e.message}"
     end
+
+    def reach
+      host, port = target.match(/\A\[?(.+?)\]?:(\d+)\z/).captures
+      Socket.tcp(host, port, connect_timeout: self.class::CONNECT_TIMEOUT)
+    end
+    private :reach
 
     def to_s
       target
@@ -75,6 +83,8 @@ module OvirtProvision
   end
 
   Address::VARIABLE = "OVIRT_PROVISION_ADDRESS"
+  # Seconds.
+  Address::CONNECT_TIMEOUT = 5
   # What fits sockaddr_un with its final zero byte, see unix(7).
   Address::LONGEST_SOCKET_PATH = 107
 end

@@ -25,6 +25,12 @@ RSpec.describe OvirtProvision::Address do
     end
   end
 
+  it "names a host that nobody knows" do
+    address = described_class.resolve("OVIRT_PROVISION_ADDRESS" => "no-such-host.invalid:7443")
+    expect { address.listening? }
+      .to raise_error(OvirtProvision::Unreachable, /'no-such-host\.invalid:7443', and that host is not known/)
+  end
+
   {
     "a relative socket" => [{ "OVIRT_PROVISION_ADDRESS" => "unix:d.sock" }, /unix:d\.sock.*absolute/],
     "a bare name" => [{ "OVIRT_PROVISION_ADDRESS" => "localhost" }, /'localhost'.*host:port/],
