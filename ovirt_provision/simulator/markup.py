@@ -2,6 +2,7 @@
 
 import copy
 import functools
+import html
 import json
 import operator
 import re
@@ -191,13 +192,31 @@ def check(element: Element, kind: str) -> None:
 _INTEGER = re.compile(r"\s*[+-]?\d+\s*")
 
 
+XML_TYPE = "application/xml;charset=UTF-8"
+_HEAD = b'<?xml version="1.0" encoding="UTF-8" standalone="yes"?>\n'
+_INDENT = "    "
+
+
 def to_xml(element: Element) -> bytes:
-    etree.indent(element, space="    ")
-    return (
-        b'<?xml version="1.0" encoding="UTF-8" standalone="yes"?>\n'
-        + etree.tostring(element, encoding="utf-8")
-        + b"\n"
-    )
+    etree.indent(element, space=_INDENT)
+    return _HEAD + etree.tostring(element, encoding="utf-8") + b"\n"
+
+
+def member_xml(element: Element) -> str:
+    """The part of `to_xml` of a list that shows this member."""
+    etree.indent(element, space=_INDENT, level=1)
+    return etree.tostring(element, encoding="unicode")
+
+
+def list_xml(tag: str, members: Iterable[str]) -> bytes:
+    """`to_xml` of a list of such members."""
+    inner = "".join(f"\n{_INDENT}{member}" for member in members)
+    return _HEAD + (f"<{tag}>{inner}\n</{tag}>\n" if inner else f"<{tag}/>\n").encode()
+
+
+def escape(text: str) -> str:
+    """A text as it stands in XML."""
+    return html.escape(text, quote=False).replace("\r", "&#13;")
 
 
 def to_json(element: Element) -> bytes:

@@ -254,8 +254,10 @@ class Server:
             http.headers.get("Accept", ""),
             self._user_of(session),
         )
+        as_it_is = http.method != "HEAD" and not _is_versioned(http.raw_path)
         try:
             as_json = _wants_json(http)
+            request.as_xml = as_it_is and not as_json
             _check_formats(http)
             reply = self._router.answer(request)
         except Refusal as refusal:
@@ -287,7 +289,7 @@ class Server:
             return _response(reply.status, b"", None, headers)
         if as_json:
             return _response(reply.status, markup.to_json(reply.element), "application/json", headers)
-        return _response(reply.status, markup.to_xml(reply.element), "application/xml;charset=UTF-8", headers)
+        return _response(reply.status, markup.to_xml(reply.element), markup.XML_TYPE, headers)
 
     def _check_login_permission(self, session: Session) -> None:
         """Who has no permission at all gets a token, but nothing for it."""

@@ -8,7 +8,8 @@ import random
 import pytest
 from lxml import etree
 
-from ovirt_provision.simulator import Simulator
+from ovirt_provision.simulator import Simulator, markup
+from ovirt_provision.simulator.api import Request
 from ovirt_provision.simulator.faults import Refusal
 from ovirt_provision.simulator.resources import vms
 
@@ -54,10 +55,14 @@ def change(draw, simulator):
 
 def shown(simulator):
     """All VMs in every way in which they are shown."""
-    return [
-        etree.tostring(simulator.call("GET", "/vms", **query).element)
-        for query in ({}, {"all_content": "true"}, {"next_run": "true"}, {"follow": "nics"})
-    ]
+    queries = ({}, {"all_content": "true"}, {"next_run": "true"}, {"follow": "nics"})
+    return [markup.to_xml(simulator.call("GET", "/vms", **query).element) for query in queries]
+
+
+def sent(simulator, query):
+    """The list of VMs as it goes over the wire."""
+    asked = Request(simulator.world, "localhost", "GET", "/vms", query, b"", False, "x", as_xml=True)
+    return vms.list_vms(asked).text[0]
 
 
 async def random_life(clock, seed):
@@ -81,6 +86,8 @@ def out_of_date(virtual_clock, run_virtually, seed):
         wrong, statuses = 0, set()
         async for simulator in random_life(virtual_clock, seed):
             kept = shown(simulator)
+            assert sent(simulator, {}) == kept[0]
+            assert sent(simulator, {"next_run": "true"}) == kept[2]
             with pytest.MonkeyPatch.context() as patch:
                 patch.setattr(vms, "_template", TEMPLATE.__wrapped__)
                 wrong += kept != shown(simulator)
@@ -113,7 +120,7 @@ def test_one_forgotten_fact_would_be_noticed(virtual_clock, run_virtually, monke
 def test_texts_are_shown_as_they_were_sent(play):
     async def scenario(lab):
         vm_id = await lab.create("web")
-        for text in ("100 % of %(id)s", "<b> & 'c' \"d\" ]]>", "ä€😀", ""):
+        for text in ("100 % of %(id)s", "<b> & 'c' \"d\" ]]>", "a\r\nb\tc", "ä€😀", ""):
             body = json.dumps({"description": text, "comment": text})
             reply = await lab.request("PUT", f"/vms/{vm_id}", body, Content_Type="application/json")
             assert reply.status == 200, reply.text
@@ -121,5 +128,11 @@ def test_texts_are_shown_as_they_were_sent(play):
             assert (as_json["description"], as_json["comment"]) == (text, text)
             element = etree.fromstring((await lab.request("GET", f"/vms/{vm_id}")).content)
             assert (element.findtext("description"), element.findtext("comment")) == (text, text)
+            listed = (await lab.request("GET", "/vms")).content
+            assert listed == markup.to_xml(lab.simulator.call("GET", "/vms").element)
+            (member,) = etree.fromstring(listed)
+            assert (member.findtext("description"), member.findtext("comment")) == (text, text)
+        nothing = (await lab.request("GET", "/vms?search=name%3Dx")).content
+        assert nothing == markup.to_xml(lab.simulator.call("GET", "/vms", search="name=x").element)
 
     play(scenario)

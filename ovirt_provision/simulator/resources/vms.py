@@ -5,7 +5,6 @@ import functools
 import operator
 import re
 from collections.abc import Sequence
-from html import escape
 from typing import NamedTuple
 
 from lxml import etree
@@ -174,42 +173,8 @@ def render_vm(
     request: Request, vm: Vm, *, all_content: bool = False, creation_id: str | None = None
 ) -> Element:
     """The VM as the API shows it, arranged."""
-    config = vm.next_run if vm.next_run is not None and request.flag("next_run") else vm.config
-    host = vm.host if vm.running else None
-    reports = bool(reported(request.world, vm))
-    shape = _Shape(
-        etree.tostring(config),
-        all_content,
-        vm.running,
-        request.world.ca_certificate,
-        vm.cluster.id,
-        vm.cluster.cpu_profile_id,
-        vm.cluster.data_center.quota_id,
-        reports,
-        vm.next_run is not None,
-        host.id if host is not None else None,
-        vm.run_once,
-        vm.status,
-        vm.stop_reason,
-        vm.stopped is not None,
-        vm.instance_type,
-        vm.original_template.id,
-        vm.template.id,
-        vm.pool.id if vm.pool is not None else None,
-    )
-    texts = {
-        "id": vm.id,
-        "name": vm.name,
-        "description": vm.description,
-        "comment": vm.comment,
-        "creation_time": vm.created,
-        "start_time": vm.started or "",
-        "stop_time": vm.stopped,
-        "fqdn": find_text(vm.config, "initialization/host_name") or vm.name,
-    }
-    made = etree.fromstring(
-        _template(shape) % {tag: escape(markup.text_of(value), quote=False) for tag, value in texts.items()}
-    )
+    shape, texts = _shown(request, vm, all_content=all_content)
+    made = etree.fromstring(_template(shape) % texts)
     for tag in ("description", "comment"):
         if not texts[tag]:
             required(made, tag).text = ""  # which is not the same as no text, in JSON
@@ -224,8 +189,46 @@ def render_vm(
     return markup.arrange(made) if all_content or creation_id is not None else made
 
 
+def _shown(request: Request, vm: Vm, *, all_content: bool = False) -> tuple["_Shape", dict[str, str]]:
+    """What a VM's element is made of: its shape, and as XML the texts that have places in its template."""
+    config = vm.next_run if vm.next_run is not None and request.flag("next_run") else vm.config
+    host = vm.host if vm.running else None
+    shape = _Shape(
+        etree.tostring(config),
+        all_content,
+        vm.running,
+        request.world.ca_certificate,
+        vm.cluster.id,
+        vm.cluster.cpu_profile_id,
+        vm.cluster.data_center.quota_id,
+        bool(reported(request.world, vm)),
+        vm.next_run is not None,
+        host.id if host is not None else None,
+        vm.run_once,
+        vm.started is not None,
+        vm.status,
+        vm.stop_reason,
+        vm.stopped is not None,
+        vm.instance_type,
+        vm.original_template.id,
+        vm.template.id,
+        vm.pool.id if vm.pool is not None else None,
+    )
+    texts = {
+        "id": vm.id,
+        "name": vm.name,
+        "description": vm.description,
+        "comment": vm.comment,
+        "creation_time": vm.created,
+        "start_time": vm.started,
+        "stop_time": vm.stopped,
+        "fqdn": find_text(vm.config, "initialization/host_name") or vm.name,
+    }
+    return shape, {tag: markup.escape(markup.text_of(value)) for tag, value in texts.items()}
+
+
 class _Shape(NamedTuple):
-    """All that a VM's element is made of but for the texts that `render_vm` puts into it.
+    """All that a VM's element is made of but for the texts of `_shown`.
 
     `config` is XML; `host_id` is None while no host runs the VM.
     """
@@ -241,6 +244,7 @@ class _Shape(NamedTuple):
     has_next_run: bool
     host_id: str | None
     run_once: bool
+    was_started: bool
     status: str
     stop_reason: str | None
     was_stopped: bool
@@ -293,6 +297,11 @@ def _template(shape: _Shape) -> str:
     return re.sub(rf"{_SOMEONE}@(\w+)", r"%(\1)s", text).replace(_SOMEONE, "%(id)s")
 
 
+@functools.lru_cache(maxsize=1024)
+def _listed_template(shape: _Shape) -> str:
+    return markup.member_xml(etree.fromstring(_template(shape)))
+
+
 def _place(tag: str) -> Element:
     return node(tag, f"{_SOMEONE}@{tag}")
 
@@ -302,7 +311,7 @@ def _run(shape: _Shape) -> list[Element]:
         return []
     return [
         node("run_once", shape.run_once),
-        _place("start_time"),
+        _place("start_time") if shape.was_started else node("start_time"),
         reference("host", "/hosts", shape.host_id),
     ]
 
@@ -330,6 +339,11 @@ def _creation(path: str, creation_id: str) -> list[Element]:
 @routes.add("GET", "/vms")
 def list_vms(request: Request) -> Reply:
     show_all = request.flag("all_content")
+
+    def write(vm: Vm) -> str:
+        shape, texts = _shown(request, vm)
+        return _listed_template(shape) % texts
+
     return collection(
         request,
         "vms",
@@ -338,6 +352,7 @@ def list_vms(request: Request) -> Reply:
         fields(request.world),
         order=operator.attrgetter("name"),
         arranged=True,
+        write=None if show_all else write,
     )
 
 
