@@ -162,6 +162,16 @@ _TEXTS: Mapping[str, tuple[int, str]] = {
     "disk in use": (409, "Cannot {action}. This disk is currently in use to create VM {vm}."),
     "disk moved or copied": (409, "Cannot {action}. Disk {disk} is being moved or copied."),
     "disk is there": (409, "Cannot {action}. One of the Template Images already exists."),
+    "copy of no domain": (
+        409,
+        "Cannot {action}. A storage domain must be specified when deleting one of a template's disk's "
+        "copies.",
+    ),
+    "copy elsewhere": (
+        409,
+        "Cannot {action}. Provided wrong storage domain, which is not related to disk.",
+    ),
+    "last copy": (409, "Cannot {action}. The image is the only remaining copy of a Template disk."),
     "disk of no vm": (409, "Cannot {action}. The following disk(s) are not attached to any VM: {disks}."),
     "profile name in use": (409, "Cannot {action}. Profile name is in use."),
     "profile elsewhere": (

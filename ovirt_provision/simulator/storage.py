@@ -439,6 +439,21 @@ def copy_template_disk(world: World, disk: Disk, domain: StorageDomain, job: Job
     _engage(world, disk, disk.name, job, _working(world, "disk-fails", DoneWork), end)
 
 
+def remove_template_copy(world: World, disk: Disk, domain: StorageDomain, job: Job) -> None:
+    """Removes one of several copies of a template's disk."""
+    _lock([disk])
+    job.in_background = True
+    step = world.add_step(job, "Deleting Image")
+
+    def gone(_error: str | None) -> None:
+        disk.domain, *disk.copies = [one for one in disk.domains if one is not domain]
+        _unlock(world, [disk], 0.0)
+        world.end_step(job, step)
+        world.after(world.timing.remove_end, lambda _none: world.end_job(job))
+
+    world.after(world.timing.remove_disk, gone)
+
+
 def export(
     world: World,
     copies: Sequence[Disk],

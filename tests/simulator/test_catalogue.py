@@ -41,6 +41,11 @@ def test_all_that_permissions_are_on_can_be_followed(play):
                 if link is not None:
                     names.add((await lab.call(lab.connection.follow_link, link)).name)
         assert {"admin", "Everyone", "Blank", "Small"} <= names
+        assert [one.name for one in await lab.call(user.roles_service().list)] == ["SuperUser"]
+        groups = lab.system.groups_service()
+        (everyone,) = await lab.call(groups.list)
+        of_group = await lab.call(groups.group_service(everyone.id).permissions_service().list)
+        assert {one.id for one in of_group} < {one.id for one in permissions}
         listed = await lab.call(lab.system.templates_service().list)
         assert {one.name for one in listed} == {"Blank", "debian-12"}
 

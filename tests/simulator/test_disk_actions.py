@@ -56,6 +56,18 @@ def test_a_disk_is_copied_and_busy_meanwhile(play):
     play(scenario)
 
 
+def test_a_disk_is_added_on_the_domain_at_whose_address_it_is(play):
+    async def scenario(lab):
+        target = await second_domain(lab)
+        disks = lab.system.storage_domains_service().storage_domain_service(target.id).disks_service()
+        wanted = types.Disk(name="d", format=types.DiskFormat.COW, provisioned_size=1 << 30)
+        made = await lab.call(disks.add, wanted)
+        assert [one.id for one in made.storage_domains] == [target.id]
+        assert [one.id for one in await lab.call(disks.list)] == [made.id]
+
+    play(scenario)
+
+
 def test_a_disk_of_a_template_is_the_same_disk_on_each_domain_to_which_it_is_copied(play):
     async def scenario(lab):
         disk = lab.world.templates_named("debian-12")[0].attachments[0].disk
@@ -73,6 +85,15 @@ def test_a_disk_of_a_template_is_the_same_disk_on_each_domain_to_which_it_is_cop
         assert [one.id for one in await lab.call(on_target.disks_service().list)] == [disk.id]
         again = await lab.request("POST", f"/disks/{disk.id}/copy", move("data2"))
         assert (again.status, "One of the Template Images already exists." in again.text) == (409, True)
+        path = f"/templates/{lab.world.template_of(disk).id}/diskattachments/{disk.id}"
+        assert "A storage domain must be specified" in (await lab.request("DELETE", path)).text
+        first = disk.domain
+        assert (await lab.request("DELETE", f"{path}?storage_domain={first.id}")).status == 200
+        await lab.wait(lambda: (disk.status, disk.domains), ("ok", [target]))
+        last = await lab.request("DELETE", f"{path}?storage_domain={target.id}")
+        assert (last.status, "the only remaining copy" in last.text) == (409, True)
+        wrong = await lab.request("DELETE", f"{path}?storage_domain={first.id}")
+        assert (wrong.status, "not related to disk" in wrong.text) == (409, True)
         moved = await lab.request("POST", f"/disks/{disk.id}/move", move("data2"))
         assert (moved.status, "not attached to any VM: debian-12_Disk1" in moved.text) == (409, True)
 

@@ -13,7 +13,7 @@ from ovirt_provision.simulator.api import (
     reference,
     require_id,
 )
-from ovirt_provision.simulator.entities import Attachment, Disk, Vm
+from ovirt_provision.simulator.entities import Attachment, Disk, Template, Vm
 from ovirt_provision.simulator.markup import Element, find_bool, find_text, node
 from ovirt_provision.simulator.resources.disks import (
     change_disk,
@@ -211,6 +211,33 @@ def remove_attachment(request: Request, vm: str, disk: str) -> Reply:
         world.execute_job(job)
         found.attachments.remove(attachment)
         storage.remove(world, [attachment.disk], job)
+    return complete(job.id)
+
+
+@routes.add("DELETE", "/templates/{template}/diskattachments/{disk}")
+def remove_template_copy(request: Request, template: str, disk: str) -> Reply:
+    """The copy on `storage_domain` goes. Source: `RemoveDiskCommand` of the engine."""
+    world = request.world
+    found: Template = find_or_404(world.templates, template)
+    copied: Disk = find_or_404({one.disk.id: one.disk for one in found.attachments}, disk)
+    action = "remove Virtual Disk"
+    given = request.query.get("storage_domain")
+    with world.command(f"Removing Disk {copied.name}", request.correlation_id) as job:
+        if not given:
+            raise faults.engine_fault("copy of no domain", action=action)
+        domain = next((one for one in copied.domains if one.id == given), None)
+        if domain is None:
+            raise faults.engine_fault("copy elsewhere", action=action)
+        if copied.status == "locked":
+            raise faults.engine_fault("object locked", action=action)
+        if not copied.copies:
+            raise faults.engine_fault("last copy", action=action)
+        based = [one for one in world.disks.values() if one.source == copied.id and one.domain is domain]
+        users = [vm.name for vm in world.vms.values() if any(one.disk in based for one in vm.attachments)]
+        if users:
+            raise faults.engine_fault("template used", vms=",".join(sorted(users)))
+        world.execute_job(job)
+        storage.remove_template_copy(world, copied, domain, job)
     return complete(job.id)
 
 

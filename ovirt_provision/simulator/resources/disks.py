@@ -313,6 +313,17 @@ def add_disk(request: Request) -> Reply:
     return created(render_disk(disk))
 
 
+@routes.add("POST", "/storagedomains/{domain}/disks")
+def add_disk_to_domain(request: Request, domain: str) -> Reply:
+    """On this domain, whatever the body says."""
+    find_or_404(request.world.domains, domain)
+    body = request.body("disk", "add")
+    for said in body.findall("storage_domains"):
+        body.remove(said)
+    body.append(node("storage_domains", None, node("storage_domain", id=domain)))
+    return add_disk(request)
+
+
 @routes.add("GET", "/disks/{disk}")
 def show_disk(request: Request, disk: str) -> Reply:
     return Reply(200, render_disk(find_or_404(request.world.disks, disk)))

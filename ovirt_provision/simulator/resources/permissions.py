@@ -61,6 +61,31 @@ def list_system_permissions(request: Request) -> Reply:
     return collection(request, "permissions", rows, render_permission)
 
 
+@routes.add("GET", "/groups/{group}/permissions")
+def list_permissions_of_group(request: Request, group: str) -> Reply:
+    """Only the group of everyone has any."""
+    every = request.world.permissions.values()
+    rows = [one for one in every if one.user is None] if group == EVERYONE else []
+    return collection(request, "permissions", rows, render_permission)
+
+
+@routes.add("GET", "/groups/{group}/permissions/{permission}")
+def show_permission_of_group(request: Request, group: str, permission: str) -> Reply:
+    every = request.world.permissions.values()
+    own = {one.id: one for one in every if one.user is None and group == EVERYONE}
+    return Reply(200, render_permission(find_or_404(own, permission)))
+
+
+@routes.add("GET", "/users/{user}/roles")
+def list_roles_of_user(request: Request, user: str) -> Reply:
+    """Those that the user has on everything."""
+    find_or_404(request.world.users, user)
+    every = request.world.permissions.values()
+    own = {one.role for one in every if one.target is None and one.user is not None and one.user.id == user}
+    rows = [role for role in request.world.roles.values() if role.id in own]
+    return collection(request, "roles", rows, _render_role)
+
+
 @routes.add("GET", "/users/{user}/permissions")
 def list_permissions_of_user(request: Request, user: str) -> Reply:
     """The user's own, and those of everyone."""
