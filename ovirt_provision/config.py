@@ -400,6 +400,7 @@ class Timeouts(_Model):
     job: float = _seconds(
         300, "The engine's jobs with our correlation id end, once the objects themselves are ready."
     )
+    explain: float = _seconds(1.5, "Once an operation has failed: the engine's log is read for the reason.")
     undo: float = _seconds(
         1800, "A failed or cancelled operation undoes its effects; then the janitor goes on with it."
     )

@@ -305,6 +305,10 @@ class EngineUnreachable(ProvisionError):
     advice = "Check OVIRT_URL (or `url` of the profile), the network, and that the engine runs."
 
 
+class EngineNotConnected(EngineUnreachable):
+    """No connection could be made: the request has not gone out."""
+
+
 class EngineCertificateInvalid(ProvisionError):
     code = Code.FAILED_PRECONDITION
     reason = "ENGINE_CERTIFICATE_INVALID"
@@ -340,6 +344,7 @@ class EngineRefused(ProvisionError):
     code = Code.FAILED_PRECONDITION
     reason = "ENGINE_REFUSED"
     message = "the engine refused to {doing} (HTTP {status}): {engine_says}"
+    advice = "Mend what the engine names, then call again; its log has more under the correlation id."
 
 
 class EngineBroken(ProvisionError):

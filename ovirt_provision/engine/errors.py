@@ -11,8 +11,10 @@ import ovirtsdk4 as sdk
 import pycurl
 
 from ovirt_provision.errors import (
+    Code,
     EngineBroken,
     EngineCertificateInvalid,
+    EngineNotConnected,
     EnginePermissionDenied,
     EngineRefused,
     EngineSessionExpired,
@@ -29,6 +31,11 @@ _CERTIFICATE_ERRORS = {
     pycurl.E_SSL_ISSUER_ERROR,
     pycurl.E_PEER_FAILED_VERIFICATION,
 }
+_NOT_CONNECTED = {
+    pycurl.E_COULDNT_CONNECT,
+    pycurl.E_COULDNT_RESOLVE_HOST,
+    pycurl.E_COULDNT_RESOLVE_PROXY,
+}
 
 
 class EngineNotFound(ProvisionError):
@@ -36,14 +43,17 @@ class EngineNotFound(ProvisionError):
     unknown."""
 
     reason = "ENGINE_NOT_FOUND"
+    code = Code.NOT_FOUND
     message = "the engine does not know what was named to {doing}: {engine_says}"
+    advice = "Somebody may have removed it meanwhile; look it up again and call again."
 
 
 def from_curl(code: int, text: str, url: str) -> ProvisionError:
     """The error for a failed transfer; `code` is curl's."""
     if code in _CERTIFICATE_ERRORS:
         return EngineCertificateInvalid(url=url, detail=text)
-    return EngineUnreachable(url=url, detail=text)
+    failure = EngineNotConnected if code in _NOT_CONNECTED else EngineUnreachable
+    return failure(url=url, detail=text)
 
 
 def from_sdk(error: sdk.Error, *, doing: str, url: str, username: str, correlation_id: str) -> ProvisionError:

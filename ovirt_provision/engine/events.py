@@ -63,8 +63,10 @@ class Events:
             "read new events",
             lambda system: system.events_service().list(from_=since, max=_MOST),
         )
+        # To who is no administrator the engine gives all that it may see, whatever was asked for.
         new = sorted(
-            (Event.of(event) for event in found if int(event.id) not in self._seen), key=lambda e: e.id
+            (Event.of(e) for e in found if int(e.id) > since and int(e.id) not in self._seen),
+            key=lambda e: e.id,
         )
         self._newest = max([self._newest, *(event.id for event in new)])
         self._seen = {i for i in self._seen if i > self._newest - 2 * _OVERLAP} | {event.id for event in new}
@@ -76,7 +78,8 @@ class Events:
             "read the events of an operation",
             lambda system: system.events_service().list(search=f"correlation_id={correlation_id}", max=100),
         )
-        failures = [event for event in map(Event.of, found) if event.failure]
+        # As above: a failure of other work must not be told as the reason.
+        failures = [e for e in map(Event.of, found) if e.failure and e.correlation_id == correlation_id]
         return max(failures, key=lambda event: event.id).description if failures else ""
 
     async def unfinished_jobs(self, correlation_id: str) -> list[str]:

@@ -1,6 +1,8 @@
 """One SSO session per engine, shared by a small pool of SDK connections."""
 
 import asyncio
+import contextlib
+import copy
 import io
 import json
 import queue
@@ -92,7 +94,8 @@ class Session:
         self._threads = ThreadPoolExecutor(profile.connections, thread_name_prefix="engine")
         self._idle: queue.SimpleQueue[_Connection] = queue.SimpleQueue()
         self._token: str | None = None
-        self._login = asyncio.Lock()
+        self._rejected: str | None = None
+        self._login: asyncio.Task[None] | None = None
 
     async def call(
         self,
@@ -123,6 +126,10 @@ class Session:
                     break
         raise EngineSessionExpired(url=self.url, correlation_id=correlation_id)
 
+    async def log_in(self) -> None:
+        """Logs in unless that was done. Raises as `call` does."""
+        await self._logged_in()
+
     async def certificate(self) -> Certificate:
         """The certificate of the engine's server, verified unless the profile is insecure.
 
@@ -140,14 +147,12 @@ class Session:
 
     async def close(self) -> None:
         """Logs out and closes all connections. Call it when no request is under way."""
+        if self._login is not None:
+            with contextlib.suppress(ProvisionError):
+                await self._login
         token, self._token = self._token, None
         if token is not None:
-            try:
-                await self._in_thread(self._post_form, "/ovirt-engine/services/sso-logout", {"token": token})
-                metrics.SESSIONS.labels(self.name, "logout").inc()
-            except Exception as error:  # a failed logout must not keep the daemon from ending
-                metrics.SESSIONS.labels(self.name, "logout-failed").inc()
-                log.warning("logout failed", url=self.url, error=str(error))
+            await self._in_thread(self._log_out, token)
         while not self._idle.empty():
             self._idle.get_nowait().abandon()
         self._threads.shutdown(wait=False)
@@ -158,19 +163,50 @@ class Session:
 
     def _forget(self, token: str) -> None:
         if self._token == token:
-            self._token = None
+            self._token, self._rejected = None, token
 
     async def _logged_in(self) -> str:
-        async with self._login:
-            if self._token is None:
-                try:
-                    self._token = await self._in_thread(self._log_in)
-                except ProvisionError:
-                    metrics.SESSIONS.labels(self.name, "login-failed").inc()
-                    raise
-                metrics.SESSIONS.labels(self.name, "login").inc()
-                log.info("logged in", url=self.url, username=self.username)
-            return self._token
+        """The session's token, after a log-in if there is none.
+
+        Whoever comes while one is under way shares it, and its failure, too: with a wrong password a thousand
+        callers must not lock the account.
+        """
+        while self._token is None:
+            if self._login is None:
+                self._login = asyncio.create_task(self._renew(), name="login")
+                self._login.add_done_callback(self._login_ended)
+            try:
+                await asyncio.shield(self._login)
+            except ProvisionError as error:
+                # Each caller gets an error of its own, to which it adds what it was doing.
+                raise copy.copy(error) from None
+        return self._token
+
+    def _login_ended(self, login: asyncio.Task[None]) -> None:
+        self._login = None
+        if not login.cancelled():
+            login.exception()  # all who waited may be gone
+
+    async def _renew(self) -> None:
+        try:
+            self._token = await self._in_thread(self._log_in)
+        except ProvisionError:
+            metrics.SESSIONS.labels(self.name, "login-failed").inc()
+            raise
+        metrics.SESSIONS.labels(self.name, "login").inc()
+        log.info("logged in", url=self.url, username=self.username)
+        # A token that was rejected may yet stand for a live session, and there is to be one.
+        rejected, self._rejected = self._rejected, None
+        if rejected is not None:
+            await self._in_thread(self._log_out, rejected)
+
+    def _log_out(self, token: str) -> None:
+        try:
+            self._post_form("/ovirt-engine/services/sso-logout", {"token": token})
+            metrics.SESSIONS.labels(self.name, "logout").inc()
+        except Exception as error:  # must keep nobody from going on, nor the daemon from ending
+            metrics.SESSIONS.labels(self.name, "logout-failed").inc()
+            log.warning("logout failed", url=self.url, error=str(error))
 
     def _log_in(self) -> str:
         # The SDK's own SSO request has no time-out, so it is sent here.

@@ -149,6 +149,25 @@ class Run:
                 self._phase = QUEUED
                 raise self._cancellation()
 
+    async def in_time(self, request: Awaitable[T]) -> T:
+        """Awaits the answer to a request, but not beyond the deadline of the phase; a cancellation waits.
+
+        At the deadline the request is abandoned, and may yet have its effect, like one whose answer was lost.
+        Raises DeadlineExceeded.
+        """
+        task = asyncio.ensure_future(request)
+        timer = asyncio.ensure_future(self.clock.sleep(self._deadline - self.clock.monotonic()))
+        try:
+            await asyncio.wait({task, timer}, return_when=asyncio.FIRST_COMPLETED)
+            if not task.done():
+                self.note("the engine has not answered")
+                raise self._too_late()
+            return task.result()
+        finally:
+            task.cancel()
+            timer.cancel()
+            await asyncio.gather(task, timer, return_exceptions=True)
+
     async def sleep(self, seconds: float) -> None:
         """Waits that long, unless the operation is cancelled or the deadline comes first."""
         await self.wait(self.clock.sleep(seconds))
@@ -395,6 +414,7 @@ class Runner(Generic[R]):
             raise
         except ProvisionError as error:
             error.phase = error.phase or run.operation.phase
+            error.correlation_id = error.correlation_id or run.correlation_id
             return await self._explain(run, error)
         except Exception as error:
             incident = uuid.uuid4().hex[:12]

@@ -2,9 +2,9 @@
 
 from collections.abc import Awaitable, Callable
 
-from ovirt_provision.errors import EngineRefused, ProvisionError
+from ovirt_provision.errors import DeadlineExceeded, EngineRefused, ProvisionError
 from ovirt_provision.ledger.store import PRESENT, Object
-from ovirt_provision.operations.provisioning import UNANSWERED, Provisioning
+from ovirt_provision.operations.provisioning import PASSING, WITHOUT_EFFECT, Provisioning
 
 _FIRST_PAUSE = 1.0
 _LONGEST_PAUSE = 15.0
@@ -45,28 +45,38 @@ async def create_once(
             await run.sleep(pause)
             pause = min(2 * pause, _LONGEST_PAUSE)
             continue
+        # A log-in that fails must not look like a create whose answer was lost.
+        await run.insist(run.engine.session.log_in)
         asked_at = run.clock.time()
         run.ledger.update_object(row.id, unanswered=True, details={**row.details, "asked_at": asked_at})
         run.note(f"asking the engine to {doing}")
         try:
-            made = await send()
-        except UNANSWERED as error:
-            lost += 1
-            run.note(f"looking whether the engine did {doing}: {error}")
+            made = await run.in_time(send())
+        except DeadlineExceeded:
+            raise
         except ProvisionError as error:
+            failure = error
+        else:
+            run.ledger.update_object(row.id, state=PRESENT, engine_id=made, unanswered=lost > 0)
+            return
+        if isinstance(failure, PASSING) and not isinstance(failure, WITHOUT_EFFECT):
+            lost += 1
+            run.note(f"looking whether the engine did {doing}: {failure}")
+        else:
             # Refused: this request had no effect, though one that was sent before may have.
             run.ledger.update_object(row.id, unanswered=lost > 0)
             found = await find()
             if found is not None:
                 run.ledger.update_object(row.id, state=PRESENT, engine_id=found, unanswered=lost > 1)
                 return
-            refused_at = refused_at or run.clock.monotonic()
-            patience = run.timeouts.engine_lock - (run.clock.monotonic() - refused_at)
-            if not isinstance(error, EngineRefused) or patience <= 0:
-                raise
-            run.note(f"the engine refuses for now: {error.engine_text}")
-        else:
-            run.ledger.update_object(row.id, state=PRESENT, engine_id=made, unanswered=lost > 0)
-            return
-        await run.sleep(pause)
+            if isinstance(failure, EngineRefused):
+                refused_at = refused_at or run.clock.monotonic()
+                if run.clock.monotonic() - refused_at >= run.timeouts.engine_lock:
+                    raise failure
+                run.note(f"the engine refuses for now: {failure.engine_text}")
+            elif isinstance(failure, WITHOUT_EFFECT):
+                run.note(f"repeating: {failure}")
+            else:
+                raise failure
+        await run.pause(pause, failure)
         pause = min(2 * pause, _LONGEST_PAUSE)

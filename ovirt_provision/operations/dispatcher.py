@@ -60,6 +60,9 @@ VERBS = {
     )
 }
 
+# Seconds between two looks into the engine's log for a reason that has to be there.
+_LOOK_AGAIN = 0.5
+
 
 class Dispatcher:
     """The verbs of the bridge, for services, leases and the janitor."""
@@ -308,18 +311,26 @@ async def _explain(run: Provisioning, error: ProvisionError) -> ProvisionError:
     why."""
     if not isinstance(error, DeadlineExceeded | EngineOperationFailed | MachineFailed):
         return error
+    run.enter(error.phase, "explain", run.timeouts.explain, undoing=True)
     try:
-        text = await run.engine.events.failure_of(run.correlation_id)
+        # What fails is logged, though perhaps a moment later; what only takes too long need not be.
+        text = await _reason(run, insist=not isinstance(error, DeadlineExceeded))
     except ProvisionError:
         return error
-    if not text:
-        return error
-    if isinstance(error, DeadlineExceeded):
-        explained: ProvisionError = EngineOperationFailed(
-            doing=f"the phase {error.phase}", engine_says=text, correlation_id=run.correlation_id
+    if isinstance(error, DeadlineExceeded) and text:
+        phase = error.phase
+        error = EngineOperationFailed(
+            doing=f"the phase {phase}", engine_says=text, correlation_id=run.correlation_id
         )
-    else:
-        explained = error
-    explained.engine_text = text
-    explained.phase = error.phase
-    return explained
+        error.phase = phase
+    error.engine_text = text
+    return error
+
+
+async def _reason(run: Provisioning, *, insist: bool) -> str:
+    """What the engine's log says went wrong with an operation; empty when it says nothing."""
+    while True:
+        text = await run.insist(lambda: run.engine.events.failure_of(run.correlation_id))
+        if text or not insist:
+            return text
+        await run.sleep(_LOOK_AGAIN)

@@ -10,11 +10,14 @@ from ovirt_provision.config import Timeouts
 from ovirt_provision.engine import Engine
 from ovirt_provision.engine.model import Vm
 from ovirt_provision.errors import (
+    DeadlineExceeded,
     EngineBroken,
+    EngineNotConnected,
     EngineRefused,
     EngineSessionExpired,
     EngineUnreachable,
     NotOurs,
+    ProvisionError,
 )
 from ovirt_provision.ledger.identity import Mark
 from ovirt_provision.ledger.runner import Run
@@ -22,8 +25,11 @@ from ovirt_provision.ledger.store import Ledger, Object, Operation
 
 T = TypeVar("T")
 
-# What says nothing about whether a request had its effect.
-UNANSWERED = (EngineUnreachable, EngineBroken, EngineSessionExpired)
+# What passes: the request is repeated until the phase's deadline. It may have had its effect…
+PASSING = (EngineUnreachable, EngineBroken, EngineSessionExpired)
+# …except after these: no connection was made, or the engine looked at the token, which it does first, and
+# said 401. A create goes out once over a connection of its own: no earlier attempt hides behind them.
+WITHOUT_EFFECT = (EngineNotConnected, EngineSessionExpired)
 
 _FIRST_PAUSE = 1.0
 _LONGEST_PAUSE = 15.0
@@ -112,19 +118,31 @@ class Provisioning(Run):
 
         What was not answered is repeated until the phase's deadline. What was refused is repeated because
         locks of other operations pass, and no text tells them from other refusals (behaviour.md 14): for
-        `patience` seconds, by default the time-out `engine_lock`.
+        `patience` seconds, by default the time-out `engine_lock`. At the deadline it raises the last of these
+        errors: that time has run out explains nothing.
         """
         pause = _FIRST_PAUSE
         give_up = self.clock.monotonic() + (self.timeouts.engine_lock if patience is None else patience)
+        self.check()
         while True:
-            self.check()
+            failure: ProvisionError
             try:
-                return await request()
-            except UNANSWERED as error:
+                return await self.in_time(request())
+            except PASSING as error:
+                failure = error
                 self.note(f"repeating: {error}")
             except EngineRefused as error:
                 if self.clock.monotonic() >= give_up:
                     raise
+                failure = error
                 self.note(f"the engine refuses for now: {error.engine_text}")
-            await self.sleep(pause)
+            await self.pause(pause, failure)
             pause = min(2 * pause, _LONGEST_PAUSE)
+
+    async def pause(self, seconds: float, failure: ProvisionError) -> None:
+        """Waits before a request that has failed is sent again. At the deadline it raises that failure."""
+        try:
+            await self.sleep(seconds)
+            self.check()
+        except DeadlineExceeded:
+            raise failure from None

@@ -141,6 +141,10 @@ class Sessions:
         session.used = self._now
         return session
 
+    def __len__(self) -> int:
+        """How many are alive."""
+        return len(self._sessions)
+
     def log_out(self, token: str) -> Session | None:
         return self._sessions.pop(token, None)
 

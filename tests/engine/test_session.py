@@ -93,6 +93,47 @@ def test_many_callers_share_one_login_and_one_renewal(simulated, run_virtually):
     run_virtually(scenario())
 
 
+def test_many_callers_share_one_refused_login_too(simulated, run_virtually):
+    """A thousand operations with a wrong password must not lock the account."""
+
+    async def scenario() -> None:
+        async with simulated(password="canary-7f3a") as (simulator, engine):
+            simulator.world.timing = simulator.world.timing.model_copy(update={"refused_login": 0.0})
+            told = await asyncio.gather(*(engine.version() for _ in range(12)), return_exceptions=True)
+            assert {type(error) for error in told} == {EngineLoginFailed}
+            # What a caller adds to its error is not told to the others.
+            assert len({id(error) for error in told}) == 12
+            assert logins(simulator) == 1
+
+    run_virtually(scenario())
+
+
+def test_a_token_that_was_rejected_leaves_no_second_session(simulated, run_virtually):
+    async def scenario() -> None:
+        async with simulated() as (simulator, engine):
+            await engine.version()
+            simulator.world.injections.arm("unauthorized")
+            await engine.version()
+            assert logins(simulator) == 2
+            assert len(simulator.sessions) == 1
+
+    run_virtually(scenario())
+
+
+def test_a_caller_that_gives_up_takes_nobody_elses_login_with_it(simulated, run_virtually):
+    async def scenario() -> None:
+        async with simulated() as (simulator, engine):
+            impatient = asyncio.create_task(engine.version())
+            await asyncio.sleep(0)
+            patient = asyncio.create_task(engine.version())
+            await asyncio.sleep(0)
+            impatient.cancel()
+            assert (await patient).startswith("4.")
+            assert logins(simulator) == 1
+
+    run_virtually(scenario())
+
+
 def test_a_session_that_cannot_be_renewed_is_an_error_of_its_own(simulated, run_virtually):
     async def scenario() -> None:
         async with simulated() as (simulator, engine):
@@ -153,6 +194,6 @@ def test_closing_logs_out(simulated, run_virtually):
         async with simulated() as (simulator, engine):
             await engine.version()
             await engine.close()
-            assert sum("sso-logout" in request.path for request in simulator.requests) == 1
+            assert len(simulator.sessions) == 0
 
     run_virtually(scenario())

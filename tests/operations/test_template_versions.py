@@ -190,6 +190,23 @@ def test_a_request_that_got_lost_is_repeated_when_it_cannot_have_an_effect_any_m
     run_virtually(scenario())
 
 
+@pytest.mark.parametrize("fault", ["unauthorized", "session-revoked"])
+def test_a_request_that_the_engine_did_not_let_in_is_repeated_at_once(site, run_virtually, fault):
+    async def scenario() -> None:
+        async with site() as s:
+            await build(s)
+            s.simulator.world.injections.arm(fault, method="POST", path=TEMPLATES)
+            begun = s.clock.monotonic()
+
+            made = await add_version(s)
+
+            assert made.state == SUCCEEDED, made.error
+            assert s.clock.monotonic() - begun < 120
+            assert versions(s) == [1, 2]
+
+    run_virtually(scenario())
+
+
 def test_it_is_not_repeated_while_the_machine_is_not_down(site, run_virtually):
     async def scenario() -> None:
         async with site() as s:
