@@ -36,7 +36,7 @@ test: tools check ## Everything: check, then real guests and the real packer
 
 .PHONY: check
 check: lint kitchen ## Lint, types and all tests without guests and packer (at most 5 minutes)
-	$(python) -m pytest -n 2 -m "not guests and not e2e and not wheel"
+	$(python) -m pytest -n 2 -m "not guests and not e2e and not wheel and not live"
 	cd plugins && PACKER=$(wildcard $(abspath $(packer))) go test -race ./...
 
 .PHONY: lint
@@ -67,6 +67,10 @@ crash-virtual: setup $(generated) ## The same in one process and in virtual time
 .PHONY: bench-simulator
 bench-simulator: setup $(generated) ## Measure the simulator with 10,000 VMs
 	@$(python) tools/bench_simulator.py
+
+.PHONY: live
+live: setup $(generated) ## Test on the engine of OVIRT_*, in OVIRT_LIVE_CLUSTER with OVIRT_LIVE_TEMPLATE; cleans up after itself
+	@$(python) -m pytest -m live tests/live
 
 .PHONY: wheel
 wheel: setup $(generated) ## Build the wheel and the source distribution (dist/)

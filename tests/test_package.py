@@ -1,6 +1,7 @@
 """What is shipped: the dependencies that pyproject.toml names, and the wheel in an environment of its own."""
 
 import ast
+import functools
 import importlib.metadata
 import os
 import re
@@ -48,10 +49,14 @@ def imported() -> Iterator[str]:
                     yield module
 
 
+# Reading all of them takes a while.
+distributions = functools.cache(importlib.metadata.packages_distributions)
+
+
 def distribution_of(module: str) -> str:
     if module.startswith("google."):
         return "protobuf" if module.startswith("google.protobuf") else "googleapis-common-protos"
-    (name,) = set(importlib.metadata.packages_distributions()[module.split(".")[0]])
+    (name,) = set(distributions()[module.split(".")[0]])
     return canonical(name)
 
 
