@@ -40,7 +40,7 @@ class Door(Protocol):
         """Raises Refused."""
 
     async def attach(self, key: str) -> None:
-        """Somebody puts a disk of his own on the VM of that name, if the engine lets him."""
+        """Somebody puts a disk of his own on the VM of a Machine, if the engine lets him."""
 
 
 class Clients:

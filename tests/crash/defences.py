@@ -1,14 +1,29 @@
 """Switches defences of the product off, in this process, to see that the tests notice."""
 
+import dataclasses
+import uuid
 from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 import pytest
 
+from ovirt_provision.engine.machines import Machines, VmRequest
+from ovirt_provision.engine.model import Vm
 from ovirt_provision.ledger.store import Ledger, Object
 from ovirt_provision.operations import clone_machine, create_machine, create_template, removal
 from ovirt_provision.operations.create_once import create_once
 from ovirt_provision.operations.provisioning import Provisioning
+
+
+def _name_at_random(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every request asks for a VM of a new name, and the engine chooses its id."""
+    create = Machines.create
+
+    async def create_another(machines: Machines, wanted: VmRequest, *, correlation_id: str) -> Vm:
+        another = dataclasses.replace(wanted, id="", name=f"{wanted.name}-{uuid.uuid4().hex[:6]}")
+        return await create(machines, another, correlation_id=correlation_id)
+
+    monkeypatch.setattr(Machines, "create", create_another)
 
 
 def _forget_what_was_asked(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -51,12 +66,13 @@ def _own_everything(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 DEFENCES: Mapping[str, Callable[[pytest.MonkeyPatch], None]] = {
+    "identity": _name_at_random,
     "intent": _forget_what_was_asked,
     "adoption": _never_look,
     "tombstones": _bury_nothing,
     "marks": _own_everything,
 }
-"""Intent before effect, adoption of what stands, tombstones, and marks of what is ours."""
+"""Identity and intent before effect, adoption of what stands, tombstones, and marks of what is ours."""
 
 
 def switch_off(monkeypatch: pytest.MonkeyPatch, names: Collection[str]) -> None:

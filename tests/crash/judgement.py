@@ -163,15 +163,24 @@ def _state(
     """The state of the ledger's row of an object; empty where the ledger does not know it."""
     known = [row for row in rows if row.kind == thing.kind and row.engine_id == thing.id]
     if not known and thing.mark is not None and thing.mark.installation == installation:
-        known = [row for row in rows if row.kind == thing.kind and row.request_id == thing.mark.request]
+        # Made, and the ledger has not been told its id: somebody still has to look for it.
+        known = [
+            row
+            for row in rows
+            if (row.kind, row.request_id, row.engine_id) == (thing.kind, thing.mark.request, None)
+            and (row.state != GONE or _is_buried(row, ledger))
+        ]
     if known:
         row = known[-1]
-        buried = any(tombstone.object_id == row.id for tombstone in ledger.tombstones())
-        return LATE if buried and row.state == GONE else row.state
+        return LATE if row.state == GONE and _is_buried(row, ledger) else row.state
     if thing.kind == "disk" and thing.inside and after[thing.inside].kind in ("vm", "template"):
         # The disk of something that is judged itself; one that a VM of ours only borrows is somebody's.
         return _state(after[thing.inside], after, rows, ledger, installation)
     return ""
+
+
+def _is_buried(row: Object, ledger: Ledger) -> bool:
+    return any(tombstone.object_id == row.id for tombstone in ledger.tombstones())
 
 
 def _judge_ledger(

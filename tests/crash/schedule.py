@@ -40,6 +40,7 @@ _KILLS = {
 # removal: a start or stop that comes minutes late may rightly bring a Machine down under its owner.
 _ANY_CHANGE = {"method": "POST|PUT|DELETE"}
 _CREATES = {"method": "POST", "path": "/(vms|templates|vms/[^/]+/snapshots)"}
+_TEMPLATES = {"method": "POST", "path": "/templates"}
 _REMOVALS = {"method": "DELETE", "path": "/(vms|templates)/.*"}
 _FAULTS: Sequence[tuple[str, dict[str, str]]] = (
     ("drop-reply", _ANY_CHANGE),
@@ -47,8 +48,10 @@ _FAULTS: Sequence[tuple[str, dict[str, str]]] = (
     ("reset", _ANY_CHANGE),
     ("unavailable", _ANY_CHANGE),
     ("session-revoked", {}),
+    ("drop-reply", _TEMPLATES),
     ("late-effect", _CREATES),
     ("late-effect", _CREATES),
+    ("late-effect", _TEMPLATES),
     ("late-effect", _REMOVALS),
 )
 
@@ -114,11 +117,11 @@ def draw(seed: int, *, pace: float = 1.0) -> Schedule:
     clients = [
         [_step(rng, pace) for _ in range(rng.randint(2, 4))] for _ in range(rng.choice((1, 1, 2, 2, 3)))
     ]
-    # The first thing of the first client, so that there is something to work on.
-    clients[0].insert(0, _create(rng, pace, wait=True))
+    clients[0] = [*_beginning(rng), *clients[0]]
     faults = []
     for name, where in rng.sample(_FAULTS, rng.choice((0, 0, 1, 1, 2))):
-        rule: dict[str, Any] = {"fault": name, **where, "nth": rng.randint(1, 4), "times": rng.randint(1, 3)}
+        rule: dict[str, Any] = {"fault": name, **where, "times": rng.randint(1, 3)}
+        rule["nth"] = rng.randint(1, 6 if where is _ANY_CHANGE else 2)
         if name == "late-effect":
             rule["seconds"] = round(pace * rng.uniform(1, 80), 3)
         faults.append(rule)
@@ -132,11 +135,24 @@ def draw(seed: int, *, pace: float = 1.0) -> Schedule:
     return Schedule(seed, clients, faults, kills, delays)
 
 
+def _beginning(rng: random.Random) -> list[Step]:
+    """What the first client does first, so that there is something to work on: a Machine, and often a
+    template of it and a version of that."""
+    first = _create(rng, wait=True)
+    steps = [first]
+    if rng.random() < 0.25:
+        steps.append(Step("attach", {"key": first.fields["key"]}, _id(rng), pause=0.0))
+    for new_version in (False, True)[: rng.choice((0, 0, 1, 2))]:
+        fields = {"machine_key": first.fields["key"], "name": TEMPLATES[0], "new_version": new_version}
+        steps.append(Step("CreateTemplate", fields, _id(rng), pause=0.0))
+    return steps
+
+
 def _id(rng: random.Random) -> str:
     return str(uuid.UUID(int=rng.getrandbits(128), version=4))
 
 
-def _create(rng: random.Random, pace: float, *, wait: bool) -> Step:
+def _create(rng: random.Random, *, wait: bool) -> Step:
     fields: dict[str, Any] = {"key": rng.choice(KEYS), "spec": spec(clone=rng.random() < 0.3)}
     if rng.random() < 0.3:
         fields["start_with"] = started(custom_script="runcmd: [id]")
@@ -163,7 +179,7 @@ def _step(rng: random.Random, pace: float) -> Step:
             "StopMachine",
             "attach",
         ),
-        (6, 3, 6, 4, 3, 2, 2, 1),
+        (6, 3, 6, 4, 3, 2, 2, 2),
     )[0]
     pause = round(pace * rng.choice((0, 0, rng.uniform(0, 5), rng.uniform(0, 60))), 3)
     key = rng.choice(KEYS)
@@ -171,7 +187,7 @@ def _step(rng: random.Random, pace: float) -> Step:
     cancel_after = round(pace * rng.uniform(0, 30), 3) if rng.random() < 0.2 else None
     common = {"pause": pause, "wait": wait, "repeat": rng.random() < 0.2, "cancel_after": cancel_after}
     if verb == "CreateMachine":
-        drawn = _create(rng, pace, wait=wait)
+        drawn = _create(rng, wait=wait)
         common["repeat"] = drawn.repeat
         return Step(verb, drawn.fields, drawn.request_id, confirm=drawn.confirm, **common)
     fields: dict[str, Any] = {"key": key}

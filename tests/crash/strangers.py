@@ -18,10 +18,13 @@ class Strangers:
 
     def __init__(self, ask: Ask) -> None:
         self._ask = ask
+        self._installation = ""
+        self._vms: list[str] = []
         self._disks: list[str] = []
 
     def settle_in(self, installation: str) -> None:
         """Makes VMs with names like ours and marks like ours, and disks to be attached later."""
+        self._installation = installation
         marks = {
             # Copied from ours to another id, and another installation's.
             "web-copy": Mark("vm", installation, OWNER, "web", 1, str(uuid.uuid4())),
@@ -30,6 +33,7 @@ class Strangers:
         }
         for name, mark in marks.items():
             id = vm_id(str(uuid.uuid4()), OWNER, name, 1)
+            self._vms.append(id)
             self._add(
                 "/vms",
                 f'<vm id="{id}"><name>{name}</name><comment>{mark or ""}</comment>'
@@ -44,17 +48,20 @@ class Strangers:
             )
             self._disks.append(disk)
 
-    def attach(self, name: str) -> None:
-        """Puts a disk on the VM of that name, as far as the engine lets them."""
+    def attach(self, key: str) -> None:
+        """Puts a disk on the VM of our Machine of that key, as far as the engine lets them."""
         found = self._ask("GET", "/vms", "")
-        ids = [vm.get("id") for vm in found if vm.findtext("name") == name] if found is not None else []
-        if ids and self._disks:
-            self._ask(
-                "POST",
-                f"/vms/{ids[0]}/diskattachments",
-                f'<disk_attachment><disk id="{self._disks.pop()}"/><interface>virtio</interface>'
-                "<bootable>false</bootable><active>true</active></disk_attachment>",
-            )
+        for vm in found if found is not None else ():
+            mark = Mark.parse(vm.findtext("comment") or "")
+            ours = mark is not None and mark.installation == self._installation and mark.key == key
+            if ours and vm.get("id") not in self._vms and self._disks:
+                self._ask(
+                    "POST",
+                    f"/vms/{vm.get('id')}/diskattachments",
+                    f'<disk_attachment><disk id="{self._disks.pop()}"/><interface>virtio</interface>'
+                    "<bootable>false</bootable><active>true</active></disk_attachment>",
+                )
+                return
 
     def _add(self, path: str, body: str) -> str:
         made = self._ask("POST", path, body)
