@@ -52,6 +52,7 @@ _REAPED = 6 + 1
 _SWEPT = _REQUEST + _LATE_CREATE_GRACE + 1.5
 _PATIENCE = 120.0
 _LOOK = 0.1
+_TRIES = 5
 
 
 def campaign(
@@ -83,10 +84,10 @@ class _Run:
         self._show = show
         self._clock = SystemClock()
         self._base = stage.environment["OVIRT_URL"]
-        self._login = (stage.environment["OVIRT_USERNAME"], stage.environment["OVIRT_PASSWORD"])
+        self._faults = f"{self._base.rpartition('/ovirt-engine/')[0]}/simulator/faults"
         self._web = requests.Session()
         self._web.trust_env = False  # else a REQUESTS_CA_BUNDLE counts for more than `verify`
-        self._web.auth = self._login
+        self._web.auth = (stage.environment["OVIRT_USERNAME"], stage.environment["OVIRT_PASSWORD"])
         self._web.verify = stage.environment["OVIRT_CAFILE"]
         self._state = stage.folder / "state" / paths.FOLDER
         self._wrong: list[str] = []
@@ -115,6 +116,7 @@ class _Run:
         finally:
             keeping.cancel()
             await asyncio.gather(keeping, return_exceptions=True)
+        self._web.delete(self._faults).raise_for_status()
         ledger = Ledger.open(self._state / "ledger.sqlite", self._clock)
         try:
             verdict = judge(
@@ -144,10 +146,7 @@ class _Run:
             late = {"method": "POST|PUT|DELETE", "nth": number, "seconds": _REQUEST + 0.5}
             faults.append({"fault": "delay", **late})
         for fault in faults:
-            reply = self._web.post(
-                f"{self._base.rpartition('/ovirt-engine/')[0]}/simulator/faults", json=fault
-            )
-            reply.raise_for_status()
+            self._web.post(self._faults, json=fault).raise_for_status()
 
     async def _keep_a_daemon(self) -> None:
         """Starts one daemon after the other, each with the place of its death, the last to live."""
@@ -181,10 +180,15 @@ class _Run:
 
     def _ask(self, method: str, path: str, body: str = "") -> etree._Element | None:
         headers = {"Accept": "application/xml", "Content-Type": "application/xml"}
-        reply = self._web.request(
-            method, self._base + path, data=body.encode() or None, headers=headers, timeout=30
-        )
-        return etree.fromstring(reply.content) if reply.ok else None
+        # The faults of the run strike whoever asks; a reading is repeated.
+        for _ in range(_TRIES if method == "GET" else 1):
+            with contextlib.suppress(requests.ConnectionError):
+                reply = self._web.request(
+                    method, self._base + path, data=body.encode() or None, headers=headers, timeout=30
+                )
+                if reply.ok:
+                    return etree.fromstring(reply.content)
+        return None
 
     async def _until(self, satisfied: Callable[[], Awaitable[bool]]) -> None:
         while not await satisfied():  # noqa: ASYNC110 - other processes set no event
