@@ -157,6 +157,7 @@ class Profile:
     name: str
     owner: StorageDomain | Cluster
     description: str | None = None
+    qos_id: str = ""
 
 
 @dataclass

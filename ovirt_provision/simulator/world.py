@@ -130,6 +130,7 @@ class World:
         self.domains: dict[str, StorageDomain] = {}
         self.hosts: dict[str, Host] = {}
         self.templates: dict[str, Template] = {}
+        self.instance_types = _start_instance_types()
         self.vms: dict[str, Vm] = {}
         self.disks: dict[str, Disk] = {}
         self.tags: dict[str, Tag] = {}
@@ -644,6 +645,28 @@ class World:
     def _add(self, table: dict[str, _Entity], entity: _Entity) -> _Entity:
         table[entity.id] = entity  # type: ignore[attr-defined]
         return entity
+
+
+def instance_type_config(memory: int, cpus: int) -> Element:
+    """That of an instance type with so many bytes and sockets, beside which it says little."""
+    config = defaults.vm_config(memory=memory, cpus=cpus)
+    for place, text in (("display/type", "spice"), ("io/threads", "0")):
+        set_text(config, place, text)
+    for parent, tag in (("cpu", "architecture"), ("os", "type")):
+        element = config.find(parent)
+        if element is not None:
+            element[:] = [child for child in element if child.tag != tag]
+    return config
+
+
+def _start_instance_types() -> dict[str, Template]:
+    made = datetime(2014, 5, 4, 21, tzinfo=UTC)
+    return {
+        key: Template(
+            key, name, None, instance_type_config(size << 20, sockets), made, key, description=description
+        )
+        for key, name, description, size, sockets in load("instance_types")
+    }
 
 
 @dataclass(frozen=True)

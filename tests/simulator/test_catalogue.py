@@ -3,6 +3,7 @@
 import json
 
 from lxml import etree
+from ovirtsdk4 import types
 
 
 def test_what_provisioning_clients_look_up(play):
@@ -12,8 +13,8 @@ def test_what_provisioning_clients_look_up(play):
         assert {"other", "rhel_9x64", "windows_11"} <= {one.name for one in systems}
         icon = await lab.request("GET", f"/icons/{systems[0].small_icon.id}")
         assert (icon.status, "<media_type>image/png</media_type>" in icon.text) == (200, True)
-        types = await lab.call(system.instance_types_service().list, search="name=Large")
-        assert [(one.name, one.memory) for one in types] == [("Large", 8 << 30)]
+        found = await lab.call(system.instance_types_service().list, search="name=Large")
+        assert [(one.name, one.memory) for one in found] == [("Large", 8 << 30)]
         levels = {one.id for one in await lab.call(system.cluster_levels_service().list)}
         assert {"4.7", "4.8"} <= levels
         level = await lab.call(system.cluster_levels_service().level_service("4.8").get)
@@ -48,6 +49,29 @@ def test_all_that_permissions_are_on_can_be_followed(play):
         assert {one.id for one in of_group} < {one.id for one in permissions}
         listed = await lab.call(lab.system.templates_service().list)
         assert {one.name for one in listed} == {"Blank", "debian-12"}
+
+    play(scenario)
+
+
+def test_an_instance_type_of_ones_own_gives_a_vm_its_hardware(play):
+    async def scenario(lab):
+        service = lab.system.instance_types_service()
+        topology = types.CpuTopology(sockets=2, cores=3, threads=1)
+        wanted = types.InstanceType(name="huge", memory=5 << 30, cpu=types.Cpu(topology=topology))
+        made = await lab.call(service.add, wanted)
+        assert [one.name for one in await lab.call(service.list, search="name=huge")] == ["huge"]
+        body = "<instance_type><name>Large</name></instance_type>"
+        taken = await lab.request("POST", "/instancetypes", body)
+        assert (taken.status, "already in use" in taken.text) == (409, True)
+        own = service.instance_type_service(made.id)
+        changed = await lab.call(own.update, types.InstanceType(memory=6 << 30))
+        assert (changed.memory, changed.cpu.topology.cores) == (6 << 30, 3)
+        vm_id = await lab.create("web", instance_type=types.InstanceType(id=made.id))
+        vm = await lab.call(lab.vms.vm_service(vm_id).get)
+        assert (vm.memory, vm.cpu.topology.sockets, vm.instance_type.id) == (6 << 30, 2, made.id)
+        await lab.call(own.remove)
+        vm = await lab.call(lab.vms.vm_service(vm_id).get)
+        assert (vm.memory, vm.instance_type) == (6 << 30, None)
 
     play(scenario)
 

@@ -36,9 +36,11 @@ def test_a_profile_is_added_changed_and_removed(play, kind, owner_tag, owners, l
         below = gold.get("href").removeprefix("/ovirt-engine/api")
         assert (await lab.request("GET", below)).status == 200
         assert (await lab.request("GET", f"{path}/{gold.get('id')}/permissions")).status == 200
-        body = f"<{kind}><name>platinum</name><description>best</description></{kind}>"
+        qos = "00000000-0000-4000-8000-00000000000a"
+        body = f'<{kind}><name>platinum</name><description>best</description><qos id="{qos}"/></{kind}>'
         changed = await lab.request("PUT", f"{path}/{gold.get('id')}", body)
         assert (changed.status, await names()) == (200, [owner.name, "platinum"])
+        assert etree.fromstring(changed.content).find("qos").get("id") == qos
         assert (await lab.request("DELETE", f"{path}/{first.get('id')}")).status == 200
         assert await names() == ["platinum"]
 

@@ -1,16 +1,28 @@
-"""What the engine comes with and nobody changes: operating systems, instance types, cluster levels…"""
+"""What the engine comes with: operating systems, instance types, cluster levels, options…"""
 
+import copy
 import json
-from collections.abc import Callable, Mapping, Sequence
-from datetime import UTC, datetime
+from collections.abc import Callable, Sequence
 from typing import Any
 
-from ovirt_provision.simulator import defaults, faults, markup
-from ovirt_provision.simulator.api import BASE, Reply, Request, Routes, collection, links, reference
+from ovirt_provision.simulator import faults, machine_config
+from ovirt_provision.simulator.api import (
+    BASE,
+    Reply,
+    Request,
+    Routes,
+    collection,
+    complete,
+    created,
+    find_or_404,
+    links,
+    reference,
+)
 from ovirt_provision.simulator.data import load
-from ovirt_provision.simulator.entities import Template
-from ovirt_provision.simulator.markup import Element, node
-from ovirt_provision.simulator.search import Field, Fields
+from ovirt_provision.simulator.entities import Template, new_id
+from ovirt_provision.simulator.markup import Element, find_text, node
+from ovirt_provision.simulator.search import Field
+from ovirt_provision.simulator.world import World, instance_type_config
 
 routes = Routes()
 
@@ -20,13 +32,12 @@ def _fixed(
     tag: str,
     rows: Callable[[], Sequence[Any]],
     render: Callable[[Any], Element],
-    fields: Fields | None = None,
 ) -> None:
     """A collection that can be read; the id of a row is that of its rendering."""
 
     @routes.add("GET", path)
     def _list(request: Request) -> Reply:
-        return collection(request, tag, rows(), render, fields)
+        return collection(request, tag, rows(), render)
 
     @routes.add("GET", f"{path}/{{item}}")
     def _show(_request: Request, item: str) -> Reply:
@@ -68,64 +79,91 @@ _OF_INSTANCE_TYPE = (
 )
 
 
-def _instance_type_config(row: Sequence[Any]) -> Element:
-    _, _, _, mebibytes, sockets = row
-    config = defaults.vm_config(memory=mebibytes << 20, cpus=sockets)
-    for place, text in (("display/type", "spice"), ("io/threads", "0")):
-        markup.set_text(config, place, text)
-    for parent, tag in (("cpu", "architecture"), ("os", "type")):
-        element = config.find(parent)
-        if element is not None:
-            element[:] = [child for child in element if child.tag != tag]
-    return config
-
-
-def instance_types_as_templates() -> Mapping[str, Template]:
-    """The templates that the engine keeps instance types as, by id.
-
-    Source: `GetVmTemplateByVmtGuid` in the engine's database does not tell them apart.
-    """
-    return {
-        row[0]: Template(
-            row[0], row[1], None, _instance_type_config(row), _INSTANCE_TYPES_MADE, row[0], description=row[2]
-        )
-        for row in load("instance_types")
-    }
-
-
-_INSTANCE_TYPES_MADE = datetime(2014, 5, 4, 21, tzinfo=UTC)
-
-
-def _instance_type(row: Sequence[Any]) -> Element:
-    identity, name, description, _, _ = row
-    path = f"/instancetypes/{identity}"
+def _render_instance_type(instance_type: Template) -> Element:
+    path = f"/instancetypes/{instance_type.id}"
     return node(
         "instance_type",
         None,
-        node("name", name),
-        node("description", description),
+        node("name", instance_type.name),
+        node("description", instance_type.description),
         *links(path, ["watchdogs", "graphicsconsoles", "nics"]),
-        node("creation_time", _INSTANCE_TYPES_MADE),
-        *(child for child in _instance_type_config(row) if child.tag in _OF_INSTANCE_TYPE),
+        node("creation_time", instance_type.created),
+        *(copy.deepcopy(child) for child in instance_type.config if child.tag in _OF_INSTANCE_TYPE),
         href=BASE + path,
-        id=identity,
+        id=instance_type.id,
     )
+
+
+@routes.add("GET", "/instancetypes")
+def list_instance_types(request: Request) -> Reply:
+    rows = sorted(request.world.instance_types.values(), key=lambda one: one.name)
+    fields = {"name": Field(lambda one: one.name, free_text=True)}
+    return collection(request, "instance_types", rows, _render_instance_type, fields)
+
+
+@routes.add("GET", "/instancetypes/{key}")
+def show_instance_type(request: Request, key: str) -> Reply:
+    return Reply(200, _render_instance_type(find_or_404(request.world.instance_types, key)))
+
+
+@routes.add("POST", "/instancetypes")
+def add_instance_type(request: Request) -> Reply:
+    """Not recorded: what it says is judged, here and below."""
+    world = request.world
+    body = request.body("instance_type", "add")
+    made = Template(new_id(), "", None, instance_type_config(1 << 30, 1), world.now, "")
+    _change_instance_type(request, made, body, "add Instance Type", creates=True)
+    world.instance_types[made.id] = made
+    return created(_render_instance_type(made))
+
+
+@routes.add("PUT", "/instancetypes/{key}")
+def update_instance_type(request: Request, key: str) -> Reply:
+    found: Template = find_or_404(request.world.instance_types, key)
+    body = request.body("instance_type", "update")
+    _change_instance_type(request, found, body, "edit Instance Type", creates=False)
+    return Reply(200, _render_instance_type(found))
+
+
+def _change_instance_type(
+    request: Request, one: Template, body: Element, action: str, *, creates: bool
+) -> None:
+    name = find_text(body, "name") or one.name
+    others = [other for other in request.world.instance_types.values() if other is not one]
+    if any(other.name == name for other in others):
+        raise faults.engine_fault("name in use", action=action, type="Instance Type")
+    request.number(body, "memory", "add" if creates else "update")
+    config = copy.deepcopy(one.config)
+    machine_config.apply(config, body, action, creates=creates)
+    one.name, one.config = name, config
+    one.description = find_text(body, "description", one.description) or ""
+
+
+@routes.add("DELETE", "/instancetypes/{key}")
+def remove_instance_type(request: Request, key: str) -> Reply:
+    """VMs that were made of it stay as they are, without it."""
+    world = request.world
+    find_or_404(world.instance_types, key)
+    del world.instance_types[key]
+    for vm in world.vms.values():
+        if vm.instance_type == key:
+            vm.instance_type = None
+    return complete()
 
 
 _HARDWARE = ("cpu", "high_availability", "io", "memory", "memory_policy", "migration_downtime", "usb")
 
 
-def hardware_of(instance_type: str) -> Element:
+def hardware_of(world: World, instance_type: str) -> Element:
     """What a VM takes from its instance type, as the configuration of a VM; raises the engine's fault when
     there is none with this id. Its display is left out.
 
     Source: `VmMapper.doMapVmBaseHwPartToVmStatic` of the engine.
     """
-    for row in load("instance_types"):
-        if row[0] == instance_type:
-            config = _instance_type(row)
-            return node("config", None, *(child for child in config if child.tag in _HARDWARE))
-    raise faults.entity_not_found("GetInstanceType")
+    found = world.instance_types.get(instance_type)
+    if found is None:
+        raise faults.entity_not_found("GetInstanceType")
+    return node("config", None, *(copy.deepcopy(one) for one in found.config if one.tag in _HARDWARE))
 
 
 def _permit(row: Sequence[Any]) -> Element:
@@ -194,11 +232,8 @@ def _icon(identity: str) -> Element:
     )
 
 
-_NAME: Fields = {"name": Field(lambda row: row[1], free_text=True)}
-
 _fixed("/operatingsystems", "operation_systems", lambda: list(load("operating_systems")), _operating_system)
 _fixed("/icons", "icons", _icons, _icon)
-_fixed("/instancetypes", "instance_types", lambda: list(load("instance_types")), _instance_type, _NAME)
 _fixed("/clusterlevels", "cluster_levels", lambda: list(load("cluster_levels").items()), _cluster_level)
 _fixed(
     "/schedulingpolicies",

@@ -20,7 +20,7 @@ from ovirt_provision.simulator.api import (
     reference,
 )
 from ovirt_provision.simulator.entities import Cluster, Profile, StorageDomain, new_id
-from ovirt_provision.simulator.markup import Element, find_text, node, required
+from ovirt_provision.simulator.markup import Element, find_text, node, reference_of, required
 from ovirt_provision.simulator.world import World
 
 routes = Routes()
@@ -65,6 +65,9 @@ class Kind:
             node("name", profile.name),
             node("description", profile.description) if profile.description is not None else None,
             *links(path, ["permissions"]),
+            reference("qos", f"/datacenters/{profile.owner.data_center.id}/qoss", profile.qos_id)
+            if profile.qos_id
+            else None,
             reference(self.owner_tag, f"/{self.owners}", profile.owner.id),
             href=BASE + path,
             id=profile.id,
@@ -110,7 +113,13 @@ def _routes_of(kind: Kind) -> None:
         if owner is None:
             raise faults.entity_not_found(f"{kind.owner_tag.replace('_', '')}: id={owner_id}")
         body = request.body(kind.tag, "add")
-        made = Profile(new_id(), find_text(body, "name") or "", owner, find_text(body, "description"))
+        made = Profile(
+            new_id(),
+            find_text(body, "name") or "",
+            owner,
+            find_text(body, "description"),
+            reference_of(body, "qos"),
+        )
         kind.check_name(world, made, "add")
         world.own_profiles[made.id] = made
         return created(kind.render(made))
@@ -123,6 +132,7 @@ def _routes_of(kind: Kind) -> None:
             found,
             name=find_text(body, "name") or found.name,
             description=find_text(body, "description", found.description),
+            qos_id=found.qos_id if body.find("qos") is None else reference_of(body, "qos"),
         )
         kind.check_name(request.world, changed, "edit")
         request.world.own_profiles[found.id] = changed

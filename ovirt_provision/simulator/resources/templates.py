@@ -25,7 +25,6 @@ from ovirt_provision.simulator.entities import (
     new_id,
 )
 from ovirt_provision.simulator.markup import Element, find_text, node
-from ovirt_provision.simulator.resources.catalogue import instance_types_as_templates
 from ovirt_provision.simulator.resources.disks import check_legal, check_unlocked, copy_disks
 from ovirt_provision.simulator.resources.lookups import find_cluster
 from ovirt_provision.simulator.resources.vms import check_not_busy
@@ -114,7 +113,7 @@ def list_templates(request: Request) -> Reply:
 @routes.add("GET", "/templates/{template}")
 def show_template(request: Request, template: str) -> Reply:
     """Instance types are templates, too, to whom knows their ids, such as from permissions."""
-    every = {**instance_types_as_templates(), **request.world.templates}
+    every = {**request.world.instance_types, **request.world.templates}
     return Reply(200, render_template(find_or_404(every, template), all_content=request.flag("all_content")))
 
 

@@ -396,7 +396,7 @@ def add_vm(request: Request) -> Reply:
     defaults.settle_in_cluster(config)
     instance_type = _instance_type(body)
     if instance_type is not None:
-        markup.merge(config, hardware_of(instance_type))
+        markup.merge(config, hardware_of(world, instance_type))
     request.number(body, "memory", "add")
     resolve_hosts(world, body)
     machine_config.apply(config, body, action, creates=True)
@@ -651,7 +651,7 @@ def update_vm(request: Request, vm: str) -> Reply:
         changed = markup.without(found.next_run if found.next_run is not None else found.config, ())
         instance_type = _instance_type(body)
         if instance_type is not None:
-            markup.merge(changed, hardware_of(instance_type))
+            markup.merge(changed, hardware_of(world, instance_type))
         if body.find("initialization") is not None:
             for old in changed.findall("initialization"):
                 changed.remove(old)
