@@ -476,6 +476,13 @@ class Config(_Model):
         description="Profile of calls that name none. Default: env if there is one, else the only profile.",
     )
     timeouts: Timeouts = Field(default_factory=lambda: Timeouts(), description="In seconds, by name.")
+    retention_days: int = Field(
+        30,
+        ge=1,
+        le=3650,
+        description="Days for which the ledger keeps an operation that has ended; so long its request_id "
+        "means it. One that made what still stands is kept as long as that.",
+    )
     listen: _Path | None = Field(
         None, description="Path of the unix socket to listen on instead of the default one."
     )

@@ -10,6 +10,8 @@ def make_0001(file: Path) -> None:
     """Turns a ledger that nobody has open into one of the schema 0001, with all that it holds."""
     rename_disks(file)
     with contextlib.closing(sqlite3.connect(file, isolation_level=None)) as ledger:
+        for index in ("objects_request", "objects_key", "objects_parent", "operations_object"):
+            ledger.execute(f"DROP INDEX {index}")
         for table, column in (("epochs", "commits"), ("leases", "ttl"), ("leases", "confirmed_at")):
             ledger.execute(f"ALTER TABLE {table} DROP COLUMN {column}")
         ledger.execute("PRAGMA application_id = 0")

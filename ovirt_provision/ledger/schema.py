@@ -36,6 +36,7 @@ operations = Table(
     Column("epoch", Integer, nullable=False),
     Index("operations_request", "owner", "request_id", unique=True),
     Index("operations_state", "state"),
+    Index("operations_object", "object_id"),
 )
 
 # Every engine object that we made or are about to make, written before the request goes out.
@@ -73,6 +74,9 @@ objects = Table(
     ),
     Index("objects_engine_id", "engine", "kind", "engine_id"),
     Index("objects_state", "state"),
+    Index("objects_request", "owner", "request_id"),
+    Index("objects_key", "owner", "key", "generation"),
+    Index("objects_parent", "parent_id"),
 )
 
 # Why a Machine may live. When its client was last heard of is not written: it counts only while a daemon

@@ -46,6 +46,7 @@ class Bridge:
             self.dispatcher,
             engines=self.engine,
             installation=self.installation,
+            retention=config.retention_days * 24 * 3600.0,
         )
         self._background: list[asyncio.Task[None]] = []
 

@@ -1,4 +1,5 @@
-"""The janitor: goes on where an undo had to stop, and sweeps what turns up after it was destroyed."""
+"""The janitor: goes on where an undo had to stop, sweeps what turns up after it was destroyed, and has the
+ledger forget what is long over."""
 
 from collections.abc import Callable
 
@@ -10,6 +11,7 @@ from ovirt_provision.engine import Engine
 from ovirt_provision.errors import ProvisionError
 from ovirt_provision.ledger.database import LedgerError
 from ovirt_provision.ledger.identity import Mark
+from ovirt_provision.ledger.retention import forget
 from ovirt_provision.ledger.store import GONE, LATE, PRESENT, REMOVING, Ledger, Object, Tombstone
 from ovirt_provision.operations.dispatcher import Dispatcher
 from ovirt_provision.operations.provisioning import mark_of
@@ -19,6 +21,7 @@ log = structlog.get_logger("janitor")
 
 # What cannot be cleaned, such as a VM that has lost our mark, is tried ever more rarely; in seconds.
 _LONGEST_PAUSE = 600.0
+_FORGET_INTERVAL = 3600.0
 
 
 class Janitor:
@@ -33,13 +36,19 @@ class Janitor:
         *,
         engines: Callable[[str], Engine],
         installation: str,
+        retention: float,
     ) -> None:
+        """`retention` is for how many seconds ended operations are kept in the ledger."""
         self._ledger = ledger
         self._clock = clock
         self._timeouts = timeouts
         self._dispatcher = dispatcher
         self._engines = engines
         self._installation = installation
+        self._retention = retention
+        # When the ledger is looked through next, on the monotonic clock: not at the start, when a clock may
+        # still be wrong.
+        self._forget_at = clock.monotonic() + _FORGET_INTERVAL
         # Object -> when it is to be cleaned next, and the pause after that.
         self._tries: dict[int, tuple[float, float]] = {}
         # Object -> until when it is looked for; on the monotonic clock, since the wall clock may jump.
@@ -53,7 +62,7 @@ class Janitor:
     async def run(self) -> None:
         """Cleans for ever, beginning at once: the last daemon may have left work."""
         while True:
-            for work in (self._sweep, self._clean):
+            for work in (self._sweep, self._clean, self._forget):
                 try:
                     await work()
                 except LedgerError as error:
@@ -62,6 +71,19 @@ class Janitor:
                     # Whatever it is, what waits to be cleaned has to be looked at again.
                     log.exception("cleaning failed unexpectedly")
             await self._clock.sleep(self._timeouts.cleanup_interval)
+
+    async def _forget(self) -> None:
+        """Removes from the ledger what nobody needs any more."""
+        if self._clock.monotonic() < self._forget_at:
+            return
+        self._forget_at = self._clock.monotonic() + _FORGET_INTERVAL
+        rows = 0
+        while some := forget(self._ledger, self._clock.time() - self._retention):
+            rows += some
+            # Calls and operations come first.
+            await self._clock.sleep(0)
+        if rows:
+            log.info("forgotten what is long over", rows=rows)
 
     def _waiting(self) -> list[Object]:
         """Objects that are to be removed and that no operation removes; disks go with their VM."""

@@ -354,7 +354,7 @@ def make_newer(path: Path) -> None:
         (replace_by_text, LedgerDamaged, "file is not a database"),
         (replace_by_strange, LedgerForeign, "it holds the tables moz_places"),
         (mark_as_strange, LedgerForeign, "its application id is 0x11"),
-        (make_newer, LedgerNewer, "the schema 0999 of a newer ovirt-provision; this one knows up to 0003"),
+        (make_newer, LedgerNewer, "the schema 0999 of a newer ovirt-provision; this one knows up to 0004"),
     ],
 )
 def test_a_ledger_that_cannot_be_trusted_is_refused_and_left_as_it_is(path, ruin, error, said):

@@ -1,0 +1,235 @@
+"""Secrets planted in every secret field of the schema and of the configuration, and looked for everywhere.
+
+Which fields are secret is read from the schema (`debug_redact`) and from the configuration's types, so that a
+new one is planted, too, or named here as missing.
+"""
+
+import io
+import json
+import logging
+import os
+import typing
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from google.protobuf.descriptor import Descriptor, FieldDescriptor
+from google.protobuf.message import Message
+from pydantic import BaseModel, SecretStr
+
+from ovirt_provision import logs
+from ovirt_provision.config import Config
+from ovirt_provision.errors import ProvisionError
+from ovirt_provision.ledger.store import CANCELLED, FAILED, SUCCEEDED
+from ovirt_provision.operations import start_machine
+from ovirt_provision.operations.dispatcher import VERBS
+from ovirt_provision.services.messages import operation_message
+from ovirt_provision.v1 import resources_pb2
+from tests.harness import Site, spec, started
+
+CANARY = "canary-5d1c7a90"
+# A cloud-config, which is what the one secret of today must be, and a text for any other.
+PLANTED = f"runcmd: [{CANARY}]"
+PHASE = "booting"
+
+FieldPath = tuple[str, ...]
+
+
+def secret_fields(descriptor: Descriptor, seen: tuple[str, ...] = ()) -> Iterator[FieldPath]:
+    """The paths of all secret fields of a message, at any depth."""
+    if descriptor.full_name in seen:
+        return
+    for field in descriptor.fields:
+        if field.GetOptions().debug_redact:
+            yield (field.name,)
+        elif field.message_type is not None:
+            for path in secret_fields(field.message_type, (*seen, descriptor.full_name)):
+                yield (field.name, *path)
+
+
+def plant(message: Message, path: FieldPath) -> None:
+    """Puts the canary into a field."""
+    *parents, name = path
+    for parent in parents:
+        field = getattr(message, parent)
+        message = field.add() if hasattr(field, "add") else field
+    field = message.DESCRIPTOR.fields_by_name[name]
+    value: Any = PLANTED.encode() if field.type == FieldDescriptor.TYPE_BYTES else PLANTED
+    if field.is_repeated:
+        getattr(message, name).append(value)
+    else:
+        setattr(message, name, value)
+
+
+def secret_settings(model: type[BaseModel], path: FieldPath = ()) -> Iterator[str]:
+    """The paths of all secret settings of the configuration."""
+    for name, field in model.model_fields.items():
+        for kind in _types_of(field.annotation):
+            if kind is SecretStr:
+                yield ".".join((*path, name))
+            elif isinstance(kind, type) and issubclass(kind, BaseModel):
+                yield from secret_settings(kind, (*path, name))
+
+
+def _types_of(annotation: Any) -> Iterator[Any]:
+    yield annotation
+    for inner in typing.get_args(annotation):
+        yield from _types_of(inner)
+
+
+PLACES = [
+    (name, path) for name, verb in VERBS.items() for path in secret_fields(verb.request_type.DESCRIPTOR)
+]
+# What each verb needs besides its secrets, in a world that has a stopped Machine `web`.
+FIELDS: dict[str, dict[str, Any]] = {
+    "CreateMachine": {"key": "new", "spec": spec(), "start_with": started()},
+    "CloneMachine": {"key": "new", "source_key": "web", "start_with": started()},
+    "StartMachine": {"key": "web", "initialization": started()},
+}
+# A verb's outcome that has the daemon write and tell most; with OVIRT_PROVISION_CANARIES=all all of them.
+MOST = "crash"
+OUTCOMES = {"success": SUCCEEDED, "failure": FAILED, "cancel": CANCELLED, "crash": SUCCEEDED}
+
+
+@pytest.fixture
+def log() -> Iterator[io.StringIO]:
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    written = io.StringIO()
+    logs.configure(written, logging.DEBUG)
+    yield written
+    root.handlers[:], _ = handlers, root.setLevel(level)
+
+
+@pytest.fixture
+def sent(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The first-boot configurations that were sent to the engine."""
+    sent: list[str] = []
+    make = start_machine.first_boot
+
+    def noted(initialization: resources_pb2.Initialization) -> Any:
+        sent.append(str(initialization))
+        return make(initialization)
+
+    monkeypatch.setattr(start_machine, "first_boot", noted)
+    return sent
+
+
+def found_in(folder: Path, texts: dict[str, str], *secrets: str) -> set[str]:
+    """Where one of the secrets is to be read."""
+    named = {str(file): file.read_bytes() for file in folder.rglob("*") if file.is_file()}
+    named |= {name: text.encode() for name, text in texts.items()}
+    return {name for name, content in named.items() for secret in secrets if secret.encode() in content}
+
+
+async def look_everywhere(
+    site: Site, folder: Path, log: io.StringIO, sent: list[str], verb: str, path: FieldPath, outcome: str
+) -> set[str]:
+    """Calls a verb with the canary in one field, has it end so, and says where the canary was seen."""
+    request = VERBS[verb].request_type(**FIELDS[verb])
+    plant(request, path)
+    fields = {field.name: value for field, value in request.ListFields()}
+    seen: set[str] = set()
+
+    def look(*texts: str) -> None:
+        told = {"the log": log.getvalue()} | {f"reply {number}": text for number, text in enumerate(texts)}
+        seen.update(found_in(folder, told, CANARY, site.simulator.password))
+
+    await site.run("CreateMachine", key="web", spec=spec())
+    calling = await site.call(verb, **fields)
+    async for changed in site.bridge.dispatcher.runner.watch(calling.id):
+        look(repr(changed), str(operation_message(site.bridge, changed)))
+        if sent and outcome == "cancel":
+            site.bridge.dispatcher.cancel(changed, "by its client")
+        if changed.phase == PHASE and outcome == "crash":
+            await site.restart()
+            break
+    ended = await site.ended(calling)
+    look(repr(ended), str(operation_message(site.bridge, ended)), json.dumps(ended.error))
+    assert ended.state == OUTCOMES[outcome], ended.error
+    return seen
+
+
+def timeouts_for(outcome: str) -> dict[str, float]:
+    return {"start": 0.5} if outcome == "failure" else {}
+
+
+def test_every_secret_of_the_schema_is_planted():
+    assert {verb for verb, _ in PLACES} == set(FIELDS)
+
+
+def test_every_secret_of_the_configuration_is_looked_for():
+    """A new one has to be planted in `look_everywhere` as the password of the engine is."""
+    assert list(secret_settings(Config)) == ["engines.password"]
+
+
+def cases() -> list[Any]:
+    every = os.environ.get("OVIRT_PROVISION_CANARIES") == "all"
+    return [
+        pytest.param(verb, path, outcome, id=f"{verb}-{'.'.join(path)}-{outcome}")
+        for number, (verb, path) in enumerate(PLACES)
+        for outcome in OUTCOMES
+        if every or not number or outcome == MOST
+    ]
+
+
+@pytest.mark.parametrize(("verb", "path", "outcome"), cases())
+def test_no_secret_is_written_or_told(site, run_virtually, tmp_path, log, sent, verb, path, outcome):
+    async def scenario() -> set[str]:
+        async with site(**timeouts_for(outcome)) as s:
+            return await look_everywhere(s, tmp_path / "state", log, sent, verb, path, outcome)
+
+    assert run_virtually(scenario()) == set()
+    assert log.getvalue()
+    assert CANARY in sent[0], "it was on its way"
+
+
+def test_without_splitting_secrets_off_they_are_in_the_ledger(
+    site, run_virtually, tmp_path, log, monkeypatch
+):
+    def careless(message: Message) -> tuple[Message, Message]:
+        return message, type(message)()
+
+    monkeypatch.setattr("ovirt_provision.operations.dispatcher.split_secrets", careless)
+    verb, path = PLACES[0]
+
+    async def scenario() -> set[str]:
+        async with site() as s:
+            return await look_everywhere(s, tmp_path / "state", log, [], verb, path, "success")
+
+    assert any("ledger.sqlite" in place for place in run_virtually(scenario()))
+
+
+def test_without_redaction_a_secret_of_the_configuration_is_in_the_log(log, monkeypatch):
+    logs.register_secret(CANARY)
+    try:
+        logging.getLogger("ovirt_provision").error("the engine says: %s", CANARY)
+        assert CANARY not in log.getvalue()
+        monkeypatch.setattr(logs, "redact", lambda text: text)
+        logging.getLogger("ovirt_provision").error("the engine says: %s", CANARY)
+        assert CANARY in log.getvalue()
+    finally:
+        logs.forget_secret(CANARY)
+
+
+@pytest.mark.parametrize(
+    ("verb", "path"), PLACES, ids=lambda part: part if isinstance(part, str) else ".".join(part)
+)
+def test_a_secret_that_is_refused_is_not_told(site, run_virtually, tmp_path, log, verb, path):
+    async def scenario() -> set[str]:
+        async with site() as s:
+            await s.run("CreateMachine", key="web", spec=spec())
+            request = VERBS[verb].request_type(**FIELDS[verb])
+            plant(request, path)
+            fields = {field.name: value for field, value in request.ListFields()}
+            message = request
+            for parent in path[:-1]:
+                message = getattr(message, parent)
+            setattr(message, path[-1], f"- {CANARY}: [")
+            with pytest.raises(ProvisionError) as refused:
+                await s.call(verb, **fields)
+            told = {"the error": repr(refused.value.report()), "the log": log.getvalue()}
+            return found_in(tmp_path / "state", told, CANARY)
+
+    assert run_virtually(scenario()) == set()
