@@ -64,6 +64,10 @@ crash: setup $(generated) ## Kill real daemons with SIGKILL in random schedules 
 crash-virtual: setup $(generated) ## The same in one process and in virtual time: many more seeds
 	@PYTHONPATH=tools $(python) -m tests.crash --virtual $(call seeds,200)
 
+.PHONY: bench
+bench: setup $(generated) ## Measure what Machines cost the engine and the daemon (SIZES="1 10 100 1000", SEED=n replays)
+	@$(python) -m tests.bench $(SIZES) $(if $(SEED),--seed $(SEED))
+
 .PHONY: bench-simulator
 bench-simulator: setup $(generated) ## Measure the simulator with 10,000 VMs
 	@$(python) tools/bench_simulator.py

@@ -150,7 +150,7 @@ class EngineProfile(_Model):
         4, ge=1, le=64, description="Requests that may be under way at the engine at the same time."
     )
     operations: int | None = Field(
-        50,
+        100,
         ge=0,
         description="Operations that may make or start something at the engine at the same time; the others "
         "wait in the order in which they came. Destroying, stopping and undoing never wait. 0 or null: any "

@@ -22,10 +22,10 @@ class Engine:
         self.username = profile.username
         self.session = Session(name, profile, timeouts, clock)
         self.machines = Machines(self.session)
-        self.templates = Templates(self.session)
+        self.templates = Templates(self.session, clock, timeouts.watch_interval)
         self.disks = Disks(self.session)
         self.snapshots = Snapshots(self.session)
-        self.catalog = Catalog(self.session)
+        self.catalog = Catalog(self.session, self.templates, clock)
         self.events = Events(self.session)
         self.inventory = Inventory(self.session)
         self.watcher = Watcher(

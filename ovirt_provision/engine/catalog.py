@@ -3,11 +3,17 @@
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
+from ovirt_provision.clock import Clock
+from ovirt_provision.engine.batch import Batch
 from ovirt_provision.engine.errors import EngineNotFound
 from ovirt_provision.engine.model import Template
 from ovirt_provision.engine.session import Session
 from ovirt_provision.engine.templates import Templates
 from ovirt_provision.errors import ReferencesNotFound, Violation, did_you_mean
+
+# For how many seconds a cluster is taken to have the name that it was read with, and to be there: the engine
+# refuses what is asked of one that is gone.
+_CLUSTER_KNOWN = 60.0
 
 
 @dataclass(frozen=True)
@@ -43,9 +49,12 @@ class Wanted:
 class Catalog:
     """Looks up templates, clusters and vNIC profiles of one engine."""
 
-    def __init__(self, session: Session) -> None:
+    def __init__(self, session: Session, templates: Templates, clock: Clock) -> None:
         self._session = session
-        self._templates = Templates(session)
+        self._templates = templates
+        self._clock = clock
+        self._clusters_by_id: Batch[_Cluster | None] = Batch(self._read_clusters)
+        self._known_clusters: dict[str, tuple[float, _Cluster]] = {}
 
     async def resolve(self, wanted: Wanted) -> Placement:
         """Finds everything that is wanted.
@@ -71,7 +80,7 @@ class Catalog:
                     )
                 )
             return self._usable(template, "spec.template.id", violations)
-        versions = await self._templates.versions_of(wanted.template_name, follow=follow)
+        versions = await self._templates.recent_versions_of(wanted.template_name, follow=follow)
         if not versions:
             found = await self._templates.search("", max_rows=1000)
             names = {template.name for template in found if wanted.tells_template(template.name)}
@@ -127,17 +136,34 @@ class Catalog:
                 )
             )
             return None
-        try:
-            found_cluster = await self._session.call(
-                "read the template's cluster",
-                lambda system: system.clusters_service().cluster_service(template.cluster_id).get(),
-            )
-        except EngineNotFound:
+        read_at, remembered = self._known_clusters.get(template.cluster_id, (float("-inf"), None))
+        if remembered is not None and self._clock.monotonic() - read_at < _CLUSTER_KNOWN:
+            return remembered
+        read_at = self._clock.monotonic()
+        cluster_found = await self._clusters_by_id.get(template.cluster_id)
+        if cluster_found is None:
             violations.append(
                 Violation("spec.cluster", f"is needed: you may not see the cluster of '{template.name}'")
             )
-            return None
-        return _Cluster(found_cluster.id, found_cluster.name)
+        else:
+            self._known_clusters[template.cluster_id] = (read_at, cluster_found)
+        return cluster_found
+
+    async def _read_clusters(self, ids: Sequence[str]) -> dict[str, _Cluster | None]:
+        """Clusters by id, each read once for all who ask at the same time; there are few."""
+        found: dict[str, _Cluster | None] = dict.fromkeys(ids)
+        for cluster_id in ids:
+            try:
+                cluster = await self._session.call(
+                    "read the template's cluster",
+                    lambda system, cluster_id=cluster_id: (  # type: ignore[misc]
+                        system.clusters_service().cluster_service(cluster_id).get()
+                    ),
+                )
+            except EngineNotFound:
+                continue
+            found[cluster_id] = _Cluster(cluster.id, cluster.name)
+        return found
 
     async def _clusters(self, query: str) -> list[_Cluster]:
         found = await self._session.call(

@@ -2,12 +2,10 @@
 
 from collections.abc import Sequence
 
+from ovirt_provision.engine.batch import MOST
 from ovirt_provision.engine.errors import EngineNotFound
 from ovirt_provision.engine.model import Disk
 from ovirt_provision.engine.session import Session
-
-# Search strings grow with the batch.
-_BATCH = 50
 
 
 class Disks:
@@ -40,10 +38,11 @@ class Disks:
         proves nothing.
         """
         found: dict[str, Disk] = {}
-        for start in range(0, len(ids), _BATCH):
-            batch = ids[start : start + _BATCH]
-            query = " or ".join(f"id={disk_id}" for disk_id in batch)
-            found |= {disk.id: disk for disk in await self.search(query, max_rows=len(batch))}
+        for start in range(0, len(ids), MOST):
+            batch = ids[start : start + MOST]
+            if len(batch) > 1:
+                query = " or ".join(f"id={disk_id}" for disk_id in batch)
+                found |= {disk.id: disk for disk in await self.search(query, max_rows=len(batch))}
             for disk_id in batch:
                 if disk_id not in found and (disk := await self.get(disk_id)) is not None:
                     found[disk_id] = disk

@@ -1,9 +1,11 @@
 """The engine's event log and jobs: what it did, and why it failed."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ovirtsdk4 import types
 
+from ovirt_provision.engine.batch import Batch
 from ovirt_provision.engine.errors import EngineNotFound
 from ovirt_provision.engine.session import Session
 from ovirt_provision.errors import EnginePermissionDenied, EngineRefused
@@ -45,6 +47,8 @@ class Events:
         self._session = session
         self._newest = 0
         self._seen: set[int] = set()
+        self._unfinished: Batch[list[str]] = Batch(self._unfinished_jobs)
+        self._maybe_unfinished: Batch[list[str]] = Batch(self._maybe_unfinished_jobs)
 
     async def tail(self) -> list[Event]:
         """The events since the last call, oldest first; none at the first call.
@@ -83,15 +87,41 @@ class Events:
         return max(failures, key=lambda event: event.id).description if failures else ""
 
     async def unfinished_jobs(self, correlation_id: str) -> list[str]:
-        """Descriptions of the jobs under a correlation id that are still running.
+        """Descriptions of the jobs under a correlation id that are still running; read together with what
+        others ask for at the same time.
 
         None where the account may not see jobs: the engine then answers 400 (behaviour.md 17).
         """
+        return await self._unfinished.get(correlation_id)
+
+    async def jobs_seem_finished(self, correlation_id: str) -> bool:
+        """True when no job under a correlation id is running; false when one is, or probably is."""
+        return not await self._maybe_unfinished.get(correlation_id)
+
+    async def _maybe_unfinished_jobs(self, correlation_ids: Sequence[str]) -> dict[str, list[str]]:
+        return await self._unfinished_jobs(correlation_ids, guess=True)
+
+    async def _unfinished_jobs(
+        self, correlation_ids: Sequence[str], *, guess: bool = False
+    ) -> dict[str, list[str]]:
+        """A job does not tell its correlation id, so the ids are halved until it is known whose it is; most
+        often all are finished. To `guess`, they are all taken as unfinished when there are as many jobs.
+
+        That the engine searches jobs with its whole language is read in its source.
+        """
+        query = " or ".join(f"correlation_id={one}" for one in correlation_ids)
         try:
             jobs = await self._session.call(
-                "read the jobs of an operation",
-                lambda system: system.jobs_service().list(search=f"correlation_id={correlation_id}"),
+                "read the jobs of operations", lambda system: system.jobs_service().list(search=query)
             )
         except (EngineRefused, EnginePermissionDenied, EngineNotFound):
-            return []
-        return [job.description or "" for job in jobs if job.status == types.JobStatus.STARTED]
+            jobs = []
+        unfinished = [job.description or "" for job in jobs if job.status == types.JobStatus.STARTED]
+        all_of_them = guess and len(unfinished) >= len(correlation_ids)
+        if not unfinished or all_of_them or len(correlation_ids) == 1:
+            return dict.fromkeys(correlation_ids, unfinished)
+        middle = len(correlation_ids) // 2
+        return {
+            **await self._unfinished_jobs(correlation_ids[:middle], guess=guess),
+            **await self._unfinished_jobs(correlation_ids[middle:], guess=guess),
+        }

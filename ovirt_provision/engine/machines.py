@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from ovirtsdk4 import types
 
+from ovirt_provision.engine.batch import Batch
 from ovirt_provision.engine.errors import EngineNotFound
 from ovirt_provision.engine.model import Disk, Nic, Vm
 from ovirt_provision.engine.session import Session
@@ -89,6 +90,22 @@ class Machines:
 
     def __init__(self, session: Session) -> None:
         self._session = session
+        self._batches: dict[str, Batch[Vm | None]] = {}
+
+    async def find(self, vm_id: str, *, follow: str = "") -> Vm | None:
+        """As `get`, but read together with other VMs that are asked for at the same time."""
+        if follow not in self._batches:
+            self._batches[follow] = Batch(lambda ids: self.find_all(ids, follow=follow))
+        return await self._batches[follow].get(vm_id)
+
+    async def find_all(self, ids: Sequence[str], *, follow: str = "") -> dict[str, Vm | None]:
+        """The VMs with these ids, at most 100. One that the search misses is read by itself, because that
+        proves nothing."""
+        found: dict[str, Vm | None] = {}
+        if len(ids) > 1:
+            query = " or ".join(f"id={vm_id}" for vm_id in ids)
+            found |= {vm.id: vm for vm in await self.search(query, follow=follow, max_rows=len(ids))}
+        return found | {vm_id: await self.get(vm_id, follow=follow) for vm_id in ids if vm_id not in found}
 
     async def get(self, vm_id: str, *, follow: str = "") -> Vm | None:
         """The VM with that id, or None; `follow` as in the oVirt API, such as `disk_attachments.disk`."""

@@ -8,14 +8,14 @@ event, are read each time.
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from typing import Any, Generic, TypeVar
 
 import structlog
 
 from ovirt_provision.clock import Clock
+from ovirt_provision.engine.batch import MOST
 from ovirt_provision.engine.disks import Disks
 from ovirt_provision.engine.events import Event, Events
 from ovirt_provision.engine.machines import Machines
@@ -28,8 +28,6 @@ S = TypeVar("S")
 
 log = structlog.get_logger("watcher")
 
-# Search strings grow with the batch; the engine's search page is 100 rows.
-_BATCH = 50
 _WITH_DISKS = "disk_attachments.disk"
 _WITH_ADDRESSES = "nics,reported_devices"
 
@@ -43,6 +41,7 @@ class _Waiter(Generic[S]):
     every_tick: bool
     due: float
     gap: float
+    name: str = ""
     outcome: "asyncio.Future[S | None]" = field(default_factory=asyncio.Future)
 
     def show(self, state: S | None) -> None:
@@ -115,10 +114,15 @@ class Watcher:
         )
 
     async def template(
-        self, template_id: str, satisfied: Callable[[Template | None], bool], *, correlation_id: str = ""
+        self,
+        template_id: str,
+        satisfied: Callable[[Template | None], bool],
+        *,
+        name: str = "",
+        correlation_id: str = "",
     ) -> Template | None:
-        """As `vm`, for a template version."""
-        return await self._wait(self._template_waiters, template_id, satisfied, correlation_id)
+        """As `vm`, for a template version; where its name is given, it is read together with others."""
+        return await self._wait(self._template_waiters, template_id, satisfied, correlation_id, name=name)
 
     async def disk(
         self, disk_id: str, satisfied: Callable[[Disk | None], bool], *, correlation_id: str = ""
@@ -169,6 +173,7 @@ class Watcher:
         follow: str = "",
         *,
         every_tick: bool = False,
+        name: str = "",
     ) -> S | None:
         waiter: _Waiter[S] = _Waiter(
             object_id=object_id,
@@ -178,6 +183,7 @@ class Watcher:
             every_tick=every_tick,
             due=self._clock.monotonic() + self._interval,
             gap=self._interval,
+            name=name,
         )
         waiters.append(waiter)
         if self._loop is None or self._loop.done():
@@ -219,41 +225,51 @@ class Watcher:
                 self._hurry(event)
 
     async def _read_vms(self) -> None:
-        due = self._due(self._vms)
-        for follow in sorted({w.follow for w in due}):
-            for batch in self._batches([w for w in due if w.follow == follow]):
+        for follow in sorted({w.follow for w in self._vms}):
+            for batch in self._batches([w for w in self._vms if w.follow == follow]):
                 ids = sorted({w.object_id for w in batch})
-                found = await self._machines.search(_by_id(ids), follow=follow, max_rows=len(ids))
-                await self._show(
-                    batch, {vm.id: vm for vm in found}, partial(self._machines.get, follow=follow)
-                )
+                self._show(batch, await self._machines.find_all(ids, follow=follow))
 
     async def _read_disks(self) -> None:
-        for batch in self._batches(self._due(self._disk_waiters)):
-            ids = sorted({w.object_id for w in batch})
-            rows = await self._disks.search(_by_id(ids), max_rows=len(ids))
-            await self._show(batch, {disk.id: disk for disk in rows}, self._disks.get)
+        for batch in self._batches(self._disk_waiters):
+            self._show(batch, await self._disks.find(sorted({w.object_id for w in batch})))
 
     async def _read_jobs(self) -> None:
-        for correlation_id in sorted({w.object_id for w in self._jobs}):
-            unfinished = await self._events.unfinished_jobs(correlation_id)
-            for waiter in self._jobs:
-                if waiter.object_id == correlation_id:
-                    waiter.show(unfinished)
+        waiters = list(self._jobs)
+        unfinished = await asyncio.gather(*(self._events.unfinished_jobs(w.object_id) for w in waiters))
+        for waiter, descriptions in zip(waiters, unfinished, strict=True):
+            waiter.show(descriptions)
 
     async def _read_templates(self) -> None:
-        # The engine has no search by id for templates, so each is read by itself.
-        for batch in self._batches(self._due(self._template_waiters)):
-            await self._show(batch, {}, self._templates.get)
+        # The engine has no search by id for templates, but one by name.
+        for batch in self._batches(self._template_waiters):
+            found: dict[str, Template | None] = {}
+            names = sorted({w.name for w in batch if w.name})
+            if len(batch) > 1:
+                versions = await asyncio.gather(*(self._templates.versions_of(name) for name in names))
+                found |= {template.id: template for each in versions for template in each}
+            for template_id in {w.object_id for w in batch} - found.keys():
+                found[template_id] = await self._templates.get(template_id)
+            self._show(batch, found)
 
     async def _read_snapshots(self) -> None:
-        # Snapshots are found only through their VM, so each is read by itself.
-        for batch in self._batches(self._due(self._snapshot_waiters)):
-            await self._show(batch, {}, lambda path: self._snapshots.get(*path.split("/")))
-
-    def _due(self, waiters: Sequence[_Waiter[S]]) -> list[_Waiter[S]]:
-        now = self._clock.monotonic()
-        return [waiter for waiter in waiters if waiter.every_tick or waiter.due <= now]
+        # Snapshots are found only through their VM.
+        for batch in self._batches(self._snapshot_waiters):
+            paths = {w.object_id: w.object_id.split("/") for w in batch}
+            found: dict[str, Snapshot | None] = {}
+            if len(paths) > 1:
+                vms = await self._machines.find_all(
+                    sorted({vm for vm, _ in paths.values()}), follow="snapshots"
+                )
+                found |= {
+                    f"{vm.id}/{snapshot.id}": snapshot
+                    for vm in vms.values()
+                    if vm
+                    for snapshot in vm.snapshots
+                }
+            for path in paths.keys() - found.keys():
+                found[path] = await self._snapshots.get(*paths[path])
+            self._show(batch, found)
 
     def _hurry(self, event: Event) -> None:
         for waiter in self._all():
@@ -263,26 +279,22 @@ class Watcher:
                 waiter.due = self._clock.monotonic()
                 waiter.gap = self._interval
 
-    def _batches(self, due: Sequence[_Waiter[S]]) -> Iterator[list[_Waiter[S]]]:
-        for start in range(0, len(due), _BATCH):
-            batch = list(due[start : start + _BATCH])
+    def _batches(self, waiters: Sequence[_Waiter[S]]) -> Iterator[list[_Waiter[S]]]:
+        """Those to be looked at now. A request that is sent anyway takes along whoever is next, so that those
+        who came one by one are soon looked at together."""
+        now = self._clock.monotonic()
+        in_turn = sorted(waiters, key=lambda waiter: now if waiter.every_tick else waiter.due)
+        for start in range(0, len(in_turn), MOST):
+            batch = in_turn[start : start + MOST]
+            if not (batch[0].every_tick or batch[0].due <= now):
+                return
             for waiter in batch:
-                waiter.gap = min(2 * waiter.gap, self._longest_gap)
-                waiter.due = self._clock.monotonic() + waiter.gap
+                if waiter.due <= now:
+                    waiter.gap = min(2 * waiter.gap, self._longest_gap)
+                waiter.due = now + waiter.gap
             yield batch
 
-    async def _show(
-        self, waiters: Sequence[_Waiter[S]], found: dict[str, S], get: Callable[[str], Any]
-    ) -> None:
-        missing: dict[str, S | None] = {}
+    @staticmethod
+    def _show(waiters: Sequence[_Waiter[S]], found: Mapping[str, S | None]) -> None:
         for waiter in waiters:
-            state = found.get(waiter.object_id)
-            if state is None:
-                if waiter.object_id not in missing:
-                    missing[waiter.object_id] = await get(waiter.object_id)
-                state = missing[waiter.object_id]
-            waiter.show(state)
-
-
-def _by_id(ids: Sequence[str]) -> str:
-    return " or ".join(f"id={object_id}" for object_id in ids)
+            waiter.show(found.get(waiter.object_id))

@@ -129,7 +129,7 @@ def boot_disk_of(disks: Sequence[Disk]) -> Disk | None:
 async def grow_boot_disk(run: Provisioning) -> None:
     """Extends the boot disk to the size of the request, unless it has it already."""
     vm_id = run.machine_id
-    vm = await run.insist(lambda: run.engine.machines.get(vm_id, follow="disk_attachments.disk"))
+    vm = await run.insist(lambda: run.engine.machines.find(vm_id, follow="disk_attachments.disk"))
     boot = boot_disk_of(vm.disks) if vm is not None else None
     size = run.request.spec.boot_disk.size_bytes
     if boot is None or boot.size >= size:
@@ -152,7 +152,7 @@ async def connect_nics(run: Provisioning) -> None:
     vm_id = row.known_id
     if not wanted:
         return
-    vm = await run.insist(lambda: run.engine.machines.get(vm_id, follow="nics"))
+    vm = await run.insist(lambda: run.engine.machines.find(vm_id, follow="nics"))
     present = {nic.name: nic for nic in vm.nics} if vm else {}
     cid = run.correlation_id
     machines = run.engine.machines

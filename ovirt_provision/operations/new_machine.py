@@ -144,7 +144,7 @@ async def _kept(run: Provisioning) -> bool:
     ):
         return False
     row = await with_its_id(run, run.object)
-    vm = await run.insist(lambda: run.engine.machines.get(row.known_id))
+    vm = await run.insist(lambda: run.engine.machines.find(row.known_id))
     if vm is None or not is_ours(run.ledger, run.installation, row.engine, vm):
         return False
     state = "as it is"

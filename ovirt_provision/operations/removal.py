@@ -38,7 +38,7 @@ async def _remove_vm(run: Provisioning, row: Object, vm_id: str) -> bool:
     that comes late may bring it up again, and somebody may attach a disk, which must not go with it.
     """
     while True:
-        vm = await run.insist(lambda: run.engine.machines.get(vm_id, follow="disk_attachments.disk"))
+        vm = await run.insist(lambda: run.engine.machines.find(vm_id, follow="disk_attachments.disk"))
         if vm is None:
             return False
         run.insist_on_ours(vm)
@@ -179,7 +179,11 @@ async def _template_unlocked(run: Provisioning, template: Template) -> None:
         run.note(f"template {template.name} is {state.status if state else 'gone'}")
         return state is None or state.status != "locked"
 
-    await run.wait(run.engine.watcher.template(template.id, satisfied, correlation_id=run.correlation_id))
+    await run.wait(
+        run.engine.watcher.template(
+            template.id, satisfied, name=template.name, correlation_id=run.correlation_id
+        )
+    )
 
 
 def _adopt_disks(run: Provisioning, row: Object, vm: Vm) -> None:

@@ -28,7 +28,7 @@ async def start(run: Provisioning) -> None:
     """Starts the VM unless it is on its way already."""
     row = run.object
     vm_id = row.known_id
-    vm = await run.insist(lambda: run.engine.machines.get(vm_id))
+    vm = await run.insist(lambda: run.engine.machines.find(vm_id))
     if vm is not None:
         run.insist_on_ours(vm)
     if vm is not None and vm.status != "down":

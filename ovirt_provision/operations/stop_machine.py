@@ -18,7 +18,7 @@ async def shut_down(run: Provisioning) -> None:
     """Asks the guest; one that does not obey within the time-out `shutdown` is left to the next phase."""
     row = run.object
     vm_id = row.known_id
-    vm = await run.insist(lambda: run.engine.machines.get(vm_id))
+    vm = await run.insist(lambda: run.engine.machines.find(vm_id))
     if vm is not None:
         run.insist_on_ours(vm)
     if vm is None or vm.status == "down" or run.request.force:
@@ -35,7 +35,7 @@ async def shut_down(run: Provisioning) -> None:
 async def power_off(run: Provisioning) -> None:
     row = run.object
     vm_id = row.known_id
-    vm = await run.insist(lambda: run.engine.machines.get(vm_id, follow="disk_attachments.disk"))
+    vm = await run.insist(lambda: run.engine.machines.find(vm_id, follow="disk_attachments.disk"))
     if vm is not None and vm.status != "down":
         await run.insist(
             lambda: run.engine.machines.power_off(vm_id, row.name, correlation_id=run.correlation_id)

@@ -37,7 +37,7 @@ async def vm_ready(
 
     vm = None
     if look_first:
-        vm = await run.insist(lambda: run.engine.machines.get(vm_id, follow="disk_attachments.disk"))
+        vm = await run.insist(lambda: run.engine.machines.find(vm_id, follow="disk_attachments.disk"))
     if not (look_first and satisfied(vm)):
         vm = await run.wait(
             run.engine.watcher.vm(vm_id, satisfied, correlation_id=run.correlation_id, with_disks=True)
@@ -53,7 +53,7 @@ async def _jobs_ended(run: Provisioning) -> None:
             run.note(f"job: {unfinished[0]}")
         return not unfinished
 
-    if ended(await run.insist(lambda: run.engine.events.unfinished_jobs(run.correlation_id))):
+    if await run.insist(lambda: run.engine.events.jobs_seem_finished(run.correlation_id)):
         return
     with contextlib.suppress(DeadlineExceeded):
         await run.wait(run.engine.watcher.jobs(run.correlation_id, ended), within=("job", run.timeouts.job))
@@ -123,7 +123,7 @@ async def template_gone(run: Provisioning, template_id: str, name: str) -> None:
         run.note(f"waiting until template {name} is gone")
         await run.wait(
             run.engine.watcher.template(
-                template_id, lambda state: state is None, correlation_id=run.correlation_id
+                template_id, lambda state: state is None, name=name, correlation_id=run.correlation_id
             )
         )
 
@@ -198,9 +198,10 @@ async def template_ok(run: Provisioning, template_id: str, name: str) -> Templat
         return template.status == "ok"
 
     template = await run.wait(
-        run.engine.watcher.template(template_id, satisfied, correlation_id=run.correlation_id)
+        run.engine.watcher.template(template_id, satisfied, name=name, correlation_id=run.correlation_id)
     )
     assert template is not None
+    run.engine.templates.forget()
     return template
 
 
