@@ -278,6 +278,7 @@ def test_metrics_are_exposed_to_this_machine(folder, environment, listen):
 
     assert config.metrics is not None
     assert config.metrics.listen == listen
+    assert load(folder / "absent.yaml", environment).metrics is None
 
 
 @pytest.mark.parametrize(

@@ -90,12 +90,6 @@ async def test_a_create_and_a_destroy_are_counted(stage: Stage):
         assert word not in counted.text
 
 
-async def test_nothing_is_exposed_unless_asked_for(tmp_path: Path):
-    with Stage(tmp_path, guests="none") as stage:
-        stage.provision("engine", "list")
-        assert not socket_of(stage).exists()
-
-
 @pytest.mark.parametrize(
     ("path", "template"),
     [
