@@ -4,8 +4,10 @@ Where it is killed is counted in news of the operation, not in time: after the n
 stream. More kills: `OVIRT_PROVISION_KILLS=20 pytest tests/crash`.
 """
 
+import contextlib
 import os
 import signal
+import sys
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -141,12 +143,41 @@ def test_a_template_ends_as_one_template(stage: Stage, client: Client, after: in
     assert stage.world() == before
 
 
-def test_no_secret_lies_in_the_state_folder(stage: Stage, client: Client):
-    client.run_through_a_kill(create("web"), 2)
+def holders(stage: Stage) -> list[str]:
+    """Where a secret is to be read: in the state folder, the list of processes, the daemon's environment."""
+    secrets = (b"canary-5d1c", stage.environment["OVIRT_PASSWORD"].encode())
+    files = [file for file in (stage.folder / "state").rglob("*") if file.is_file()]
+    files += Path("/proc").glob("[0-9]*/cmdline")
+    pid = stage.daemon_pid()
+    assert pid is not None
+    files.append(Path(f"/proc/{pid}/environ"))
+    found = []
+    for file in files:
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+            content = file.read_bytes()
+            found += [str(file) for secret in secrets if secret in content]
+    return found
+
+
+def test_no_secret_lies_in_the_state_folder_or_in_the_list_of_processes(stage: Stage, client: Client):
+    creating = client.call(create("web"))
+    client.watch(creating.id, 2)
+    assert holders(stage) == []
+    stage.stop_daemon(signal.SIGKILL)
+    client.watch(creating.id)
+    assert holders(stage) == []
     client.run(destroy("web"))
 
-    state = stage.folder / "state"
-    holding = [path for path in state.rglob("*") if path.is_file() and b"canary-5d1c" in path.read_bytes()]
+    assert holders(stage) == []
+    assert (stage.folder / "state/ovirt-provision/ledger.sqlite").exists()
+    assert (stage.folder / "state/ovirt-provision/daemon.log").read_text()
 
-    assert (state / "ovirt-provision/ledger.sqlite").exists()
-    assert holding == []
+
+def test_a_secret_in_an_argument_would_be_seen(stage: Stage):
+    stage.provision("engine", "list")
+    waits = [sys.executable, "-c", "import signal; signal.pause()"]
+    with stage.start(*waits, "canary-5d1c") as process:
+        try:
+            assert holders(stage) == [f"/proc/{process.pid}/cmdline"]
+        finally:
+            process.kill()
