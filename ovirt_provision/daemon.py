@@ -28,6 +28,8 @@ HANDOVER = 15.0
 # Seconds between two looks of a daemon that might end for lack of work, or that waits for the state folder.
 IDLE_LOOK = 30.0
 LOCK_LOOK = 0.1
+# What clients have the output of a daemon that they start written to, in the state folder.
+LOG = "daemon.log"
 _log = structlog.get_logger(__name__)
 
 
@@ -193,7 +195,8 @@ async def _run(
         _log.info("serving", address=str(address), pid=os.getpid())
         _notify(options.environ, "READY=1")
         if options.auto_started:
-            await _idle(runtime, server, timeouts.idle, clock, stop)
+            log = paths.state_folder(options.environ) / LOG
+            await _idle(runtime, server, timeouts.idle, clock, stop, log)
         await stop.wait()
     finally:
         _notify(options.environ, "STOPPING=1")
@@ -205,9 +208,14 @@ async def _run(
         _log.info("stopped")
 
 
-async def _idle(runtime: Runtime, server: Server, seconds: float, clock: Clock, stop: asyncio.Event) -> None:
+async def _idle(
+    runtime: Runtime, server: Server, seconds: float, clock: Clock, stop: asyncio.Event, log: Path
+) -> None:
+    """Ends the daemon for lack of work; until then it keeps its log small, since nobody else does."""
     last_busy = clock.monotonic()
     while not stop.is_set():
+        with contextlib.suppress(OSError):
+            logs.cut(log)
         if runtime.busy():
             last_busy = clock.monotonic()
         last = max(last_busy, runtime.last_activity(), server.calls.last_activity())

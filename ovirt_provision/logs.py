@@ -2,10 +2,12 @@
 
 import collections
 import logging
+import os
 import re
 import sys
 import threading
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, TextIO
 from urllib.parse import quote, quote_plus
 from xml.sax.saxutils import escape
@@ -13,9 +15,13 @@ from xml.sax.saxutils import escape
 import structlog
 from google.protobuf.message import Message
 
+from ovirt_provision import paths
+
 REDACTED = "[redacted]"
 # A shorter value would also be found inside words that are no secret.
 MIN_SECRET_LENGTH = 4
+# In bytes; a log and the one before it are kept.
+LARGEST_LOG = 10 * 1024 * 1024
 
 _SECRET_KEY = re.compile(
     r"passw|passphrase|secret|token|authorization|credential|cookie|private_?key|custom_?script|user_?data|ticket",
@@ -43,6 +49,17 @@ def redact(text: str) -> str:
     """The text without any registered secret."""
     pattern = _pattern
     return pattern.sub(REDACTED, text) if pattern else text
+
+
+def cut(file: Path) -> None:
+    """Moves what a log file holds to `FILE.1`, in place of what that held, once it has LARGEST_LOG bytes.
+
+    Whoever has the file open for appending goes on at its beginning. Raises OSError; an absent file is fine.
+    """
+    if not file.exists() or file.stat().st_size < LARGEST_LOG:
+        return
+    paths.write_private(file.with_name(f"{file.name}.1"), file.read_bytes())
+    os.truncate(file, 0)
 
 
 def configure(stream: TextIO | None = None, level: int = logging.INFO) -> None:

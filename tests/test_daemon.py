@@ -17,7 +17,7 @@ import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
-from ovirt_provision import daemon
+from ovirt_provision import daemon, logs
 from ovirt_provision.v1 import engines_pb2, engines_pb2_grpc, operations_pb2, operations_pb2_grpc
 
 SERVING = health_pb2.HealthCheckResponse.SERVING
@@ -133,9 +133,9 @@ class Home:
     def await_serving(self, process: "subprocess.Popen[str]") -> None:
         self._await_line(process, "event=serving")
 
-    def await_looks(self, process: "subprocess.Popen[str]") -> None:
+    def await_looks(self, process: "subprocess.Popen[str]", looks: int = 5) -> None:
         """Until the daemon has looked so often whether it is idle that `idle` has passed for certain."""
-        for _ in range(5):
+        for _ in range(looks):
             self._await_line(process, "asked whether busy")
 
     def _await_line(self, process: "subprocess.Popen[str]", text: str) -> None:
@@ -272,6 +272,18 @@ def test_an_idle_auto_started_daemon_ends_unless_it_is_busy(home):
     home.await_looks(process)
     (home.state / "busy").unlink()
     assert process.wait(30) == 0
+
+
+def test_an_auto_started_daemon_keeps_its_log_small(home):
+    home.state.mkdir(parents=True, mode=0o700)
+    log = home.state / "daemon.log"
+    log.touch()
+    os.truncate(log, logs.LARGEST_LOG)
+    process = home.start("--auto-started", stdin=home.handed_over())
+    home.await_serving(process)
+    home.await_looks(process, 1)
+    assert log.stat().st_size == 0
+    assert (home.state / "daemon.log.1").stat().st_size == logs.LARGEST_LOG
 
 
 def test_an_open_watch_keeps_an_auto_started_daemon(home):

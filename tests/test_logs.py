@@ -125,3 +125,17 @@ def test_messages_and_secret_types_do_not_spill(stream):
     structlog.get_logger("ovirt_provision.a").info("got", request=request, value=SecretStr(CANARY))
     assert "nary" not in stream.getvalue()
     assert "ovirt_provision.v1.Initialization" in stream.getvalue()
+
+
+def test_a_log_that_has_grown_goes_on_in_an_empty_file(tmp_path, monkeypatch):
+    monkeypatch.setattr(logs, "LARGEST_LOG", 100)
+    file = tmp_path / "daemon.log"
+    logs.cut(file)
+    with file.open("a") as log:
+        for said in ("a" * 99, "b" * 100, "c"):
+            print(said, file=log, flush=True)
+            logs.cut(file)
+
+    assert file.read_text() == "c\n"
+    assert file.with_name("daemon.log.1").read_text() == "b" * 100 + "\n"
+    assert file.with_name("daemon.log.1").stat().st_mode & 0o777 == 0o600
