@@ -53,6 +53,10 @@ lint: setup $(generated) ## ruff, mypy, gofmt, go vet, staticcheck, and that wha
 conformance: setup $(generated) ## Replay recorded exchanges of a real engine against the simulator (TRANSCRIPTS=DIR for others)
 	@$(python) -m tests.conformance $(TRANSCRIPTS)
 
+.PHONY: faults
+faults: setup $(generated) ## Write docs/faults.md: what users read of each fault of an engine
+	$(python) -m tests.faults > build/faults.md && mv build/faults.md docs/faults.md
+
 # SEED=x replays one seed, DEFENCE=off switches the defences off.
 seeds = $(if $(SEED),--seed $(SEED),--seeds $(or $(SEEDS),$(1))) --defence $(or $(DEFENCE),on)
 

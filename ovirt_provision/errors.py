@@ -350,7 +350,7 @@ class EngineRefused(ProvisionError):
 class EngineBroken(ProvisionError):
     code = Code.UNAVAILABLE
     reason = "ENGINE_BROKEN"
-    message = "the engine answered HTTP {status} to {doing}: {engine_says}"
+    message = "the engine answered {status} to {doing}: {engine_says}"
     advice = "See the engine's log; the request is safe to repeat."
 
 

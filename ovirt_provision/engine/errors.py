@@ -76,7 +76,10 @@ def from_sdk(error: sdk.Error, *, doing: str, url: str, username: str, correlati
         return EngineNotFound(engine_says=engine_says or "not found", **common)
     if status in (400, 409):
         return EngineRefused(status=status, engine_says=engine_says or text, **common)
-    return EngineBroken(status=status or "an unreadable answer", engine_says=engine_says or text, **common)
+    answer = (
+        f"HTTP {status}" if status else "with a page that is not its API's (a proxy's, or it is starting)"
+    )
+    return EngineBroken(status=answer, engine_says=engine_says or text, **common)
 
 
 def _fault_text(error: sdk.Error) -> str:

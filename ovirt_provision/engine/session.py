@@ -223,13 +223,17 @@ class Session:
             answer = json.loads(body)
         except ValueError:
             raise EngineBroken(
-                status=status, doing="log in", engine_says="the SSO service did not answer with JSON"
+                status=f"HTTP {status}",
+                doing="log in",
+                engine_says="the SSO service did not answer with JSON",
             ) from None
         token = answer.get("access_token")
         if not token and status >= 500:
             # An engine that starts or falters; whoever insists asks again, as after any other 5xx.
             raise EngineBroken(
-                status=status, doing="log in", engine_says=str(answer.get("error", "no reason given"))
+                status=f"HTTP {status}",
+                doing="log in",
+                engine_says=str(answer.get("error", "no reason given")),
             )
         if not token:
             raise EngineLoginFailed(

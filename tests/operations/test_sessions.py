@@ -12,7 +12,7 @@ from ovirt_provision.errors import EngineBroken, EngineSessionExpired, EngineUnr
 from ovirt_provision.ledger.store import Operation
 from tests.harness import Site, spec, started
 
-MACHINES = int(os.environ.get("OVIRT_PROVISION_MACHINES", "12"))
+MACHINES = int(os.environ.get("OVIRT_PROVISION_MACHINES", "8"))
 SEED = int(os.environ.get("OVIRT_PROVISION_SEED", random.SystemRandom().getrandbits(31)))
 # A thousand of them see twenty restarts.
 RESTARTS = max(2, MACHINES // 50)

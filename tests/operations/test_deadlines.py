@@ -1,0 +1,226 @@
+"""Every operation ends by its deadline, whatever hangs in the engine, and never hides the engine's reason."""
+
+import asyncio
+import os
+import random
+from collections import Counter
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from ovirt_provision.engine.session import Session
+from ovirt_provision.errors import Code, EngineUnreachable
+from ovirt_provision.ledger.runner import Run
+from ovirt_provision.ledger.store import FAILED, SUCCEEDED, Operation
+from ovirt_provision.operations import dispatcher
+from tests.harness import OWNER, Site, spec, started
+
+# Each seed is six operations.
+SEEDS = int(os.environ.get("OVIRT_PROVISION_SEEDS", "2"))
+SEED = int(os.environ.get("OVIRT_PROVISION_SEED", random.SystemRandom().getrandbits(31)))
+MARGIN = 2.0
+HANGS = (
+    "job-hangs",
+    "disk-stays-locked",
+    "vm-not-responding",
+    "agent-silent",
+    "address-link-local",
+    "late-effect",
+    "unavailable",
+    "silence",
+)
+TIMEOUTS = {
+    "create_machine": 60.0,
+    "machine_ready": 120.0,
+    "start": 90.0,
+    "address": 60.0,
+    "shutdown": 30.0,
+    "power_off": 60.0,
+    "create_template": 120.0,
+    "create_snapshot": 90.0,
+    "remove_snapshot": 90.0,
+    "destroy": 90.0,
+    "undo": 120.0,
+    "job": 60.0,
+    "engine_lock": 10.0,
+}
+
+
+def deadline(site: Site, operation: Operation) -> float:
+    """Seconds that an operation may take: the phases that it entered, and the undo of these."""
+    runner = site.bridge.dispatcher.runner
+    entered = {phase["name"] for phase in operation.phases}
+    phases = [phase for phase in runner._phases_of(operation) if phase.name in entered]
+    undone = 0 if operation.state == SUCCEEDED else sum(phase.undo is not None for phase in phases)
+    return sum(runner._seconds_of(phase.timeout) for phase in phases) + undone * TIMEOUTS["undo"]
+
+
+def late_phases(site: Site, operation: Operation) -> list[str]:
+    runner = site.bridge.dispatcher.runner
+    allowed = {phase.name: runner._seconds_of(phase.timeout) for phase in runner._phases_of(operation)}
+    return [
+        phase["name"]
+        for phase in operation.phases
+        if phase["end"] is not None and phase["end"] - phase["start"] > allowed[phase["name"]] + MARGIN
+    ]
+
+
+def fall_silent(monkeypatch: pytest.MonkeyPatch, clock: Any, seed: int) -> Callable[[], None]:
+    """Has the engine leave a fifth of all requests without an answer until the transport gives up, beginning
+    with the call of what is returned."""
+    in_thread = Session._in_thread
+    asked: Counter[str] = Counter()
+    silent = False
+
+    async def send(session: Session, function: Callable[..., Any], *args: Any) -> Any:
+        if silent and function.__name__ == "_send":
+            asked[args[1]] += 1
+            if random.Random(f"{seed} {args[1]} {asked[args[1]]}").random() < 0.2:
+                await clock.sleep(60)
+                raise EngineUnreachable(url=session.url, detail="Operation timed out")
+        return await in_thread(session, function, *args)
+
+    def begin() -> None:
+        nonlocal silent
+        silent = True
+
+    monkeypatch.setattr(Session, "_in_thread", send)
+    return begin
+
+
+async def play(site: Site, seed: int, silence: Callable[[], None]) -> tuple[int, list[str]]:
+    """How many operations there were, and what was wrong with them."""
+    random_ = random.Random(seed)
+    for key in ("source", "starts", "restarts", "goes"):
+        fields = {"start_with": started()} if key == "restarts" else {}
+        made = await site.run("CreateMachine", key=key, spec=spec(), **fields)
+        assert made.state == SUCCEEDED, made.error
+        row = site.bridge.ledger.living_machine(OWNER, key)
+        assert row is not None
+        site.bridge.leases.confirm(row)
+    hangs = random_.sample(HANGS, random_.randint(1, 3))
+    for hang in hangs:
+        if hang == "silence":
+            silence()
+        else:
+            site.simulator.world.injections.arm(hang, rate=random_.choice((0.2, 1.0)), seed=seed)
+    copying = random_.choice(("CloneMachine", "CreateTemplate"))
+    calls = (
+        site.call("CreateMachine", key="web", spec=spec(), start_with=started()),
+        site.call("CloneMachine", key="copy", source_key="source")
+        if copying == "CloneMachine"
+        else site.call("CreateTemplate", machine_key="source", name="golden"),
+        site.call("StartMachine", key="starts"),
+        site.call("RestartMachine", key="restarts"),
+        site.call("DestroyMachine", key="goes"),
+    )
+    # A look-up that fails is an answer of its own; no operation begins.
+    accepted = [c for c in await asyncio.gather(*calls, return_exceptions=True) if isinstance(c, Operation)]
+    longest = sum(TIMEOUTS.values()) * 3
+    ends = [asyncio.ensure_future(site.ended(operation)) for operation in accepted]
+    limit = asyncio.ensure_future(site.clock.sleep(longest))
+    await asyncio.wait({limit, asyncio.ensure_future(asyncio.wait(ends))}, return_when="FIRST_COMPLETED")
+    limit.cancel()
+    wrong = []
+    for operation, end in zip(accepted, ends, strict=True):
+        if not end.done():
+            end.cancel()
+            wrong.append(f"{operation.verb} never ends")
+            continue
+        ended = end.result()
+        took = ended.ended_at - ended.phases[0]["start"] if ended.phases else 0.0
+        if took > deadline(site, ended) + MARGIN:
+            wrong.append(f"{ended.verb} took {took:.0f} s, not {deadline(site, ended):.0f} s")
+        wrong += [f"{ended.verb} is late in {phase}" for phase in late_phases(site, ended)]
+    return len(accepted), [f"{what} ({', '.join(hangs)})" for what in wrong]
+
+
+@pytest.mark.parametrize("number", range(SEEDS))
+def test_every_operation_ends_by_its_deadline(site, run_virtually, virtual_clock, monkeypatch, number):
+    seed = SEED + number
+    silence = fall_silent(monkeypatch, virtual_clock, seed)
+
+    async def scenario() -> None:
+        async with site(**TIMEOUTS) as s:
+            count, wrong = await play(s, seed, silence)
+            print(f"seed: {seed}, operations: {count}, late: {len(wrong)}")
+            assert wrong == [], f"OVIRT_PROVISION_SEED={seed} replays it"
+
+    run_virtually(scenario())
+
+
+def test_without_deadlines_an_operation_never_ends(site, run_virtually, monkeypatch):
+    enter = Run.enter
+
+    def endless(run: Run, phase: str, timeout: str, seconds: float, *, undoing: bool) -> None:
+        enter(run, phase, timeout, 1e9, undoing=undoing)
+        run._seconds = 1e9
+
+    monkeypatch.setattr(Run, "enter", endless)
+
+    async def scenario() -> None:
+        async with site(**TIMEOUTS) as s:
+            s.simulator.world.injections.arm("agent-silent")
+            operation = await s.call("CreateMachine", key="web", spec=spec(), start_with=started())
+            # Boot and address are over after 90 s, and its lease not before 300 s.
+            await s.clock.sleep(250)
+            assert not s.bridge.ledger.operation_or_fail(operation.id).ended
+
+    run_virtually(scenario())
+
+
+def test_an_engine_that_never_answers_ends_an_operation_no_later(
+    site, run_virtually, virtual_clock, monkeypatch
+):
+    """A request is under way when the deadline comes."""
+    in_thread = Session._in_thread
+
+    async def send(session: Session, function: Callable[..., Any], *args: Any) -> Any:
+        if function.__name__ == "_send" and args[1].startswith("start VM"):
+            await asyncio.Event().wait()
+        return await in_thread(session, function, *args)
+
+    monkeypatch.setattr(Session, "_in_thread", send)
+
+    async def scenario() -> None:
+        async with site(start=50) as s:
+            await s.run("CreateMachine", key="web", spec=spec())
+            begun = s.clock.monotonic()
+
+            ended = await s.run("StartMachine", key="web")
+
+            assert 50 <= s.clock.monotonic() - begun <= 50 + MARGIN
+            assert (ended.state, ended.error["code"]) == (FAILED, Code.DEADLINE_EXCEEDED)
+            assert "the engine has not answered" in ended.error["message"]
+
+    run_virtually(scenario())
+
+
+@pytest.mark.parametrize("defence", [True, False], ids=["kept", "off"])
+def test_it_is_no_timeout_where_the_engine_logged_why(site, run_virtually, monkeypatch, defence):
+    if not defence:
+
+        async def unexplained(_run, error):
+            return error
+
+        monkeypatch.setattr(dispatcher, "_explain", unexplained)
+
+    async def scenario() -> None:
+        async with site(machine_ready=60) as s:
+            s.simulator.world.injections.arm("disk-stays-locked")
+            operation = await s.call("CreateMachine", key="web", spec=spec())
+            await s.clock.sleep(30)
+            s.simulator.world.log(2022, job=None, correlation_id=operation.id)
+            s.simulator.world.log(60, job=None, correlation_id="another", vm=s.simulator.world.add_vm("x"))
+
+            ended = await s.ended(operation)
+
+            if defence:
+                assert ended.error["code"] == Code.ABORTED
+                assert ended.error["engine_text"] == "Add-Disk operation failed to complete."
+                assert "timeout" not in ended.error["advice"].lower()
+            else:
+                assert ended.error["code"] == Code.DEADLINE_EXCEEDED
+
+    run_virtually(scenario())
