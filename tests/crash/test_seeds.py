@@ -63,3 +63,10 @@ def test_a_missing_defence_does_harm_that_is_counted(count: str):
 
     assert not with_it.broken, with_it.wrong
     assert getattr(without_it, count) > 0, without_it.wrong
+
+
+def test_a_seed_asks_the_engine_for_the_same_again():
+    _, asked = virtual.run(draw(SEEDS[0]))
+    _, again = virtual.run(draw(SEEDS[0]))
+
+    assert asked == again

@@ -18,7 +18,7 @@ TOO_LATE = "too-late"
 # The request arrives so many seconds late: before and after it is repeated, and after our time-out.
 ARRIVES = {"arrives-first": 0.5, "arrives-second": 5.0, "arrives-last": 70.0}
 _ALL = os.environ.get("OVIRT_PROVISION_CRASHES") == "all"
-_NAMES = tuple(SCENARIOS) if _ALL else ("clone", "copy", "version", "destroy")
+_NAMES = tuple(SCENARIOS) if _ALL else ("clone", "version", "destroy")
 _FATES = (DROPPED, TOO_LATE, *ARRIVES) if _ALL else (TOO_LATE, "arrives-second")
 
 
