@@ -163,7 +163,7 @@ def lost_by_power_cuts(disk: Disk, written: dict[str, object], folder: Path, man
 def test_a_power_cut_at_any_moment_loses_nothing_acknowledged(path, disk, tmp_path):
     written = work(path, disk)
 
-    assert list(lost_by_power_cuts(disk, written, tmp_path / "after", 20)) == []
+    assert list(lost_by_power_cuts(disk, written, tmp_path / "after", 12)) == []
 
 
 def test_without_synchronous_full_a_power_cut_loses_what_was_acknowledged(path, disk, tmp_path, monkeypatch):
@@ -182,7 +182,7 @@ def test_without_synchronous_full_a_power_cut_loses_what_was_acknowledged(path, 
 
 def test_a_kill_at_any_write_loses_nothing_acknowledged(path, disk, tmp_path):
     written = work(path, disk)
-    for seed in seeds(20):
+    for seed in seeds(12):
         end = random.Random(seed).randrange(len(disk.events))
         known = notes(disk.events[:end])
         changes, tally = known[-1] if known else (0, None)
@@ -295,7 +295,7 @@ def unnoticed_damages(path: Path, folder: Path, written: dict[str, object], many
 def test_a_damaged_ledger_is_refused_or_whole(path, disk, tmp_path):
     written = work(path, disk)
 
-    assert list(unnoticed_damages(path, tmp_path / "after", written, 30)) == []
+    assert list(unnoticed_damages(path, tmp_path / "after", written, 20)) == []
 
 
 @pytest.mark.parametrize("defence", ["Tally.read", "_insist_on_soundness"])

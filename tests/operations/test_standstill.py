@@ -1,6 +1,7 @@
 """Operations while the ledger cannot be written: they stand still, ask for nothing, and end as they would
 have."""
 
+import os
 import uuid
 
 import pytest
@@ -63,7 +64,11 @@ async def requests_while_full(site: Site, disk: Disk, monkeypatch: pytest.Monkey
     return asked
 
 
-@pytest.mark.parametrize("commits", range(1, 13))
+# Behind the accepting one, the create, the clone and the start; with OVIRT_PROVISION_CRASHES=all every one.
+COMMITS = range(1, 13) if os.environ.get("OVIRT_PROVISION_CRASHES") == "all" else (1, 3, 6, 10)
+
+
+@pytest.mark.parametrize("commits", COMMITS)
 def test_an_operation_stands_still_while_the_disk_is_full(site, disk, run_virtually, monkeypatch, commits):
     async def scenario() -> int:
         async with site() as s:

@@ -44,7 +44,7 @@ from ovirt_provision.v1 import (
     templates_pb2,
 )
 
-EXAMPLES = int(os.environ.get("OVIRT_PROVISION_EXAMPLES", "6"))
+EXAMPLES = int(os.environ.get("OVIRT_PROVISION_EXAMPLES", "4"))
 # Seconds for one call, also for a watch of an operation: none of them takes long here.
 DEADLINE = 30.0
 METHODS: list[MethodDescriptor] = [
