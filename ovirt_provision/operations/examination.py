@@ -32,6 +32,17 @@ _BLANK = "00000000-0000-0000-0000-000000000000"
 _GIB = 1 << 30
 _MAX_NAMES = 5
 
+# What each verb asks of an administrator's roles, beyond making VMs and templates. Everybody else is the
+# manager of what they make. Source: the engine's `ActionType` and `shouldMakeCreatorExplicitOwner`.
+_PERMITS_OF_VERBS = {
+    "CreateMachine": ("run_vm", "configure_vm_network", "configure_vm_storage"),
+    "CloneMachine": ("manipulate_vm_snapshots",),
+    "StartMachine": ("run_vm",),
+    "StopMachine": ("shut_down_vm", "stop_vm"),
+    "DestroyMachine": ("delete_vm",),
+    "DestroyTemplate": ("delete_template",),
+}
+
 
 @dataclass(frozen=True)
 class Finding:
@@ -210,6 +221,7 @@ class _Examination:
         )
         return [
             *self._permissions(grants),
+            *self._verbs(grants),
             await self._hosts(sees_all=sees_all),
             await self._storage(sees_all=sees_all),
         ]
@@ -268,6 +280,23 @@ class _Examination:
                 "To build templates, give the account the role TemplateCreator on the data center.",
             ),
         ]
+
+    def _verbs(self, grants: Sequence[Grant] | None) -> list[Finding]:
+        """Which permit is missing for what."""
+        if grants is None:
+            return []
+        if not any(grant.administrative for grant in grants):
+            return [Finding("verbs", OK, f"{self._who} manages what it makes, so every other verb is open")]
+        granted = {permit for grant in grants for permit in grant.permits}
+        missing = [
+            f"{verb} lacks {', '.join(lacking)}"
+            for verb, permits in _PERMITS_OF_VERBS.items()
+            if (lacking := [permit for permit in permits if permit not in granted])
+        ]
+        if not missing:
+            return [Finding("verbs", OK, f"{self._who} has the permits of every verb")]
+        advice = "Give the account a role with these permits, such as UserVmManager on the cluster."
+        return [Finding("verbs", WARNING, "; ".join(missing), advice)]
 
     @property
     def _who(self) -> str:

@@ -30,6 +30,7 @@ EVERYTHING = {
     "read-jobs",
     "create-vms",
     "create-templates",
+    "verbs",
     "hosts",
     "storage",
     "templates",
@@ -256,6 +257,22 @@ def test_a_permission_counts_where_it_is_needed(examine_when, monkeypatch, grant
 
     monkeypatch.setattr(Inventory, "grants", given)
     assert odd(examine_when()) == wanted
+
+
+def test_the_permits_that_each_verb_lacks_are_named(examine_when, monkeypatch):
+    permits = frozenset({"create_vm", "create_disk", "create_template", "run_vm", "stop_vm", "delete_vm"})
+
+    async def given(_inventory, _user_id):
+        return [Grant("builder", True, permits, "system")]
+
+    monkeypatch.setattr(Inventory, "grants", given)
+    found = examine_when()
+    assert odd(found) == {"verbs": WARNING}
+    assert found["verbs"].summary == (
+        "CreateMachine lacks configure_vm_network, configure_vm_storage; "
+        "CloneMachine lacks manipulate_vm_snapshots; StopMachine lacks shut_down_vm; "
+        "DestroyTemplate lacks delete_template"
+    )
 
 
 def test_permissions_that_may_not_be_looked_at_are_not_guessed(examine_when):
