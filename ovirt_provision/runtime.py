@@ -3,6 +3,7 @@
 import uuid
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ovirt_provision import paths
 from ovirt_provision.clock import Clock
@@ -11,11 +12,13 @@ from ovirt_provision.operations.bridge import Bridge
 from ovirt_provision.operations.gauges import read_gauges
 from ovirt_provision.services.engine_service import EngineServicer
 from ovirt_provision.services.machine_service import MachineServicer
-from ovirt_provision.services.metrics import MetricsEndpoint
 from ovirt_provision.services.operation_service import OperationServicer
 from ovirt_provision.services.server import Registration
 from ovirt_provision.services.template_service import TemplateServicer
 from ovirt_provision.v1 import engines_pb2_grpc, machines_pb2_grpc, operations_pb2_grpc, templates_pb2_grpc
+
+if TYPE_CHECKING:
+    from ovirt_provision.services.metrics import MetricsEndpoint
 
 
 class Runtime:
@@ -46,6 +49,9 @@ class Runtime:
     async def start(self) -> None:
         bridge = self._bridge = Bridge(*self._arguments)
         if self._config.metrics is not None:
+            # Its HTTP server is a tenth of the daemon's memory, and most daemons need none.
+            from ovirt_provision.services.metrics import MetricsEndpoint
+
             address = paths.parse_address(self._config.metrics.listen, "metrics.listen")
             self._metrics = MetricsEndpoint(address, lambda: read_gauges(bridge))
             await self._metrics.start()

@@ -232,6 +232,19 @@ class Ledger:
             query = query.where(operations.c.object_id == object_id)
         return self._all(Operation, query.order_by(operations.c.created_at, operations.c.id))
 
+    def unended_operations_using(self, object_id: int) -> Sequence[Operation]:
+        """Operations that have not ended and are about an object or have it as their source, oldest first."""
+        source = operations.c.plan["source_object_id"].as_integer()
+        return self._all(
+            Operation,
+            operations.select()
+            .where(
+                operations.c.state.in_(_UNENDED),
+                sa.or_(operations.c.object_id == object_id, source == object_id),
+            )
+            .order_by(operations.c.created_at, operations.c.id),
+        )
+
     def list_operations(
         self, owner: str, *, unended_only: bool, key: str, limit: int, offset: int
     ) -> Sequence[Operation]:

@@ -30,11 +30,7 @@ def intend_on_machine(call: Call, plan: dict[str, Any], key: str = "") -> Intent
 
 def operations_on(ledger: Ledger, object_id: int) -> list[Operation]:
     """The operations that have not ended and use an object, as their own or as a template's source."""
-    return [
-        other
-        for other in ledger.unended_operations()
-        if object_id in (other.object_id, other.plan.get("source_object_id"))
-    ]
+    return list(ledger.unended_operations_using(object_id))
 
 
 def insist_on_idle(ledger: Ledger, row: Object) -> None:
