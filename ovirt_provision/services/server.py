@@ -31,6 +31,9 @@ _OPTIONS = [
     # Clients may ping an idle connection this often (milliseconds) without being sent away.
     ("grpc.http2.min_recv_ping_interval_without_data_ms", 10_000),
     ("grpc.keepalive_permit_without_calls", 1),
+    # Seconds. Otherwise a call that waits to be taken is cancelled after 30, and of a thousand at once on a
+    # busy machine some do wait that long; their own deadlines decide.
+    ("grpc.server_max_unrequested_time_in_server", 600),
     # Or two daemons would share a TCP port, each getting some of the calls.
     ("grpc.so_reuseport", 0),
 ]

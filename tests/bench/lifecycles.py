@@ -77,7 +77,8 @@ async def through_the_bridge(
     async with Simulator(clock=clock, profile="engine", state_dir=folder / "simulator") as simulator:
         simulator.world.timing = simulator.world.timing.model_copy(update={"command": 0.0})
         (folder / "state").mkdir(mode=0o700)
-        site = Site(simulator, folder / "state", clock, operations=cap)
+        # Nobody renews the leases here, and the last of many wait for long.
+        site = Site(simulator, folder / "state", clock, operations=cap, lease_grace=7 * 24 * 3600.0)
         site.bridge.start()
         observer = _Observer(clock, simulator.world)
 
