@@ -18,6 +18,7 @@ from ovirt_provision.ledger.store import (
     REMOVING,
     Ledger,
     Object,
+    Operation,
 )
 
 # Asks the engine past the bridge: method, path. None where the engine refuses.
@@ -183,6 +184,14 @@ def _is_buried(row: Object, ledger: Ledger) -> bool:
     return any(tombstone.object_id == row.id for tombstone in ledger.tombstones())
 
 
+def _lost_its_base(operation: Operation, others: Iterable[Operation]) -> bool:
+    """Whether a client has destroyed the template while another one made a version of it: then it fails."""
+    base = operation.plan.get("base_id")
+    return bool(base) and any(
+        other.verb == "DestroyTemplate" and other.request.get("id") == base for other in others
+    )
+
+
 def _judge_ledger(
     after: dict[str, Thing],
     rows: Sequence[Object],
@@ -199,7 +208,7 @@ def _judge_ledger(
     for operation in ledger.unended_operations():
         verdict.wrong.append(f"{operation.verb} has not ended: {operation.state} in {operation.phase}")
     for operation in by_request.values():
-        if operation.state == FAILED:
+        if operation.state == FAILED and not _lost_its_base(operation, by_request.values()):
             told = (operation.error or {}).get("message", "")
             verdict.wrong.append(f"{operation.verb} failed: {told}")
         elif operation.state == CANCELLED and operation.cancelled_by is None:
