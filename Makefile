@@ -72,6 +72,11 @@ crash-virtual: setup $(generated) ## The same in one process and in virtual time
 bench: setup $(generated) ## Measure what Machines cost the engine and the daemon (SIZES="1 10 100 1000", SEED=n replays)
 	@$(python) -m tests.bench $(SIZES) $(if $(SEED),--seed $(SEED))
 
+.PHONY: worlds
+worlds: setup $(generated) ## 10,000 random worlds full of strangers (WORLDS=n for others, WORLD=seed for one)
+	OVIRT_PROVISION_WORLDS=$(or $(WORLDS),10000) $(if $(WORLD),OVIRT_PROVISION_WORLD=$(WORLD)) \
+	$(python) -m pytest -n 2 -rP tests/operations/test_random_worlds.py
+
 .PHONY: bench-simulator
 bench-simulator: setup $(generated) ## Measure the simulator with 10,000 VMs
 	@$(python) tools/bench_simulator.py

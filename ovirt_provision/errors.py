@@ -220,6 +220,22 @@ class NotYours(ProvisionError):
     advice = "Only its owner and an admin may remove it."
 
 
+class ForeignDiskAttached(ProvisionError):
+    code = Code.FAILED_PRECONDITION
+    reason = "FOREIGN_DISK_ATTACHED"
+    message = (
+        "disk {disk} ({id}), attached to Machine '{key}', was not made with it and would go into the template"
+    )
+    advice = "Detach that disk first; what is not ours is never read or changed."
+
+
+class ForeignVersion(ProvisionError):
+    code = Code.FAILED_PRECONDITION
+    reason = "FOREIGN_VERSION"
+    message = "template {name} cannot be removed: its version {version} ({id}) is not ours"
+    advice = "Remove that version with the engine's own tools first; without its base it would be changed."
+
+
 class MachineBusy(ProvisionError):
     code = Code.ABORTED
     reason = "MACHINE_BUSY"

@@ -16,6 +16,7 @@ from ovirt_provision.v1 import resources_pb2
 OWNER = "uid:1000"
 ENGINE = "sim"
 TEMPLATE = "debian-12"
+INSTALLATION = uuid.UUID(int=42)
 
 
 class Site:
@@ -28,28 +29,24 @@ class Site:
         state: Path,
         clock: VirtualClock,
         *,
+        installation: uuid.UUID = INSTALLATION,
+        profile: dict[str, Any] | None = None,
         operations: int | None = None,
         **timeouts: float,
     ) -> None:
-        """`operations` is how many may be at work at once, by default any number."""
+        """`profile` is how the bridge reaches the engine, by default over HTTPS; `operations` is how many may
+        be at work at once, by default any number."""
         self.simulator = simulator
         self.clock = clock
         self._state = state
-        self._installation = uuid.UUID(int=42)
-        self._config = Config.model_validate(
-            {
-                "engines": {
-                    ENGINE: {
-                        "url": simulator.url,
-                        "username": simulator.username,
-                        "password": simulator.password,
-                        "ca_file": str(simulator.ca_file),
-                        "operations": operations,
-                    }
-                },
-                "timeouts": timeouts,
-            }
-        )
+        self._installation = installation
+        engine = {
+            "username": simulator.username,
+            "password": simulator.password,
+            "operations": operations,
+            **(profile or {"url": simulator.url, "ca_file": str(simulator.ca_file)}),
+        }
+        self._config = Config.model_validate({"engines": {ENGINE: engine}, "timeouts": timeouts})
         self.bridge = self.new_bridge()
 
     def new_bridge(self) -> Bridge:

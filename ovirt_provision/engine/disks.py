@@ -58,6 +58,10 @@ class Disks:
         )
         return Disk.attached(attachments)
 
+    async def is_attached(self, disk_id: str) -> bool:
+        """Whether a VM has the disk; a disk itself does not say so when it is read."""
+        return bool(await self.search(f"id={disk_id} and number_of_vms>0"))
+
     async def remove(self, disk: Disk, *, correlation_id: str) -> None:
         """Removes a disk; gone already is fine."""
         try:

@@ -9,7 +9,8 @@ from ovirtsdk4 import types
 
 @dataclass(frozen=True)
 class Disk:
-    """A disk; `status` is ok, locked or illegal, `size` its provisioned size in bytes.
+    """A disk; `status` is ok, locked or illegal, `size` its provisioned size in bytes. A `shareable` one may
+    be attached to several VMs.
 
     `bootable` only where it was read through its attachment.
     """
@@ -20,6 +21,7 @@ class Disk:
     description: str
     size: int
     bootable: bool = False
+    shareable: bool = False
 
     @classmethod
     def of(cls, disk: types.Disk, *, bootable: bool = False) -> "Disk":
@@ -30,6 +32,7 @@ class Disk:
             description=disk.description or "",
             size=disk.provisioned_size or 0,
             bootable=bootable,
+            shareable=bool(disk.shareable),
         )
 
     @classmethod

@@ -9,8 +9,7 @@ from ovirt_provision.engine import Engine
 from ovirt_provision.engine.model import Snapshot, Vm
 from ovirt_provision.ledger.identity import Mark
 from ovirt_provision.ledger.store import INTENDED, LATE, PRESENT, REMOVING, Ledger, Object
-from ovirt_provision.operations.destroy_template import our_template
-from ovirt_provision.operations.provisioning import is_ours
+from ovirt_provision.operations.provisioning import is_ours, our_template
 
 OURS = "ours"
 FOREIGN = "foreign"

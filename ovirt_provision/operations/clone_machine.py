@@ -3,13 +3,14 @@
 The engine's own action `clone` takes no id of ours, so it is not used.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import sqlalchemy as sa
 import structlog
 
 from ovirt_provision.engine.machines import VmRequest
+from ovirt_provision.engine.model import Vm
 from ovirt_provision.errors import (
     InvalidRequest,
     MachineNotClonable,
@@ -64,13 +65,14 @@ async def resolve(call: Call) -> dict[str, Any]:
         if holder is not None:
             raise NameInUse(name=name, kind="VM", holder=holder.id)
     owned = {disk.engine_id for disk in call.ledger.children(source.id)}
-    disks = [disk.id for disk in vm.disks if disk.id in owned]
-    return {
-        "cluster_id": vm.cluster_id,
-        "disk_ids": disks,
-        # A snapshot changes the disks that it is of, and what is not ours is never changed.
-        "only_some_disks": len(disks) < len(vm.disks),
-    }
+    _insist_on_own_disks(source.key, vm, owned)
+    return {"cluster_id": vm.cluster_id, "disk_ids": [disk.id for disk in vm.disks if disk.id in owned]}
+
+
+def _insist_on_own_disks(key: str, vm: Vm, owned: Collection[str | None]) -> None:
+    """Raises MachineNotClonable for a VM with none but foreign disks: a snapshot of no disk is one of all."""
+    if vm.disks and not any(disk.id in owned for disk in vm.disks):
+        raise MachineNotClonable(key=key, status="without its own disks, and with others'")
 
 
 def intend(call: Call, plan: dict[str, Any], connection: sa.Connection) -> Intent:
@@ -130,17 +132,32 @@ async def take_snapshot(run: Provisioning) -> None:
         found = await find_snapshots(run, row)
         return found[0].id if found else None
 
+    foreign: set[str] = set()
+
+    async def check() -> None:
+        vm = await run.insist(
+            lambda: run.engine.machines.get(source.known_id, follow="disk_attachments.disk")
+        )
+        if vm is None:
+            raise MachineNotClonable(key=source.key, status="no longer in the engine")
+        run.insist_on_ours(vm)
+        _insist_on_own_disks(source.key, vm, run.plan["disk_ids"])
+        foreign.update({disk.id for disk in vm.disks} - set(run.plan["disk_ids"]))
+
     async def send() -> str:
+        # A snapshot changes the disks that it is of, and what is not ours is never changed.
         snapshot = await run.engine.snapshots.create(
             source.known_id,
             source.name,
             description=str(run.mark("snapshot", row)),
-            disk_ids=run.plan["disk_ids"] if run.plan["only_some_disks"] else (),
+            disk_ids=run.plan["disk_ids"] if foreign else (),
             correlation_id=run.correlation_id,
         )
         return snapshot.id
 
-    await create_once(run, row, doing=f"take a snapshot of VM {source.name}", find=find, send=send)
+    await create_once(
+        run, row, doing=f"take a snapshot of VM {source.name}", find=find, send=send, check=check
+    )
 
 
 async def wait_for_snapshot(run: Provisioning) -> None:

@@ -130,13 +130,17 @@ async def grow_boot_disk(run: Provisioning) -> None:
     """Extends the boot disk to the size of the request, unless it has it already."""
     vm_id = run.machine_id
     vm = await run.insist(lambda: run.engine.machines.find(vm_id, follow="disk_attachments.disk"))
-    boot = boot_disk_of(vm.disks) if vm is not None else None
+    if vm is not None:
+        run.insist_on_ours(vm)
+    owned = {child.engine_id for child in run.ledger.children(run.object.id)}
+    boot = boot_disk_of([disk for disk in vm.disks if disk.id in owned]) if vm is not None else None
     size = run.request.spec.boot_disk.size_bytes
     if boot is None or boot.size >= size:
         return
     run.note(f"growing disk {boot.name} from {boot.size} to {size} bytes")
     await run.insist(
-        lambda: run.engine.machines.grow_disk(vm_id, boot, size, correlation_id=run.correlation_id)
+        lambda: run.engine.machines.grow_disk(vm_id, boot, size, correlation_id=run.correlation_id),
+        on_vm=vm_id,
     )
 
 
@@ -153,22 +157,29 @@ async def connect_nics(run: Provisioning) -> None:
     if not wanted:
         return
     vm = await run.insist(lambda: run.engine.machines.find(vm_id, follow="nics"))
+    if vm is not None:
+        run.insist_on_ours(vm)
     present = {nic.name: nic for nic in vm.nics} if vm else {}
     cid = run.correlation_id
     machines = run.engine.machines
     for name in present.keys() - wanted.keys():
-        await run.insist(lambda nic=present[name]: machines.remove_nic(vm_id, nic, correlation_id=cid))  # type: ignore[misc]
+        await run.insist(
+            lambda nic=present[name]: machines.remove_nic(vm_id, nic, correlation_id=cid),  # type: ignore[misc]
+            on_vm=vm_id,
+        )
     for name, profile in wanted.items():
         run.note(f"connecting NIC {name}")
         if name not in present:
             await run.insist(
-                lambda name=name, profile=profile: machines.add_nic(vm_id, name, profile, correlation_id=cid)  # type: ignore[misc]
+                lambda name=name, profile=profile: machines.add_nic(vm_id, name, profile, correlation_id=cid),  # type: ignore[misc]
+                on_vm=vm_id,
             )
         elif present[name].vnic_profile_id != profile:
             await run.insist(
                 lambda nic=present[name], profile=profile: machines.connect_nic(  # type: ignore[misc]
                     vm_id, nic, profile, correlation_id=cid
-                )
+                ),
+                on_vm=vm_id,
             )
 
 

@@ -18,13 +18,15 @@ async def create_once(
     find: Callable[[], Awaitable[str | None]],
     send: Callable[[], Awaitable[str]],
     may_repeat: Callable[[float], Awaitable[bool]] | None = None,
+    check: Callable[[], Awaitable[None]] | None = None,
 ) -> None:
     """Creates the object of a ledger row, unless it stands already.
 
     `send` sends the create request once and returns the object's id in the engine; `find` returns the id of
     the object that stands under our identity with our mark, None if there is none, and raises when somebody
     else's is in its place. `may_repeat` is for what the engine does not fence: given the time of the last
-    request in seconds since the epoch, it says whether one that was not answered may be repeated.
+    request in seconds since the epoch, it says whether one that was not answered may be repeated. `check`
+    raises when it must not be sent any more: what was looked up for it may have changed since.
 
     Afterwards the row is present, and `unanswered` as long as a request may still be running in the engine:
     one whose answer was lost is over only if it is the one that made what stands.
@@ -45,6 +47,8 @@ async def create_once(
             await run.sleep(pause)
             pause = min(2 * pause, _LONGEST_PAUSE)
             continue
+        if check is not None:
+            await check()
         # A log-in that fails must not look like a create whose answer was lost.
         await run.insist(run.engine.session.log_in)
         asked_at = run.clock.time()

@@ -5,21 +5,23 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from ovirt_provision.engine.model import Template
+from ovirt_provision.engine.model import Template, Vm
 from ovirt_provision.errors import (
+    ForeignDiskAttached,
     MachineNotDown,
     NameInUse,
+    NotOurs,
     ReferencesNotFound,
     Violation,
     did_you_mean,
 )
 from ovirt_provision.ledger.identity import Mark
 from ovirt_provision.ledger.runner import Phase
-from ovirt_provision.ledger.store import HANDED_OVER, INTENDED, Object
+from ovirt_provision.ledger.store import HANDED_OVER, INTENDED, Ledger, Object
 from ovirt_provision.operations.allowance import insist_on_allowed
 from ovirt_provision.operations.create_once import create_once
 from ovirt_provision.operations.machines import find_machine, insist_on_idle
-from ovirt_provision.operations.provisioning import Provisioning
+from ovirt_provision.operations.provisioning import Provisioning, is_ours
 from ovirt_provision.operations.removal import bury_if_unanswered, remove_template
 from ovirt_provision.operations.verb import Call, Intent, Verb
 from ovirt_provision.operations.waits import template_ok, vm_ready
@@ -30,15 +32,26 @@ async def resolve(call: Call) -> dict[str, Any]:
     request = call.request
     insist_on_allowed(call, "templates", request.name, "name")
     row = find_machine(call.ledger, call.owner, call.engine.name, request.machine_key)
-    vm = await call.engine.machines.get(row.known_id)
+    vm = await call.engine.machines.get(row.known_id, follow="disk_attachments.disk")
     if vm is None or vm.status != "down":
         raise MachineNotDown(key=row.key, status=vm.status if vm else "no longer in the engine")
+    if not is_ours(call.ledger, call.installation, call.engine.name, vm):
+        raise NotOurs(kind="VM", name=vm.name, id=vm.id, detail="it does not carry the mark of its Machine")
+    _insist_on_own_disks(call.ledger, row, vm)
     versions = await call.engine.templates.versions_of(request.name)
     if request.new_version:
         return {"vm_id": vm.id, "base_id": await _base_of(call, versions)}
     if versions:
         raise NameInUse(name=request.name, kind="template", holder=versions[-1].id)
     return {"vm_id": vm.id}
+
+
+def _insist_on_own_disks(ledger: Ledger, row: Object, vm: Vm) -> None:
+    """Raises ForeignDiskAttached: a template is made of all disks of its VM, and each is locked for it."""
+    owned = {disk.engine_id for disk in ledger.children(row.id)}
+    for disk in vm.disks:
+        if row.details.get("disks_known") and disk.id not in owned:
+            raise ForeignDiskAttached(key=row.key, disk=disk.name, id=disk.id)
 
 
 async def _base_of(call: Call, versions: Sequence[Template]) -> str:
@@ -85,6 +98,14 @@ async def create(run: Provisioning) -> None:
     row, request = run.object, run.request
     mark = run.mark("template", row)
 
+    async def check() -> None:
+        vm = await run.insist(
+            lambda: run.engine.machines.get(run.plan["vm_id"], follow="disk_attachments.disk")
+        )
+        if vm is not None:
+            run.insist_on_ours(vm)
+            _insist_on_own_disks(run.ledger, run.ledger.object(run.plan["source_object_id"]), vm)
+
     async def send() -> str:
         template = await run.engine.templates.create(
             row.name,
@@ -105,6 +126,7 @@ async def create(run: Provisioning) -> None:
             doing=f"create template {row.name}",
             find=lambda: _find(run, row, mark),
             send=send,
+            check=check,
             may_repeat=(lambda asked_at: _is_over(run, asked_at)) if request.new_version else None,
         )
     if request.new_version:

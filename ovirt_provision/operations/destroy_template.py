@@ -5,31 +5,15 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from ovirt_provision.engine.model import Template
 from ovirt_provision.errors import NotOurs, NotYours
-from ovirt_provision.ledger.identity import Mark
 from ovirt_provision.ledger.runner import Phase
-from ovirt_provision.ledger.store import GONE, PRESENT, Ledger, Object
+from ovirt_provision.ledger.store import GONE, PRESENT, Object
 from ovirt_provision.operations.destroy_machine import WAITING_FOR_OTHERS
 from ovirt_provision.operations.machines import operations_on
-from ovirt_provision.operations.provisioning import Provisioning
-from ovirt_provision.operations.removal import remove_template
+from ovirt_provision.operations.provisioning import Provisioning, our_template
+from ovirt_provision.operations.removal import insist_on_own_versions, remove_template
 from ovirt_provision.operations.verb import Call, Intent, Verb
 from ovirt_provision.v1 import templates_pb2
-
-
-def our_template(ledger: Ledger, installation: str, engine: str, template: Template) -> Object | None:
-    """The ledger row of a template that is ours: by its id, or by a mark whose request wrote an intent that
-    no other template fulfils (law 2). None for everybody else's, also where the mark was copied or inherited.
-    """
-    row = ledger.object_in_engine(engine, "template", template.id)
-    if row is not None:
-        return row
-    mark = Mark.parse(template.comment)
-    if mark is None or mark.kind != "template" or mark.installation != installation:
-        return None
-    row = ledger.object_of_request(engine, "template", mark.owner, mark.request)
-    return row if row is not None and row.engine_id is None else None
 
 
 async def resolve(call: Call) -> dict[str, Any]:
@@ -43,6 +27,7 @@ async def resolve(call: Call) -> dict[str, Any]:
         )
     if not _may_destroy(call, row):
         raise NotYours(kind="template", id=template.id, owner=call.owner)
+    await insist_on_own_versions(call.engine, call.ledger, call.installation, template)
     return {"gone": False, "row": row.id, "template_id": template.id}
 
 

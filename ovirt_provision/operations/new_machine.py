@@ -8,6 +8,7 @@ import sqlalchemy as sa
 from google.protobuf.json_format import MessageToDict
 from google.protobuf.message import Message
 
+from ovirt_provision.engine.model import Vm
 from ovirt_provision.errors import (
     Code,
     KeyInUse,
@@ -34,7 +35,7 @@ from ovirt_provision.ledger.store import (
 from ovirt_provision.operations.allowance import insist_on_room
 from ovirt_provision.operations.destroy_machine import DESTROY_MACHINE
 from ovirt_provision.operations.provisioning import Provisioning, is_ours
-from ovirt_provision.operations.removal import bring_down, find_vm, learn_disks, remove_machine, with_its_id
+from ovirt_provision.operations.removal import adopt_disks, bring_down, find_vm, remove_machine, with_its_id
 from ovirt_provision.operations.verb import Call
 from ovirt_provision.operations.waits import vm_ready
 from ovirt_provision.v1 import resources_pb2
@@ -101,7 +102,7 @@ async def find_made(run: Provisioning, row: Object) -> str | None:
     Raises NotOurs for another mark, and NameInUse where somebody else's VM has the name.
     """
     mark = run.mark("vm", row)
-    vm = await run.insist(lambda: find_vm(run.engine, row, mark))
+    vm = await run.insist(lambda: find_vm(run.engine, run.ledger.object(row.id), mark))
     if vm is None:
         holder = await run.insist(lambda: run.engine.machines.find_by_name(row.name))
         if holder is not None and holder.id != row.engine_id:
@@ -114,13 +115,28 @@ async def find_made(run: Provisioning, row: Object) -> str | None:
 
 
 async def wait_until_ready(run: Provisioning) -> None:
-    """Waits until the Machine's VM is down with all its disks, and writes down which these are."""
+    """Waits until the Machine's VM is down with all its disks, and writes down which these are.
+
+    That is done at the first look that shows all, while the engine still copies: what somebody attaches
+    later is not taken for one of them.
+    """
     row = run.object
-    vm = await vm_ready(
-        run, row.known_id, f"VM {row.name}", disks=row.details["disks"], look_first=run.reentered
+    known = row.details.get("disks_known", False)
+
+    def learn(vm: Vm) -> None:
+        nonlocal known
+        if not known and len(vm.disks) >= row.details["disks"]:
+            adopt_disks(run, row, vm)
+            known = True
+
+    await vm_ready(
+        run,
+        row.known_id,
+        f"VM {row.name}",
+        disks=row.details["disks"],
+        look_first=run.reentered,
+        seen=learn,
     )
-    if not row.details.get("disks_known"):
-        learn_disks(run, row, vm.disks)
 
 
 async def undo_create(run: Provisioning) -> None:

@@ -8,7 +8,7 @@ from google.protobuf.message import Message
 from ovirt_provision.clock import Clock
 from ovirt_provision.config import Timeouts
 from ovirt_provision.engine import Engine
-from ovirt_provision.engine.model import Vm
+from ovirt_provision.engine.model import Template, Vm
 from ovirt_provision.errors import (
     DeadlineExceeded,
     EngineBroken,
@@ -43,6 +43,20 @@ def is_ours(ledger: Ledger, installation: str, engine: str, vm: Vm) -> bool:
         return mark is not None
     row = ledger.object_in_engine(engine, "vm", vm.id)
     return row is not None and mark == mark_of(installation, "vm", row)
+
+
+def our_template(ledger: Ledger, installation: str, engine: str, template: Template) -> Object | None:
+    """The ledger row of a template that is ours: by its id, or by a mark whose request wrote an intent that
+    no other template fulfils (law 2). None for everybody else's, also where the mark was copied or inherited.
+    """
+    row = ledger.object_in_engine(engine, "template", template.id)
+    if row is not None:
+        return row
+    mark = Mark.parse(template.comment)
+    if mark is None or mark.kind != "template" or mark.installation != installation:
+        return None
+    row = ledger.object_of_request(engine, "template", mark.owner, mark.request)
+    return row if row is not None and row.engine_id is None else None
 
 
 def mark_of(installation: str, kind: str, row: Object) -> Mark:
@@ -113,8 +127,13 @@ class Provisioning(Run):
                 correlation_id=self.correlation_id,
             )
 
-    async def insist(self, request: Callable[[], Awaitable[T]], *, patience: float | None = None) -> T:
+    async def insist(
+        self, request: Callable[[], Awaitable[T]], *, patience: float | None = None, on_vm: str = ""
+    ) -> T:
         """Sends a request that is safe to repeat until the engine takes it.
+
+        `on_vm` is the id of the VM that it changes: before it is repeated it is looked whether that is still
+        ours. Raises NotOurs if it is not.
 
         What was not answered is repeated until the phase's deadline. What was refused is repeated because
         locks of other operations pass, and no text tells them from other refusals (behaviour.md 14): for
@@ -124,9 +143,15 @@ class Provisioning(Run):
         pause = _FIRST_PAUSE
         give_up = self.clock.monotonic() + (self.timeouts.engine_lock if patience is None else patience)
         self.check()
+        repeated = False
         while True:
             failure: ProvisionError
             try:
+                if repeated and on_vm:
+                    vm = await self.in_time(self.engine.machines.get(on_vm))
+                    if vm is not None:
+                        self.insist_on_ours(vm)
+                repeated = True
                 return await self.in_time(request())
             except PASSING as error:
                 failure = error

@@ -1,14 +1,18 @@
 """Removing what is ours, forwards to 404. Destroy, undo and the janitor all end here."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection
+
+import structlog
 
 from ovirt_provision.engine import Engine
 from ovirt_provision.engine.model import Disk, Snapshot, Template, Vm
-from ovirt_provision.errors import DeadlineExceeded
+from ovirt_provision.errors import DeadlineExceeded, ForeignVersion
 from ovirt_provision.ledger.identity import Mark
-from ovirt_provision.ledger.store import GONE, LATE, PRESENT, REMOVING, Object
-from ovirt_provision.operations.provisioning import Provisioning
+from ovirt_provision.ledger.store import GONE, LATE, PRESENT, REMOVING, Ledger, Object
+from ovirt_provision.operations.provisioning import Provisioning, our_template
 from ovirt_provision.operations.waits import snapshot_gone, template_gone, vm_down, vm_gone
+
+log = structlog.get_logger("operations")
 
 
 async def remove_machine(run: Provisioning, row: Object) -> None:
@@ -20,19 +24,19 @@ async def remove_machine(run: Provisioning, row: Object) -> None:
     _begin(run, row)
     row = await with_its_id(run, row)
     vm_id = row.known_id
-    found = await run.insist(lambda: _remove_vm(run, row, vm_id), patience=run.timeouts.destroy)
-    if found:
+    removed = await run.insist(lambda: _remove_vm(run, row, vm_id), patience=run.timeouts.destroy)
+    if removed is not None:
         await vm_gone(run, vm_id, row.name)
     for child in run.ledger.children(row.id):
-        await _disk_gone(run, child, left_behind=not found)
+        await _disk_gone(run, child, left_behind=removed is None or child.engine_id not in removed)
     for snapshot in run.ledger.children(row.id, "snapshot"):
         run.ledger.update_object(snapshot.id, state=GONE)
     bury_if_unanswered(run, row)
     run.ledger.update_object(row.id, state=GONE)
 
 
-async def _remove_vm(run: Provisioning, row: Object, vm_id: str) -> bool:
-    """Asks the engine to remove the VM; false when there is none.
+async def _remove_vm(run: Provisioning, row: Object, vm_id: str) -> Collection[str] | None:
+    """Asks the engine to remove the VM; the ids of the disks that go with it, None when there is no VM.
 
     All that it looks at is looked at anew each time: while the engine refuses, or the VM powers off, a start
     that comes late may bring it up again, and somebody may attach a disk, which must not go with it.
@@ -40,13 +44,13 @@ async def _remove_vm(run: Provisioning, row: Object, vm_id: str) -> bool:
     while True:
         vm = await run.insist(lambda: run.engine.machines.find(vm_id, follow="disk_attachments.disk"))
         if vm is None:
-            return False
+            return None
         run.insist_on_ours(vm)
         if vm.status == "image_locked":
             await _unlocked(run, vm)
             continue
         if not run.ledger.object(row.id).details.get("disks_known"):
-            _adopt_disks(run, row, vm)
+            adopt_disks(run, row, vm)
         foreign = _foreign_disks(vm, {child.engine_id for child in run.ledger.children(row.id)})
         if vm.status != "down":
             await bring_down(run, vm, gently=bool(foreign))
@@ -54,16 +58,18 @@ async def _remove_vm(run: Provisioning, row: Object, vm_id: str) -> bool:
         for disk in foreign:
             await run.engine.machines.detach_disk(vm_id, disk, correlation_id=run.correlation_id)
         await run.engine.machines.remove(vm_id, row.name, correlation_id=run.correlation_id)
-        return True
+        # The engine keeps those that several VMs may have.
+        return {disk.id for disk in vm.disks if not disk.shareable} - {disk.id for disk in foreign}
 
 
 async def find_vm(engine: Engine, row: Object, mark: Mark) -> Vm | None:
     """The VM behind a ledger row: by its id, and where that id is only hoped for, by name and mark.
 
-    That the engine honours our id for a copy of a snapshot nobody has seen.
+    That the engine honours our id for a copy of a snapshot nobody has seen. Once it has told the id of the
+    copy, one that merely looks like it is somebody else's.
     """
     vm = await engine.machines.get(row.known_id)
-    if vm is None and row.details.get("copied"):
+    if vm is None and row.details.get("copied") and row.unanswered:
         named = await engine.machines.find_by_name(row.name)
         if named is not None and Mark.parse(named.comment) == mark:
             return named
@@ -129,6 +135,11 @@ async def remove_template(run: Provisioning, row: Object) -> None:
     if template is not None:
         run.ledger.update_object(row.id, engine_id=template.id)
         template_id = template.id
+        await run.insist(
+            lambda: insist_on_own_versions(
+                run.engine, run.ledger, run.installation, template, correlation_id=run.correlation_id
+            )
+        )
         if template.status == "locked":
             await _template_unlocked(run, template)
         await run.insist(
@@ -138,6 +149,22 @@ async def remove_template(run: Provisioning, row: Object) -> None:
         await template_gone(run, template_id, row.name)
     bury_if_unanswered(run, row)
     run.ledger.update_object(row.id, state=GONE)
+
+
+async def insist_on_own_versions(
+    engine: Engine, ledger: Ledger, installation: str, template: Template, *, correlation_id: str = ""
+) -> None:
+    """Raises ForeignVersion: without its base a version becomes the base itself, which changes it."""
+    if template.base_id != template.id:
+        return
+    for version in await engine.templates.versions_of(template.name):
+        if (
+            version.base_id == template.id
+            and our_template(ledger, installation, engine.name, version) is None
+        ):
+            raise ForeignVersion(
+                name=template.name, version=version.version, id=version.id, correlation_id=correlation_id
+            )
 
 
 async def find_template(run: Provisioning, row: Object) -> Template | None:
@@ -186,18 +213,16 @@ async def _template_unlocked(run: Provisioning, template: Template) -> None:
     )
 
 
-def _adopt_disks(run: Provisioning, row: Object, vm: Vm) -> None:
-    """Writes down the disks of a VM whose create did not come as far as learning them.
+def adopt_disks(run: Provisioning, row: Object, vm: Vm) -> None:
+    """Writes down which disks a VM owns, when it is first seen with all of them; they do not change any more.
 
     When the VM has more disks than its create gave it, nobody can say which are its own: then none is, and
     all are kept.
     """
-    disks = vm.disks if len(vm.disks) <= row.details.get("disks", 0) else ()
-    learn_disks(run, row, disks)
-
-
-def learn_disks(run: Provisioning, row: Object, disks: Sequence[Disk]) -> None:
-    """Writes down which disks a VM owns; once known they do not change."""
+    disks = vm.disks
+    if len(disks) > row.details.get("disks", 0):
+        log.warning("a VM has disks that are not its own, so all are kept", vm=row.name, id=row.engine_id)
+        disks = ()
     known = {child.engine_id for child in run.ledger.children(row.id)}
     with run.ledger.transaction() as connection:
         for disk in disks:
@@ -223,14 +248,19 @@ async def bring_down(run: Provisioning, vm: Vm, *, gently: bool) -> None:
     if gently:
         try:
             await run.insist(
-                lambda: run.engine.machines.shut_down(vm.id, vm.name, correlation_id=run.correlation_id)
+                lambda: run.engine.machines.shut_down(vm.id, vm.name, correlation_id=run.correlation_id),
+                on_vm=vm.id,
             )
             await vm_down(run, vm.id, within=("shutdown", run.timeouts.shutdown))
             return
         except DeadlineExceeded:
             run.note(f"VM {vm.name} does not shut down; powering it off")
+            now = await run.insist(lambda: run.engine.machines.get(vm.id))
+            if now is not None:
+                run.insist_on_ours(now)
     await run.insist(
         lambda: run.engine.machines.power_off(vm.id, vm.name, correlation_id=run.correlation_id),
+        on_vm=vm.id,
         patience=run.timeouts.destroy,
     )
     await vm_down(run, vm.id, within=("power_off", run.timeouts.power_off))
@@ -238,10 +268,18 @@ async def bring_down(run: Provisioning, vm: Vm, *, gently: bool) -> None:
 
 async def _disk_gone(run: Provisioning, child: Object, *, left_behind: bool) -> None:
     """Waits until a disk of a removed VM is gone; the engine removes it in the background (behaviour.md
-    22)."""
+    22).
+
+    One that somebody has attached to another VM stays with that: to take it away would change what is not
+    ours.
+    """
     disk_id = child.known_id
     if left_behind:
         disk = await run.insist(lambda: run.engine.disks.get(disk_id))
+        if disk is not None and await run.insist(lambda: run.engine.disks.is_attached(disk_id)):
+            log.warning("a disk of ours is left to the VM that has it", disk=disk_id, name=child.name)
+            run.ledger.update_object(child.id, state=GONE)
+            return
         if disk is not None and disk.status != "locked":
             found = disk
             await run.insist(

@@ -50,7 +50,7 @@ async def start(run: Provisioning) -> None:
             if now is None or now.status in ("down", "image_locked"):
                 raise
 
-    await run.insist(send)
+    await run.insist(send, on_vm=vm_id)
 
 
 def _initialization(run: Provisioning) -> resources_pb2.Initialization | None:

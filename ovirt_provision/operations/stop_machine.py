@@ -24,7 +24,8 @@ async def shut_down(run: Provisioning) -> None:
     if vm is None or vm.status == "down" or run.request.force:
         return
     await run.insist(
-        lambda: run.engine.machines.shut_down(vm_id, row.name, correlation_id=run.correlation_id)
+        lambda: run.engine.machines.shut_down(vm_id, row.name, correlation_id=run.correlation_id),
+        on_vm=vm_id,
     )
     try:
         await vm_down(run, vm_id, within=("shutdown", run.timeouts.shutdown))
@@ -36,9 +37,12 @@ async def power_off(run: Provisioning) -> None:
     row = run.object
     vm_id = row.known_id
     vm = await run.insist(lambda: run.engine.machines.find(vm_id, follow="disk_attachments.disk"))
+    if vm is not None:
+        run.insist_on_ours(vm)
     if vm is not None and vm.status != "down":
         await run.insist(
-            lambda: run.engine.machines.power_off(vm_id, row.name, correlation_id=run.correlation_id)
+            lambda: run.engine.machines.power_off(vm_id, row.name, correlation_id=run.correlation_id),
+            on_vm=vm_id,
         )
     # The engine may keep the disks for a moment after the VM is down.
     if vm is None or not vm.ready:

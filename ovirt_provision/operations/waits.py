@@ -15,12 +15,18 @@ _STUCK = {"paused": "paused", "not_responding": "not responding", "suspended": "
 
 
 async def vm_ready(
-    run: Provisioning, vm_id: str, doing: str, *, disks: int = 0, look_first: bool = True
+    run: Provisioning,
+    vm_id: str,
+    doing: str,
+    *,
+    disks: int = 0,
+    look_first: bool = True,
+    seen: Callable[[Vm], None] = lambda _: None,
 ) -> Vm:
     """Waits until a VM is down, with at least so many disks and all of them ok, and its jobs have ended.
 
     `look_first` reads the VM at once, because it may well be ready; without it the watcher's next look is the
-    first.
+    first. `seen` is given the VM at every look.
 
     The jobs are waited for only as far as the account may see them, and at most for the time-out `job`: jobs
     can hang.
@@ -31,6 +37,7 @@ async def vm_ready(
             raise EngineOperationFailed(
                 doing=doing, engine_says="the VM has vanished", correlation_id=run.correlation_id
             )
+        seen(vm)
         locked = [disk.name for disk in vm.disks if disk.status != "ok"]
         run.note(f"VM {vm.name} is {vm.status}" + (f", disk {', '.join(locked)} is not ok" if locked else ""))
         return vm.ready and len(vm.disks) >= disks

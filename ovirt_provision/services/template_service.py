@@ -6,7 +6,8 @@ from ovirt_provision.engine.model import Template
 from ovirt_provision.errors import TemplateNotFound
 from ovirt_provision.operations.bridge import Bridge
 from ovirt_provision.operations.create_template import CREATE_TEMPLATE
-from ovirt_provision.operations.destroy_template import DESTROY_TEMPLATE, our_template
+from ovirt_provision.operations.destroy_template import DESTROY_TEMPLATE
+from ovirt_provision.operations.provisioning import our_template
 from ovirt_provision.services.calls import Context, caller_of, engine_of, owner_of
 from ovirt_provision.services.messages import operation_message, template_message
 from ovirt_provision.services.pages import next_page, offset_of
