@@ -33,10 +33,18 @@ def run_verb(
         operation = daemon.begin(verb, request)
         output.emit(operation, output_format, output.print_operation)
         return operation
+    seen: list[Operation] = []
     try:
         with output.Progress() as progress:
-            operation = daemon.run(verb, request, progress.show, _say_interrupted)
+
+            def show(operation: Operation) -> None:
+                seen[:] = [operation]
+                progress.show(operation)
+
+            operation = daemon.run(verb, request, show, _say_interrupted)
     except KeyboardInterrupt as interrupt:
+        if seen and seen[0].cleanup == Operation.CLEANUP_PENDING:
+            output.note(seen[0].error.advice)
         code = _SIGTERM_EXIT if isinstance(interrupt, Interrupted) else ExitCode.INTERRUPTED
         raise typer.Exit(code) from None
     on_success(operation)

@@ -10,6 +10,7 @@ import pytest
 from ovirt_provision.clock import VirtualClock
 from ovirt_provision.simulator import Simulator
 from tests.harness import Site
+from tests.wire import URL, Wire
 
 
 @pytest.fixture
@@ -32,5 +33,29 @@ def site(tmp_path: Path, virtual_clock: VirtualClock, monkeypatch: pytest.Monkey
                 yield made
             finally:
                 await made.bridge.close()
+
+    return make
+
+
+@pytest.fixture
+def direct_site(
+    tmp_path: Path, virtual_clock: VirtualClock, monkeypatch: pytest.MonkeyPatch
+) -> Callable[..., Any]:
+    """As `site`, without HTTP: for many Machines. Several may be open on the same engine."""
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
+    tmp_path.chmod(0o700)
+    simulator = Simulator(clock=virtual_clock, profile="engine", state_dir=tmp_path / "simulator")
+    Wire(simulator, monkeypatch)
+
+    @contextlib.asynccontextmanager
+    async def make(state: str = "state", **options: Any) -> AsyncIterator[Site]:
+        (tmp_path / state).mkdir(mode=0o700)
+        profile = {"url": URL, "insecure": True}
+        made = Site(simulator, tmp_path / state, virtual_clock, profile=profile, **options)
+        made.bridge.start()
+        try:
+            yield made
+        finally:
+            await made.bridge.close()
 
     return make
