@@ -20,7 +20,7 @@ from tests.harness import OWNER, Site, spec, started
 GRACE = 300
 DAY = 86400
 OUTAGE = 600
-CLIENTS = int(os.environ.get("OVIRT_PROVISION_LEASES", "12"))
+CLIENTS = int(os.environ.get("OVIRT_PROVISION_LEASES", "8"))
 SEED = int(os.environ.get("OVIRT_PROVISION_SEED", "1"))
 SECOND = uuid.UUID(int=43)
 
@@ -489,7 +489,7 @@ async def fleet(site: Site, clients: list[Client]) -> tuple[int, list[str]]:
     events = {1200: "outage", 3600: "forwards", 4200: "backwards", 4800: "standstill", 6000: "outage"}
     end = clock.monotonic() + 9000
     while clock.monotonic() < end:
-        await clock.sleep(5)
+        await clock.sleep(15)
         due = next((at for at in events if clock.monotonic() >= at), None)
         event = events.pop(due) if due is not None else ""
         if event == "outage":

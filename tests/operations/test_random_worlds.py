@@ -35,7 +35,7 @@ from tests.harness import OWNER, Site, spec, started
 from tests.strangers import KEYS, TEMPLATES, Strangers
 from tests.wire import URL, Wire
 
-WORLDS = int(os.environ.get("OVIRT_PROVISION_WORLDS", "20"))
+WORLDS = int(os.environ.get("OVIRT_PROVISION_WORLDS", "12"))
 ONLY = int(os.environ["OVIRT_PROVISION_WORLD"]) if "OVIRT_PROVISION_WORLD" in os.environ else None
 # Without a defence, the harm is to be seen within so many worlds.
 _ENOUGH = 200
