@@ -36,7 +36,7 @@ test: tools check ## Everything: check, then real guests and the real packer
 
 .PHONY: check
 check: lint kitchen ## Lint, types and all tests without guests and packer (at most 5 minutes)
-	$(python) -m pytest -n 2 -m "not guests and not e2e and not wheel and not live"
+	$(python) -m pytest -n 4 -m "not guests and not e2e and not wheel and not live"
 	cd plugins && PACKER=$(wildcard $(abspath $(packer))) go test -race ./...
 
 .PHONY: lint

@@ -6,6 +6,7 @@ import socket
 import pytest
 from ovirtsdk4 import types
 
+from ovirt_provision.engine.session import Session
 from ovirt_provision.errors import (
     EngineBroken,
     EngineCertificateInvalid,
@@ -91,6 +92,24 @@ def test_many_callers_share_one_login_and_one_renewal(simulated, run_virtually):
             assert logins(simulator) == 2
 
     run_virtually(scenario())
+
+
+def test_callers_who_log_in_for_themselves_are_noticed(simulated, run_virtually, monkeypatch):
+    """The defence switched off: as the SDK would do it."""
+
+    async def log_in_alone(session: Session) -> str:
+        if session._token is None:
+            session._token = await session._in_thread(session._log_in)
+        return session._token
+
+    monkeypatch.setattr(Session, "_logged_in", log_in_alone)
+
+    async def scenario() -> int:
+        async with simulated() as (simulator, engine):
+            await asyncio.gather(*(engine.version() for _ in range(12)))
+            return logins(simulator)
+
+    assert run_virtually(scenario()) > 1
 
 
 def test_many_callers_share_one_refused_login_too(simulated, run_virtually):

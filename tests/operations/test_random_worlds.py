@@ -218,6 +218,13 @@ DEFENCES = {
 }
 
 
+# Where the search for harm begins, so that it is short.
+HARMED = {
+    "the mark is not held against the id": 58,
+    "a template is removed from under a version of others": 98,
+}
+
+
 @pytest.mark.parametrize("defence", DEFENCES)
 def test_without_a_defence_the_harm_is_seen(
     play: Callable[[int], World], monkeypatch: pytest.MonkeyPatch, defence: str
@@ -225,7 +232,8 @@ def test_without_a_defence_the_harm_is_seen(
     """The defences switched off, one by one: the test above can fail."""
     for owner, name, weaker in DEFENCES[defence]:
         monkeypatch.setattr(owner, name, weaker)
-    for seed in range(_ENOUGH):
+    first = HARMED.get(defence, 0)
+    for seed in range(first, first + _ENOUGH):
         world = play(seed)
         if world.violations:
             print(f"{defence}: OVIRT_PROVISION_WORLD={seed}: {world.violations[0][:150]}")

@@ -2,7 +2,6 @@
 
 import contextlib
 import os
-from collections.abc import Iterator
 
 import pytest
 import sqlalchemy as sa
@@ -134,9 +133,8 @@ def test_what_waits_to_be_cleaned_is_not_forgotten(site, run_virtually):
     run_virtually(scenario())
 
 
-@contextlib.contextmanager
-def forgetting_always(patch: pytest.MonkeyPatch) -> Iterator[None]:
-    """After each commit everything is forgotten that ended a moment ago."""
+def forget_always(monkeypatch: pytest.MonkeyPatch) -> None:
+    """From now on everything is forgotten after each commit that ended a moment ago."""
     transaction = Ledger.transaction
     busy = []
 
@@ -151,9 +149,7 @@ def forgetting_always(patch: pytest.MonkeyPatch) -> Iterator[None]:
             finally:
                 busy.pop()
 
-    with patch.context() as context:
-        context.setattr(Ledger, "transaction", forgetful)
-        yield
+    monkeypatch.setattr(Ledger, "transaction", forgetful)
 
 
 def scenarios() -> list[str]:
@@ -165,7 +161,7 @@ def scenarios() -> list[str]:
 def test_forgetting_at_every_moment_disturbs_nothing(site, run_virtually, monkeypatch, name):
     async def scenario() -> None:
         async with site(late_create_grace=30) as s:
-            with forgetting_always(monkeypatch):
-                await play(s, Crashes(s, monkeypatch), SCENARIOS[name])
+            forget_always(monkeypatch)
+            await play(s, Crashes(s, monkeypatch), SCENARIOS[name])
 
     run_virtually(scenario())

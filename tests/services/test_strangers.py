@@ -284,6 +284,9 @@ async def furnish(house: House, victim: Certificate) -> None:
             if operation.phase == "cloning":
                 break
         await watch.aclose()  # type: ignore[attr-defined]
+        # The VM's disk is learnt a little later, and is not to be taken for a stranger's doing.
+        while not house.bridge.ledger.object(operation.object_id).details.get("disks_known"):
+            await house.bridge.clock.sleep(0.01)
 
 
 STRANGERS: dict[str, Callable[[House], grpc.aio.Channel]] = {
