@@ -27,7 +27,7 @@ from stage import PACKER, ROOT, SSH_PORT, Stage, StageError
 
 TEMPLATE = "debian-12-demo"
 HOST = "demo-host"
-POLLS = ("GET /events", "GET /vms", "GET /templates/{id}")
+POLLS = ("GET /events", "GET /vms", "GET /vms/{id}", "GET /templates/{id}")
 CAPTION = "requests: to the engine; polls: looks at its events and at what is waited for"
 console = Console(highlight=False, soft_wrap=True)
 
