@@ -223,6 +223,7 @@ CASES = (
     Case("template-fails", _version, "copying-disks", _ABORTED, "or its disks from VM"),
     Case("seal-fails", _sealed, "sealing", _ABORTED, "Failed to seal Template"),
     Case("disk-stays-locked", _create, "cloning", _DEADLINE, "is not ok", "POST", VM, by_engine=False),
+    Case("disk-illegal", _create, "cloning", _ABORTED, "is illegal", "POST", VM, by_engine=False),
     # A VM that starts
     Case("start-fails", _start, "booting", _ABORTED, "is down with error", needs="down"),
     Case("start-fails", _create, "booting", _ABORTED, "is down with error"),
@@ -339,6 +340,7 @@ def main() -> None:
             text = str(error["message"])
             if error["engine_text"] and error["engine_text"] not in text:
                 text += f" (engine: {error['engine_text']})"
+            text = re.sub(r"\bweb-[0-9]+", "web", text)
             text = re.sub(r"https://127.0.0.1:[0-9]+", "https://engine.example.com", text)
             text = re.sub(r"ovirt-provision/1 snapshot [^']*", "ovirt-provision/1 snapshot …", text)
             row = (

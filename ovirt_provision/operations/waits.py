@@ -25,6 +25,8 @@ async def vm_ready(
 ) -> Vm:
     """Waits until a VM is down, with at least so many disks and all of them ok, and its jobs have ended.
 
+    A disk that is illegal stays so until a person repairs it, so that ends the wait.
+
     `look_first` reads the VM at once, because it may well be ready; without it the watcher's next look is the
     first. `seen` is given the VM at every look.
 
@@ -38,6 +40,12 @@ async def vm_ready(
                 doing=doing, engine_says="the VM has vanished", correlation_id=run.correlation_id
             )
         seen(vm)
+        if illegal := [disk.name for disk in vm.disks if disk.status == "illegal"]:
+            raise EngineOperationFailed(
+                doing=doing,
+                engine_says=f"disk {', '.join(illegal)} is illegal",
+                correlation_id=run.correlation_id,
+            )
         locked = [disk.name for disk in vm.disks if disk.status != "ok"]
         run.note(f"VM {vm.name} is {vm.status}" + (f", disk {', '.join(locked)} is not ok" if locked else ""))
         return vm.ready and len(vm.disks) >= disks
