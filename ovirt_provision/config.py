@@ -375,6 +375,10 @@ class Timeouts(_Model):
     start: float = _seconds(300, "A started VM is up (or powering up, for a guest without an agent).")
     address: float = _seconds(600, "The guest of a started VM reports an address.")
     shutdown: float = _seconds(120, "The guest obeys a shutdown; afterwards the VM is powered off.")
+    guest_goes_down: float = _seconds(
+        86400,
+        "A guest that was told to from inside goes down; a client that waits for it has its own patience.",
+    )
     power_off: float = _seconds(120, "A VM is down after it was powered off.")
     create_template: float = _seconds(3600, "The template stands: the engine copies every disk.")
     create_snapshot: float = _seconds(600, "The snapshot that a Machine is copied from stands.")

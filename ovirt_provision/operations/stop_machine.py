@@ -1,4 +1,4 @@
-"""StopMachine: down, by the guest itself or by the power button."""
+"""StopMachine: down, by the guest when asked, by the power button, or by the guest of its own accord."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -50,6 +50,19 @@ async def power_off(run: Provisioning) -> None:
     run.ledger.update_object(row.id, details={**run.object.details, "addresses": []})
 
 
+async def wait_for_guest(run: Provisioning) -> None:
+    """Changes nothing: the guest was told from inside to go down."""
+    row = run.object
+    vm = await run.insist(lambda: run.engine.machines.find(row.known_id))
+    if vm is not None:
+        run.insist_on_ours(vm)
+    if vm is not None and vm.status != "down":
+        await vm_down(run, row.known_id)
+    # The engine may keep the disks for a moment after the VM is down.
+    await vm_ready(run, row.known_id, f"the stop of VM {row.name}")
+    run.ledger.update_object(row.id, details={**run.object.details, "addresses": []})
+
+
 async def resolve(call: Call) -> dict[str, Any]:
     machine_of(call)
     return {}
@@ -64,7 +77,14 @@ SHUTTING_DOWN: Phase[Provisioning] = Phase("shutting-down", timeout="destroy", d
 POWERING_OFF: Phase[Provisioning] = Phase("powering-off", timeout="power_off", done=100, act=power_off)
 
 
-def phases(_request: machines_pb2.StopMachineRequest) -> Sequence[Phase[Provisioning]]:
+WAITING_FOR_GUEST: Phase[Provisioning] = Phase(
+    "waiting-for-guest", timeout="guest_goes_down", done=100, act=wait_for_guest
+)
+
+
+def phases(request: machines_pb2.StopMachineRequest) -> Sequence[Phase[Provisioning]]:
+    if request.wait_only:
+        return (WAITING_FOR_GUEST,)
     return (SHUTTING_DOWN, POWERING_OFF)
 
 

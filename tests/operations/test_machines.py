@@ -5,6 +5,7 @@ import uuid
 import pytest
 
 from ovirt_provision.errors import (
+    Code,
     InvalidRequest,
     KeyInUse,
     MachineBusy,
@@ -249,6 +250,31 @@ def test_stop_and_start(site, run_virtually):
             assert (await s.run("StartMachine", key="web")).state == SUCCEEDED, "starting what is up"
             with pytest.raises(MachineNotFound, match="did you mean 'web'"):
                 await s.call("StartMachine", key="wbe")
+
+    run_virtually(scenario())
+
+
+def test_a_guest_that_goes_down_by_itself_is_waited_for_and_asked_nothing(site, run_virtually, virtual_clock):
+    async def scenario() -> None:
+        async with site(guest_goes_down=30) as s:
+            await s.run("CreateMachine", key="web", spec=spec(), start_with=started())
+            vm = next(iter(s.simulator.world.vms.values()))
+
+            stopping = await s.call("StopMachine", key="web", wait_only=True)
+            await virtual_clock.sleep(20)
+            assert vm.status == "up", "nobody told it to go down"
+            vm.guest.shutdown()
+            ended = await s.ended(stopping)
+            assert ended.state == SUCCEEDED, ended.error
+            assert vm.status == "down"
+            assert [phase["name"] for phase in ended.phases] == ["waiting-for-guest"]
+            assert (await s.run("StopMachine", key="web", wait_only=True)).state == SUCCEEDED, "it is down"
+            await s.run("StartMachine", key="web")
+            late = await s.run("StopMachine", key="web", wait_only=True)
+            assert (late.state, late.error["code"]) == (FAILED, Code.DEADLINE_EXCEEDED)
+            assert vm.status == "up", "the guest decides"
+            asked = [request.path for request in s.simulator.requests if request.method == "POST"]
+            assert not [path for path in asked if path.endswith(("/stop", "/shutdown"))]
 
     run_virtually(scenario())
 
