@@ -15,7 +15,7 @@ import tempfile
 import time
 import urllib.parse
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -29,7 +29,10 @@ PACKER = ROOT / "build/bin/packer"
 PLUGIN = ROOT / "build/bin/packer-plugin-ovirt"
 PLUGIN_SOURCE = "github.com/ovirt-provision/ovirt"
 # Where each guest answers SSH, on its own address: 22 under tools/in-namespace, else 2222.
-SSH_PORT = network.find_reach().ssh_port
+REACH = network.find_reach()
+SSH_PORT = REACH.ssh_port
+# Where guests reach this host, at the ports that a stage opens.
+HOST = str(REACH.host)
 # Where the simulator tells what it was asked.
 REQUESTS_PATH = "/simulator/requests"
 # Seconds.
@@ -45,11 +48,17 @@ class StageError(Exception):
 class Stage:
     """A running simulator, and the environment in which clients find it and a daemon of their own."""
 
-    def __init__(self, folder: Path, *, guests: str, timing: str = "fast") -> None:
-        """`folder` is made for state and logs, `guests` is qemu or none, `timing` the simulator's profile."""
+    def __init__(
+        self, folder: Path, *, guests: str, timing: str = "fast", host_ports: Sequence[int] = ()
+    ) -> None:
+        """`folder` is made for state and logs, `guests` is qemu or none, `timing` the simulator's profile.
+
+        `host_ports` are the ports of this host that guests reach, at HOST.
+        """
         self.folder = folder
         self.environment: dict[str, str] = {}
         self._simulator = ["--guests", guests, "--profile", timing]
+        self._simulator += [f"--host-port={port}" for port in host_ports]
         self._clearing = contextlib.ExitStack()
 
     def __enter__(self) -> Self:

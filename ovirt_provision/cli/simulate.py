@@ -87,6 +87,15 @@ def simulate(
             help="Guest image of the template debian-12-docker. Default: the cached one, if any.",
         ),
     ] = None,
+    host_port: Annotated[
+        list[int] | None,
+        typer.Option(
+            min=1,
+            max=65535,
+            help="A port of this host that guests reach, at the third address of their network (it is "
+            "logged); otherwise they reach nothing. Repeatable.",
+        ),
+    ] = None,
     imageio: Annotated[
         str | None,
         typer.Option(
@@ -134,6 +143,7 @@ def simulate(
                 guests=guests.value,
                 guest_image=guest_image,
                 docker_image=docker_image if guests is Guests.QEMU else None,
+                host_ports=host_port or (),
                 profile=profile,
                 data=data,
                 faults=_rules(fault or [], faults),

@@ -29,7 +29,8 @@ class SimulateOptions:
 
     `state_dir` holds certificates and the disks of guests; without it a temporary folder is used.
     `guest_image` is the folder of the guest image, for guests `qemu`; with `docker_image` there is a second
-    template, `debian-12-docker`, on that image. `imageio` is the path of an ovirt-imageio that is to
+    template, `debian-12-docker`, on that image. `host_ports` are the ports of this host that guests reach.
+    `imageio` is the path of an ovirt-imageio that is to
     serve image transfers. `ready_file` is written, for its owner alone, when the engine answers:
     `NAME='value'` lines with OVIRT_URL, OVIRT_USERNAME, OVIRT_PASSWORD and OVIRT_CAFILE. Port 0 takes a free
     port.
@@ -41,6 +42,7 @@ class SimulateOptions:
     guests: Literal["none", "qemu"] = "none"
     guest_image: Path | None = None
     docker_image: Path | None = None
+    host_ports: Sequence[int] = ()
     profile: str = "fast"
     data: Path | None = None
     faults: Sequence[FaultRule] = ()
@@ -106,8 +108,10 @@ def _guests(options: SimulateOptions, templates: Sequence[BaseTemplate]) -> Gues
     images = {
         template.disk_id: GuestImage.open(folder) for template, folder in zip(templates, folders, strict=True)
     }
-    guests = QemuGuests(options.state_dir / "disks", images)
+    guests = QemuGuests(options.state_dir / "disks", images, host_ports=options.host_ports)
     log.info("guests at addresses in %s", guests.reach)
+    if guests.host_ports:
+        log.info("they reach this host at %s, ports %s", guests.reach.host, guests.host_ports)
     return guests
 
 

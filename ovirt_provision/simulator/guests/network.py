@@ -7,16 +7,22 @@ neither a guest's own address nor port 22, but in a network namespace of theirs 
 
 import hashlib
 import json
+import shlex
 import socket
-from collections.abc import Mapping
+import sys
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network
+from pathlib import Path
 
 FIRST_NIC = "eth0"
 """What guests call the NIC by which they are reached."""
 
 SSH_PORT = 22
 DOCKER_PORT = 2376
+SLIRP = IPv4Network("10.0.2.0/24")
+"""The network of guests that do not have their own addresses."""
+_RELAY = Path(__file__).with_name("relay.py")
 
 
 @dataclass(frozen=True)
@@ -29,6 +35,11 @@ class Reach:
     addresses: IPv4Network
     ports: Mapping[int, int]
     honest: bool
+
+    @property
+    def host(self) -> IPv4Address:
+        """Where guests by DHCP reach the ports of this host that are open to them."""
+        return _host_of(self.addresses if self.honest else SLIRP)
 
     @property
     def ssh_port(self) -> int:
@@ -97,23 +108,38 @@ class Link:
         elif reach.honest:
             guest, gateway = IPv4Interface(f"{host}/{reach.addresses.prefixlen}"), None
         else:
-            guest, gateway = IPv4Interface("10.0.2.15/24"), IPv4Address("10.0.2.2")
+            guest, gateway = IPv4Interface(f"{SLIRP[15]}/{SLIRP.prefixlen}"), SLIRP[2]
         # QEMU has a gateway and a name server in every network.
         guest = IPv4Interface(f"{guest.ip}/{min(guest.network.prefixlen, 29)}")
-        if gateway is None or gateway == guest.ip or gateway not in guest.network:
+        if gateway is None or gateway in (guest.ip, _host_of(guest.network)) or gateway not in guest.network:
             gateway = _spare(guest.network, guest.ip)
         return cls(host, guest, gateway)
 
-    def netdev(self, ports: Mapping[int, int]) -> str:
-        """The options of QEMU's `-netdev user` that make it so, for static addresses and DHCP alike."""
+    def netdev(self, ports: Mapping[int, int], host_ports: Sequence[int] = ()) -> str:
+        """The options of QEMU's `-netdev user` that make it so, for static addresses and DHCP alike.
+
+        `host_ports` are the ports of this host's 127.0.0.1 that the guest reaches, at the third address of
+        its network.
+        """
+        host = _host_of(self.guest.network)
         options = [
             f"net={self.guest.network}",
             f"host={self.gateway}",
-            f"dns={_spare(self.guest.network, self.guest.ip, self.gateway)}",
+            f"dns={_spare(self.guest.network, self.guest.ip, self.gateway, host)}",
             f"dhcpstart={self.guest.ip}",
             *(f"hostfwd=tcp:{self.host}:{ours}-{self.guest.ip}:{theirs}" for theirs, ours in ports.items()),
+            *(f"guestfwd=tcp:{host}:{port}-cmd:{_relay(port)}" for port in host_ports),
         ]
         return ",".join(options)
+
+
+def _host_of(network: IPv4Network) -> IPv4Address:
+    return network[3]
+
+
+def _relay(port: int) -> str:
+    """The command that QEMU runs for each connection of the guest's to a port of this host."""
+    return shlex.join([sys.executable, "-I", "-S", str(_RELAY), str(port)]).replace(",", ",,")
 
 
 def _spare(network: IPv4Network, *taken: IPv4Address) -> IPv4Address:

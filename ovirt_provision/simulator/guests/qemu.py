@@ -46,11 +46,18 @@ class QemuGuests:
     """The `Guests` of QEMU. Disks live in `folder`; it belongs to one simulator and is made when missing.
 
     `images` are the guest images, by the ids under which their own disks can be cloned. Those are read-only:
-    no VM can start from one. `reach` is where guests are reached; by default the best that works here. Call
+    no VM can start from one. `reach` is where guests are reached; by default the best that works here.
+    `host_ports` are the ports of this host that guests reach, see `Link.netdev`; by default none. Call
     every method inside the running event loop. Raises QemuError where QEMU is not installed.
     """
 
-    def __init__(self, folder: Path, images: Mapping[str, GuestImage], reach: Reach | None = None) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        images: Mapping[str, GuestImage],
+        reach: Reach | None = None,
+        host_ports: Sequence[int] = (),
+    ) -> None:
         for tool in ("qemu-system-x86_64", "qemu-img", "setpriv"):
             if shutil.which(tool) is None:
                 raise QemuError(
@@ -61,6 +68,7 @@ class QemuGuests:
         self._folder = folder.resolve()
         self._images = dict(images)
         self.reach = reach or find_reach()
+        self.host_ports = tuple(host_ports)
         self._works: dict[str, _Work] = {}
         self._guests: dict[str, QemuGuest] = {}
         # What the last config drive said holds for starts without one, too.
@@ -348,7 +356,9 @@ class QemuGuest:
 
     async def _run(self) -> None:
         arguments = await self._guests.machine_arguments(self._spec, kernel_arguments=KERNEL_ARGUMENTS)
-        arguments += network_arguments(self._spec, self.link, self._guests.reach.ports)
+        arguments += network_arguments(
+            self._spec, self.link, self._guests.reach.ports, self._guests.host_ports
+        )
         monitor, agent = self._monitor.theirs.fileno(), self._agent.theirs.fileno()
         arguments += connection_arguments(monitor, agent)
         descriptors = [monitor, agent]
@@ -471,11 +481,13 @@ def machine_arguments(
     return [*arguments, "-device", "virtio-rng-pci"]
 
 
-def network_arguments(spec: GuestSpec, link: Link, ports: Mapping[int, int]) -> list[str]:
+def network_arguments(
+    spec: GuestSpec, link: Link, ports: Mapping[int, int], host_ports: Sequence[int] = ()
+) -> list[str]:
     """QEMU's arguments for the NICs: each in a network of its own; `link` is the first one's."""
     arguments = []
     for number, nic in enumerate(spec.nics):
-        network = link.netdev(ports) if number == 0 else f"net=10.0.{2 + number}.0/24"
+        network = link.netdev(ports, host_ports) if number == 0 else f"net=10.0.{2 + number}.0/24"
         arguments += [
             "-netdev",
             f"user,id=net{number},restrict=on,ipv6=off,{network}",

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from ovirt_provision.simulator.guests import GuestNic, GuestSpec
+from ovirt_provision.simulator.guests import GuestNic, GuestSpec, network
 from ovirt_provision.simulator.guests.image import GuestImage
 from ovirt_provision.simulator.guests.network import LOOPBACK, NAMESPACE, Link, Reach, read_static
 from ovirt_provision.simulator.guests.qemu import QemuError, QemuGuests
@@ -167,3 +167,34 @@ def test_a_static_address_that_somebody_has_is_refused(guests: QemuGuests) -> No
         pytest.raises(QemuError, match=r"127\.65\.3\.4 of .* is in use"),
     ):
         guests.start(spec(drive(static("127.65.3.4", netmask="24"))))
+
+
+@pytest.mark.parametrize("reach", [LOOPBACK, NAMESPACE], ids=str)
+def test_a_guest_reaches_no_port_of_the_host_but_those_that_are_open_to_it(reach: Reach) -> None:
+    link = Link.make(reach, reach.address("vm"), None)
+    assert "guestfwd" not in link.netdev(reach.ports)
+    opened = [part for part in link.netdev(reach.ports, [8600]).split(",") if part.startswith("guestfwd=")]
+    (forward,) = opened
+    assert forward.startswith(f"guestfwd=tcp:{reach.host}:8600-cmd:")
+    assert reach.host in link.guest.network
+    assert reach.host not in (link.guest.ip, link.gateway)
+
+
+def test_the_relay_joins_a_guest_to_the_port() -> None:
+    """As QEMU runs it: its standard input and output are the guest's connection."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        relay = [sys.executable, "-I", "-S", str(Path(network.__file__).with_name("relay.py"))]
+        process = subprocess.Popen(
+            [*relay, str(server.getsockname()[1])], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+        )
+        connection, _ = server.accept()
+        with connection, connection.makefile("rwb") as file:
+            assert process.stdin is not None
+            process.stdin.write(b"GET\0\xff\n")
+            process.stdin.close()
+            assert file.read() == b"GET\0\xff\n", "all of it, and then its end"
+            file.write(b"answer")
+        assert process.stdout is not None
+        assert process.stdout.read() == b"answer"
+        assert process.wait() == 0
+        process.stdout.close()
