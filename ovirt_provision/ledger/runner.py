@@ -226,17 +226,18 @@ class Runner(Generic[R]):
         *,
         make_run: Callable[[Operation], R],
         phases_of: Callable[[Operation], Sequence[Phase[R]]],
-        seconds_of: Callable[[str], float],
+        seconds_of: Callable[[R, str], float],
         explain: Callable[[R, ProvisionError], Awaitable[ProvisionError]],
         is_clean: Callable[[Operation], bool],
         ended: Callable[[Operation], None],
         queue_of: Callable[[Operation], Queue | None] = lambda _: None,
         not_begun: Callable[[Operation], None] = lambda _: None,
     ) -> None:
-        """`explain` may replace an error by a truer one; `is_clean` says whether an operation that has ended
-        left nothing to be removed; `ended` is called once for each operation that ends. `queue_of` is where
-        an operation waits for its turn, None for one that never waits; `not_begun` is called for one that
-        ends without having entered any phase, instead of undoing them.
+        """`seconds_of` is how long a run's time-out of a name is; `explain` may replace an error by a truer
+        one; `is_clean` says whether an operation that has ended left nothing to be removed; `ended` is called
+        once for each operation that ends. `queue_of` is where an operation waits for its turn, None for one
+        that never waits; `not_begun` is called for one that ends without having entered any phase, instead of
+        undoing them.
         """
         self._ledger = ledger
         self._clock = clock
@@ -402,7 +403,7 @@ class Runner(Generic[R]):
             for phase in phases[first:]:
                 if not run.reentered:
                     self._enter_phase(run, phase)
-                run.enter(phase.name, phase.timeout, self._seconds_of(phase.timeout), undoing=False)
+                run.enter(phase.name, phase.timeout, self._seconds_of(run, phase.timeout), undoing=False)
                 run.check()
                 if phase.act:
                     await phase.act(run)
@@ -430,7 +431,7 @@ class Runner(Generic[R]):
         for phase in reversed(self._phases_of(operation)):
             if phase.undo is None or phase.name not in entered:
                 continue
-            run.enter(phase.name, "undo", self._seconds_of("undo"), undoing=True)
+            run.enter(phase.name, "undo", self._seconds_of(run, "undo"), undoing=True)
             try:
                 await phase.undo(run)
             except (OwnershipLost, LedgerError):

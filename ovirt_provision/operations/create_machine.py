@@ -26,6 +26,7 @@ from ovirt_provision.operations.new_machine import (
 )
 from ovirt_provision.operations.provisioning import Provisioning
 from ovirt_provision.operations.start_machine import BOOTING, WAITING_FOR_ADDRESS
+from ovirt_provision.operations.timeouts import violations_of_timeouts
 from ovirt_provision.operations.verb import Call, Intent, Verb
 from ovirt_provision.operations.waits import vm_ready
 from ovirt_provision.v1 import machines_pb2, resources_pb2
@@ -39,6 +40,7 @@ async def resolve(call: Call) -> dict[str, Any]:
     if spec.cluster:
         insist_on_allowed(call, "clusters", spec.cluster, "spec.cluster")
     wrong = violations_of_script(call.request.start_with.custom_script, "start_with.custom_script")
+    wrong += violations_of_timeouts(call.request)
     try:
         placement = await call.engine.catalog.resolve(
             Wanted(

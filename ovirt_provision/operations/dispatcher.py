@@ -43,6 +43,7 @@ from ovirt_provision.operations.provisioning import Provisioning
 from ovirt_provision.operations.restart_machine import RESTART_MACHINE
 from ovirt_provision.operations.start_machine import START_MACHINE
 from ovirt_provision.operations.stop_machine import STOP_MACHINE
+from ovirt_provision.operations.timeouts import timeouts_of
 from ovirt_provision.operations.verb import Call, Verb
 
 VERBS = {
@@ -96,7 +97,7 @@ class Dispatcher:
             clock,
             make_run=self._make_run,
             phases_of=self._phases_of,
-            seconds_of=lambda name: float(getattr(timeouts, name)),
+            seconds_of=lambda run, name: float(getattr(run.timeouts, name)),
             explain=_explain,
             is_clean=self._is_clean,
             ended=self._ended,
@@ -247,7 +248,7 @@ class Dispatcher:
             find_engine=lambda: self._engines(operation.engine),
             request=public,
             secret_request=lambda: self._with_secrets(operation, public),
-            timeouts=self._timeouts,
+            timeouts=timeouts_of(public, self._timeouts),
             installation=self._installation,
             wait_for_operation=self.runner.ended,
         )

@@ -198,8 +198,9 @@ def _arguments(request: Message) -> dict[str, Any]:
     """What makes two requests for a key the same, by field path; without secrets and without what names the
     call."""
     public, _ = split_secrets(request)
-    for name in ("engine", "request_id", "key", "on_failure"):
-        public.ClearField(name)
+    for name in ("engine", "request_id", "key", "on_failure", "timeouts"):
+        if name in public.DESCRIPTOR.fields_by_name:
+            public.ClearField(name)
     return _flat("", MessageToDict(public, preserving_proto_field_name=True))
 
 

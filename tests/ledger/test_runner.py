@@ -32,7 +32,7 @@ class Daemon:
             clock,
             make_run=lambda operation: Run(operation, self.ledger, clock),
             phases_of=lambda _: phases,
-            seconds_of=lambda _: 60.0,
+            seconds_of=lambda _run, _name: 60.0,
             explain=_unchanged,
             is_clean=lambda _: True,
             ended=lambda _: None,

@@ -53,12 +53,14 @@ def deadline(site: Site, operation: Operation) -> float:
     entered = {phase["name"] for phase in operation.phases}
     phases = [phase for phase in runner._phases_of(operation) if phase.name in entered]
     undone = 0 if operation.state == SUCCEEDED else sum(phase.undo is not None for phase in phases)
-    return sum(runner._seconds_of(phase.timeout) for phase in phases) + undone * TIMEOUTS["undo"]
+    run = runner._make_run(operation)
+    return sum(runner._seconds_of(run, phase.timeout) for phase in phases) + undone * TIMEOUTS["undo"]
 
 
 def late_phases(site: Site, operation: Operation) -> list[str]:
     runner = site.bridge.dispatcher.runner
-    allowed = {phase.name: runner._seconds_of(phase.timeout) for phase in runner._phases_of(operation)}
+    run = runner._make_run(operation)
+    allowed = {phase.name: runner._seconds_of(run, phase.timeout) for phase in runner._phases_of(operation)}
     return [
         phase["name"]
         for phase in operation.phases

@@ -55,7 +55,19 @@ METHODS: list[MethodDescriptor] = [
 ]
 # What stands for something that exists, replaced when the request is sent.
 OPERATION, TEMPLATE = "{an operation}", "{a template}"
-NAMES = ("web", "debian-12", "Default", "ovirtmgmt", "sim", "nic1", "eth0", "builder", OPERATION, TEMPLATE)
+NAMES = (
+    "web",
+    "debian-12",
+    "Default",
+    "ovirtmgmt",
+    "sim",
+    "nic1",
+    "eth0",
+    "builder",
+    "address",
+    OPERATION,
+    TEMPLATE,
+)
 STRANGE = (
     '"',
     "*",
@@ -229,7 +241,12 @@ def messages(descriptor: Descriptor, strange: bool, depth: int = 0) -> st.Search
             continue
         rules = field.GetOptions().Extensions[validate_pb2.field]
         value = values(field, strange, depth)
-        if field.is_repeated:
+        if field.message_type is not None and field.message_type.GetOptions().map_entry:
+            entry = field.message_type.fields_by_name
+            value = st.dictionaries(
+                values(entry["key"], strange, depth), values(entry["value"], strange, depth), max_size=3
+            )
+        elif field.is_repeated:
             value = st.lists(value, max_size=3)
         expected = rules.required or rules.string.uuid or rules.string.min_len
         if field.containing_oneof is not None:
