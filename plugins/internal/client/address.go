@@ -4,8 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"syscall"
 )
@@ -13,8 +13,8 @@ import (
 // AddressVariable names the environment variable that says where the daemon listens.
 const AddressVariable = "OVIRT_PROVISION_ADDRESS"
 
-// longestSocketPath is what fits sockaddr_un with its final zero byte (unix(7)).
-const longestSocketPath = 107
+// longestSocketPath is what fits sockaddr_un with its final zero byte (unix(7)): 107 on Linux, 103 on macOS.
+const longestSocketPath = len(syscall.RawSockaddrUnix{}.Path) - 1
 
 // Environment looks a variable up, as os.Getenv does.
 type Environment func(name string) string
@@ -34,10 +34,22 @@ func (a Address) String() string {
 	return strings.TrimPrefix(a.Target, "passthrough:///")
 }
 
+// errNoDaemonHere is what a client on Windows says, where the daemon does not run.
+var errNoDaemonHere = fmt.Errorf("the daemon does not run on Windows: run `ovirt-provision serve` with TLS on another machine, and set "+
+	"%s to its host:port, %s to its CA, and either %s with %s or %s", AddressVariable, caFileVariable, certFileVariable,
+	keyFileVariable, tokenFileVariable)
+
 // ResolveAddress finds the daemon's address: OVIRT_PROVISION_ADDRESS, else the socket in XDG_RUNTIME_DIR, else the one
-// in the state folder.
+// in the state folder. On Windows there is OVIRT_PROVISION_ADDRESS alone, and it is host:port.
 func ResolveAddress(env Environment) (Address, error) {
+	return resolveAddress(env, runtime.GOOS)
+}
+
+func resolveAddress(env Environment, system string) (Address, error) {
 	given := env(AddressVariable)
+	if system == "windows" && (given == "" || strings.HasPrefix(given, "unix:")) {
+		return Address{}, errNoDaemonHere
+	}
 	if path, isUnix := strings.CutPrefix(given, "unix:"); isUnix {
 		return socketAddress(cleanSocketPath(path), true)
 	}
@@ -107,23 +119,4 @@ func (a Address) listening() bool {
 	}
 	_ = connection.Close()
 	return true
-}
-
-// checkPrivate refuses a folder in which somebody else could have put a socket of theirs.
-func checkPrivate(folder string) error {
-	info, err := os.Lstat(folder)
-	if err != nil {
-		return fmt.Errorf("the folder of the daemon's socket cannot be read: %w", err)
-	}
-	owner, known := info.Sys().(*syscall.Stat_t)
-	switch {
-	case !info.IsDir():
-		return fmt.Errorf("%s, which holds the daemon's socket, is not a folder", folder)
-	case known && int(owner.Uid) != os.Geteuid():
-		return fmt.Errorf("%s, which holds the daemon's socket, belongs to user %d and not to you", folder, owner.Uid)
-	case info.Mode().Perm()&0o077 != 0:
-		return fmt.Errorf("%s, which holds the daemon's socket, is open to others (mode %04o); run `chmod 700 %s`",
-			folder, info.Mode().Perm(), folder)
-	}
-	return nil
 }

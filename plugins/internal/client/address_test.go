@@ -132,3 +132,24 @@ func mustSay(t *testing.T, err error, texts ...string) {
 		}
 	}
 }
+
+// The daemon does not run on Windows, where there is nothing to start and no socket: only one elsewhere can be meant.
+func TestResolveAddressOnWindows(t *testing.T) {
+	there, err := resolveAddress(environment(map[string]string{"OVIRT_PROVISION_ADDRESS": "daemon.example.com:7443"}), "windows")
+	if want := (Address{Target: "passthrough:///daemon.example.com:7443", Explicit: true}); err != nil || there != want {
+		t.Errorf("got %+v, %v", there, err)
+	}
+	for _, given := range []string{"", "unix:/run/d.sock"} {
+		_, err := resolveAddress(environment(map[string]string{
+			"OVIRT_PROVISION_ADDRESS": given, "XDG_RUNTIME_DIR": "/run/user/1", "HOME": "/home/a",
+		}), "windows")
+		if err == nil {
+			t.Fatalf("'%s' is accepted", given)
+		}
+		for _, variable := range []string{AddressVariable, caFileVariable, certFileVariable, keyFileVariable, tokenFileVariable} {
+			if !strings.Contains(err.Error(), variable) {
+				t.Errorf("'%s': the error does not name %s: %v", given, variable, err)
+			}
+		}
+	}
+}

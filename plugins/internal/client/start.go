@@ -1,3 +1,5 @@
+//go:build unix
+
 package client
 
 import (
@@ -107,6 +109,25 @@ func (c *Client) spawn(ctx context.Context, logPath string) error {
 		return fmt.Errorf("%w\n  the end of its log, %s:\n%s", err, logPath, tail(log, before))
 	}
 	return err
+}
+
+// checkPrivate refuses a folder in which somebody else could have put a socket of theirs.
+func checkPrivate(folder string) error {
+	info, err := os.Lstat(folder)
+	if err != nil {
+		return fmt.Errorf("the folder of the daemon's socket cannot be read: %w", err)
+	}
+	owner, known := info.Sys().(*syscall.Stat_t)
+	switch {
+	case !info.IsDir():
+		return fmt.Errorf("%s, which holds the daemon's socket, is not a folder", folder)
+	case known && int(owner.Uid) != os.Geteuid():
+		return fmt.Errorf("%s, which holds the daemon's socket, belongs to user %d and not to you", folder, owner.Uid)
+	case info.Mode().Perm()&0o077 != 0:
+		return fmt.Errorf("%s, which holds the daemon's socket, is open to others (mode %04o); run `chmod 700 %s`",
+			folder, info.Mode().Perm(), folder)
+	}
+	return nil
 }
 
 // reducedEnvironment keeps what a daemon of any shell should see: PATH, HOME, LANG and XDG_*.
