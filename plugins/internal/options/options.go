@@ -14,6 +14,9 @@ import (
 	"github.com/ovirt-provision/ovirt-provision/plugins/internal/client"
 )
 
+// NotKnownYet is what `packer validate` gives in place of a string that comes from a data source.
+const NotKnownYet = "<unknown>"
+
 // Problem is one thing that is wrong with what the user gave.
 type Problem struct {
 	Option string
@@ -66,6 +69,9 @@ func (o Origins) Check(request proto.Message, known []error) []error {
 	}
 	var problems []error
 	for _, violation := range invalid.Violations {
+		if violation.FieldValue.IsValid() && violation.FieldValue.Interface() == NotKnownYet {
+			continue
+		}
 		found := o.problem(violation)
 		if !slices.ContainsFunc(known, func(err error) bool {
 			var other *Problem

@@ -73,3 +73,19 @@ func TestCheck(t *testing.T) {
 		t.Errorf("got %q, want %q", got, want)
 	}
 }
+
+// While Packer validates, what comes from a data source is a placeholder that no rule can judge.
+func TestCheckLeavesOutWhatIsNotKnownYet(t *testing.T) {
+	request := &pb.CreateMachineRequest{
+		RequestId: "00000000-0000-4000-8000-000000000000", Key: "a", Spec: &pb.MachineSpec{
+			Template: &pb.TemplateRef{By: &pb.TemplateRef_Id{Id: NotKnownYet}}, Name: NotKnownYet,
+		},
+	}
+	if problems := origins.Check(request, nil); len(problems) != 0 {
+		t.Errorf("got %v", problems)
+	}
+	request.Spec.Name = "a b"
+	if problems := origins.Check(request, nil); len(problems) != 1 {
+		t.Errorf("got %v", problems)
+	}
+}
