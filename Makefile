@@ -47,7 +47,7 @@ lint: setup $(generated) ## ruff, mypy, gofmt, go vet, staticcheck, and that wha
 	@unformatted=$$(gofmt -l plugins); [ -z "$$unformatted" ] || { echo "not formatted by gofmt: $$unformatted"; exit 1; }
 	cd plugins && go vet ./... && go tool staticcheck ./...
 	$(python) tools/document --check
-	tools/fresh-hcl2
+	tools/fresh-plugin
 
 .PHONY: conformance
 conformance: setup $(generated) ## Replay recorded exchanges of a real engine against the simulator (TRANSCRIPTS=DIR for others)
@@ -109,6 +109,7 @@ setup: ## Install what is missing: Debian packages (root or sudo), .venv
 .PHONY: generate
 generate: setup $(generated) $(ruby_code) ## Generate Python, Go and Ruby from proto/, HCL2 and docs from the code (what of it is in git, too)
 	cd plugins && go generate ./...
+	tools/web-docs
 	$(python) tools/document
 
 $(generated) &: proto/ovirt_provision/v1/*.proto tools/generate tools/versions.mk tools/protoc/go.sum | setup
@@ -124,6 +125,16 @@ tools: plugin packer driver rancher-machine images $(ruby_code)
 .PHONY: plugin
 plugin: setup $(generated) ## Build the packer plugin (build/bin/packer-plugin-ovirt)
 	cd plugins && go build -trimpath -ldflags '-s -w' -o ../$(plugin) $(plugin_source)
+
+.PHONY: plugin-platforms
+plugin-platforms: setup $(generated) ## Compile the packer plugin for the other platforms (minutes, where nothing is cached)
+	cd plugins && for platform in darwin/amd64 darwin/arm64 windows/amd64 windows/arm64; do \
+		echo "$$platform" && GOOS=$${platform%/*} GOARCH=$${platform#*/} CGO_ENABLED=0 go build -o /dev/null $(plugin_source) || exit; done
+
+.PHONY: plugin-release
+plugin-release: plugin ## Release the packer plugin, with goreleaser and GPG_FINGERPRINT, at the tag of its version (FLAGS=--snapshot tries)
+	API_VERSION=$$($(plugin) describe | sed 's/.*"api_version":"\([^"]*\)".*/\1/') \
+	goreleaser release --clean --config plugins/packer/packer-plugin-ovirt/.goreleaser.yml $(FLAGS)
 
 .PHONY: packer
 packer: ## Find a packer on PATH, or build one (build/bin/packer)

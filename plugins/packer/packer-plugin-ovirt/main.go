@@ -12,11 +12,16 @@ import (
 )
 
 func main() {
-	set := plugin.NewSet()
-	set.RegisterBuilder("clone", clone.NewBuilder())
-	set.SetVersion(version.PluginVersion)
-	if err := set.Run(); err != nil {
+	if err := newSet().Run(); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
 	}
+}
+
+// newSet is what the plugin has, by the names that follow `ovirt-`.
+func newSet() *plugin.Set {
+	set := plugin.NewSet()
+	set.RegisterBuilder("clone", clone.NewBuilder())
+	set.SetVersion(version.PluginVersion)
+	return set
 }

@@ -12,12 +12,18 @@ import (
 	"testing"
 	"time"
 
+	pluginversion "github.com/hashicorp/packer-plugin-sdk/version"
+
 	"github.com/ovirt-provision/ovirt-provision/plugins/internal/fakedaemon"
+	"github.com/ovirt-provision/ovirt-provision/plugins/packer/packer-plugin-ovirt/version"
 )
 
 // TestMain lets the test binary be the plugin that packer runs, so that what is tested is what was just built.
 func TestMain(m *testing.M) {
 	if len(os.Args) > 1 && (os.Args[1] == "describe" || os.Args[1] == "start") {
+		if os.Getenv(releasedVariable) != "" {
+			version.PluginVersion = pluginversion.NewPluginVersion(version.Version, "", "")
+		}
 		main()
 		return
 	}
@@ -31,9 +37,8 @@ type packer struct {
 	folder      string
 }
 
-// installPlugin installs the plugin as users do. Without a packer in $PACKER or on PATH the test is
-// skipped.
-func installPlugin(t *testing.T) *packer {
+// findPacker finds the packer in $PACKER or on PATH, and skips the test where there is none.
+func findPacker(t *testing.T) *packer {
 	t.Helper()
 	program := os.Getenv("PACKER")
 	if program == "" {
@@ -44,7 +49,17 @@ func installPlugin(t *testing.T) *packer {
 		program = found
 	}
 	folder := t.TempDir()
-	binary := filepath.Join(folder, "packer-plugin-ovirt")
+	return &packer{program: program, folder: folder, environment: append(os.Environ(),
+		"CHECKPOINT_DISABLE=1", "PACKER_NO_COLOR=1", "PACKER_CONFIG_DIR="+folder, "TMPDIR="+folder,
+		"PACKER_PLUGIN_PATH="+filepath.Join(folder, "plugins"), "PACKER_CACHE_DIR="+filepath.Join(folder, "cache"),
+	)}
+}
+
+// installPlugin installs the plugin as users do who have built it.
+func installPlugin(t *testing.T) *packer {
+	t.Helper()
+	p := findPacker(t)
+	binary := filepath.Join(p.folder, "packer-plugin-ovirt")
 	itself, err := os.Executable()
 	if err != nil {
 		t.Fatal(err)
@@ -52,10 +67,6 @@ func installPlugin(t *testing.T) *packer {
 	if err := os.Symlink(itself, binary); err != nil {
 		t.Fatal(err)
 	}
-	p := &packer{program: program, folder: folder, environment: append(os.Environ(),
-		"CHECKPOINT_DISABLE=1", "PACKER_NO_COLOR=1", "PACKER_CONFIG_DIR="+folder,
-		"PACKER_PLUGIN_PATH="+filepath.Join(folder, "plugins"), "PACKER_CACHE_DIR="+filepath.Join(folder, "cache"),
-	)}
 	if code, output := p.run(t, "plugins", "install", "--path", binary, "github.com/ovirt-provision/ovirt"); code != 0 {
 		t.Fatalf("packer plugins install:\n%s", output)
 	}
@@ -108,16 +119,25 @@ build {
 
 func TestWithRealPacker(t *testing.T) {
 	p := installPlugin(t)
-	example, err := filepath.Abs("example")
-	if err != nil {
-		t.Fatal(err)
-	}
 
-	t.Run("the example is valid", func(t *testing.T) {
-		if code, output := p.run(t, "validate", example); code != 0 {
-			t.Errorf("packer validate:\n%s", output)
-		}
-	})
+	examples, err := filepath.Glob("example/*.pkr.hcl")
+	if err != nil || len(examples) == 0 {
+		t.Fatalf("no examples: %v", err)
+	}
+	for _, name := range examples {
+		t.Run(name+" is valid", func(t *testing.T) {
+			path, err := filepath.Abs(name)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if code, output := p.run(t, "validate", path); code != 0 || strings.Contains(output, "Warning") {
+				t.Errorf("packer validate:\n%s", output)
+			}
+			if code, output := p.run(t, "fmt", "-check", "-diff", path); code != 0 {
+				t.Errorf("packer fmt:\n%s", output)
+			}
+		})
+	}
 
 	t.Run("all that is wrong is said at once", func(t *testing.T) {
 		file := p.write(t, "bad.pkr.hcl", `
