@@ -1,7 +1,9 @@
 """Fixtures for all tests."""
 
 import asyncio
-from collections.abc import Callable, Coroutine
+import inspect
+import sys
+from collections.abc import Callable, Coroutine, Iterator
 from typing import Any, TypeVar
 
 import pytest
@@ -9,6 +11,28 @@ import pytest
 from ovirt_provision.clock import VirtualClock
 
 T = TypeVar("T")
+
+
+def functions() -> dict[tuple[str, str], tuple[Any, Any]]:
+    """Every function of ours that is loaded, by the name of its module or class and its own, with its owner
+    and itself."""
+    found = {}
+    for module in [module for name, module in sys.modules.items() if name.startswith("ovirt_provision")]:
+        classes = [one for one in vars(module).values() if inspect.isclass(one)]
+        for owner in (module, *(one for one in classes if one.__module__ == module.__name__)):
+            for name, value in vars(owner).items():
+                if inspect.isfunction(value):
+                    found[f"{module.__name__}.{getattr(owner, '__qualname__', '')}", name] = (owner, value)
+    return found
+
+
+@pytest.fixture(autouse=True, scope="module")
+def no_patch_outlives_its_test() -> Iterator[None]:
+    """Or tests of other files would fail in that process, and nowhere else."""
+    before = functions()
+    yield
+    left = [".".join(key) for key, (owner, value) in before.items() if vars(owner).get(key[1]) is not value]
+    assert not left, f"patches that a test has left behind: {left}"
 
 
 @pytest.fixture

@@ -37,7 +37,7 @@ _SWEPT = 60 + _LATE_CREATE_GRACE + 2 * 60
 # After so long nothing can be under way.
 _PATIENCE = 4 * 3600
 # Seconds of the machine's clock.
-_REAL_PATIENCE = 60
+_REAL_PATIENCE = 300
 
 _ID = re.compile("[0-9a-f]{8}-[0-9a-f-]{27}")
 

@@ -105,12 +105,13 @@ class LeasesMachine(RuleBasedStateMachine):
         self._folder.cleanup()
 
     def _start(self) -> None:
-        """A daemon begins to serve: whoever lives is heard of now."""
+        """A daemon begins to serve: all whose Machines stand count as heard of now."""
         self._ledger = Ledger.open(Path(self._folder.name) / "ledger.sqlite", self._clock)
         self._leases = Leases(self._ledger, self._clock, TIMEOUTS, Destroyer(self._ledger))  # type: ignore[arg-type]
         self._reaping = self._runner.get_loop().create_task(self._leases.run())
         for life in self._lives.values():
-            life.heard = self._clock.monotonic()
+            if self._stands(life):  # what was reaped before stays so
+                life.heard = self._clock.monotonic()
         self._pass(0)
 
     def _stop(self) -> None:
@@ -128,6 +129,9 @@ class LeasesMachine(RuleBasedStateMachine):
 
     def _living(self, key: str) -> Object | None:
         return self._ledger.living_machine(OWNER, key)
+
+    def _stands(self, life: Life) -> bool:
+        return self._ledger.object(life.row).state == PRESENT
 
     def _grace(self, key: str) -> float:
         """How many seconds the grace of a key's client has left; negative when it is over."""
@@ -223,7 +227,7 @@ class LeasesMachine(RuleBasedStateMachine):
     @invariant()
     def machines_live_as_long_as_their_leases(self) -> None:
         for key, life in list(self._lives.items()):
-            alive = self._ledger.object(life.row).state == PRESENT
+            alive = self._stands(life)
             if life.kind == KEPT:
                 assert alive, f"{key} was kept"
             elif self._grace(key) > 0:
