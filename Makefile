@@ -31,8 +31,12 @@ demo: ## Set up everything, then packer, docker-machine and Test Kitchen on a si
 
 .PHONY: test
 test: tools check ## Everything: check, then real guests and the real packer
-	tools/in-namespace $(python) -m pytest -n 2 --dist loadfile -m "guests or e2e"
+	tools/in-namespace $(python) -m pytest -n 2 --dist loadfile -m "(guests or e2e) and not long"
 	$(python) -m pytest -m wheel
+
+.PHONY: test-long
+test-long: tools ## What takes minutes for each test: the whole life of a Docker host
+	tools/in-namespace $(python) -m pytest -m long
 
 .PHONY: check
 check: lint kitchen ## Lint, types and all tests without guests and packer (at most 5 minutes)

@@ -28,6 +28,7 @@ cat ~/.ssh/authorized_keys; resolvectl dns eth0; resolvectl domain eth0
 
 pytestmark = [
     pytest.mark.guests,
+    pytest.mark.long,
     pytest.mark.timeout(1200),
     pytest.mark.skipif(missing(guests=True) is not None, reason=missing(guests=True) or ""),
 ]
