@@ -9,7 +9,7 @@ from typing import Any
 
 from lxml import etree
 
-from ovirt_provision.simulator import faults, markup, surface
+from ovirt_provision.simulator import faults, markup, permits, surface
 from ovirt_provision.simulator.entities import User, is_uuid
 from ovirt_provision.simulator.faults import Fault, Refusal
 from ovirt_provision.simulator.markup import Element, node
@@ -42,23 +42,13 @@ class Request:
     as_xml: bool = False
     _body: Element | None = None
 
-    @property
-    def filtered(self) -> bool:
-        """Whether only that is shown which the user has permissions on: asked for, or no administrator."""
-        return self.flag("filter") or (self.user is not None and not self.world.is_administrator(self.user))
-
-    def sees(self, target: tuple[str, str] | None) -> bool:
-        """Whether the filtered view shows an entity, or without `target` everything.
-
-        Who asks needs a permission on just that, or a role that is none of administrators on everything.
-        """
-        user = self.user or self.world.admin
-        for one in self.world.permissions.values():
-            if one.target is None and one.user is user and not self.world.roles[one.role].administrative:
-                return True
-            if target is not None and one.target == target and one.user in (user, None):
-                return True
-        return False
+    @functools.cached_property
+    def view(self) -> permits.View | None:
+        """What is shown to who asks for the filtered view, or is no administrator; None is everything."""
+        user = self.user
+        if self.flag("filter") or (user is not None and not self.world.is_administrator(user)):
+            return permits.View(self.world, user or self.world.admin)
+        return None
 
     def inner(self, method: str, path: str, body: Element | None = None) -> "Request":
         """A request that this one makes on its way, with its locks and correlation id."""
@@ -205,8 +195,8 @@ class Router:
         routes = self._find(request.path, request.method)
         operations = surface.PATHS.find(request.path)
         _, operation = operations.get(request.method, (None, None))
-        if request.filtered:
-            _check_visible(request)
+        if request.view is not None:
+            _check_visible(request, request.view)
         if request.method in routes:
             ids, route = routes[request.method]
             return self._handle(route, operation, request, ids)
@@ -229,7 +219,10 @@ class Router:
         if operation is not None and operation.mandatory and request.method == "POST":
             body = request.body(operation.root, operation.place[1])
             operation.check_mandatory(body)
+        permits.check(request, route.pattern, ids)
         reply = route.handler(request, **{name: value.lower() for name, value in ids.items()})
+        if request.method == "POST" and reply.status in (201, 202) and reply.element is not None:
+            permits.give_to_maker(request, route.pattern, reply.element)
         follow = request.query.get("follow")
         if follow and request.method == "GET" and reply.element is not None:
             for path in follow.split(","):
@@ -274,23 +267,36 @@ class Router:
         return reply.element
 
 
-_FILTERED = frozenset({"vms", "templates", "disks"})
-"""Collections of which the filtered view shows a part."""
+_FILTERED = {
+    "vms": "vms",
+    "templates": "templates",
+    "disks": "disks",
+    "clusters": "clusters",
+    "data_centers": "datacenters",
+    "storage_domains": "storagedomains",
+    "vnic_profiles": "vnicprofiles",
+    "networks": "networks",
+    "hosts": "hosts",
+}
+"""Lists of which the filtered view shows a part: the elements of their members, and their collections."""
 
 
-def _check_visible(request: Request) -> None:
-    """Refuses what a user without rights may not do: what it cannot see is not there, and not to be acted on.
+def _check_visible(request: Request, view: permits.View) -> None:
+    """Refuses what the filtered view has not: what it does not show is not there, and not to be acted on.
 
-    Recorded: the 404 and 403 on VMs, the 400 on jobs; the refusal of other changes is judged.
+    Recorded: the 404 and 403 on VMs, the 400 on jobs. Which other queries are for administrators alone is the
+    engine's `QueryType`.
     """
     parts = [part for part in request.path.lower().split("/") if part]
     reads = request.method in ("GET", "OPTIONS")
-    if len(parts) > 1 and parts[0] in _FILTERED:
-        if not request.sees((parts[0], parts[1])):
-            hidden = reads or request.method == "DELETE"
-            raise faults.not_found() if hidden else faults.forbidden(request.path)
-    elif parts == ["jobs"] or (not reads and not request.sees(None)):
-        raise faults.forbidden(request.path)
+    if len(parts) > 1 and not view.shows(parts[0], parts[1]):
+        hidden = reads or request.method == "DELETE"
+        raise faults.not_found() if hidden else faults.forbidden(request.path)
+    if reads and (parts == ["jobs"] or parts[:-1] == ["events"] or parts[-1:] in _OF_ADMINISTRATORS):
+        raise faults.insufficient_permissions()
+
+
+_OF_ADMINISTRATORS = (["tags"], ["affinitygroups"])
 
 
 def _plain(name: str) -> str:
@@ -317,9 +323,13 @@ def collection(
     limit = int(maximum) if re.fullmatch(r"-?\d+", maximum) else None
     if limit is not None and limit < 0:
         raise Fault(400, f"illegal max count value for query : {limit}")
-    if request.filtered and tag in _FILTERED:
-        rows = [row for row in rows if request.sees((tag, row.id))]
     text = request.query.get("search")
+    kind = _FILTERED.get(tag)
+    if request.view is not None and kind is not None:
+        view = request.view
+        rows = [row for row in rows if view.shows(kind, row.id)]
+        # Source: `AbstractBackendCollectionResource.getBackendCollection`.
+        limit = limit if text is not None else None
     if fields is not None:
         rows = search(
             rows,

@@ -30,8 +30,11 @@ def is_uuid(text: str) -> bool:
 class Named(Protocol):
     """What can be referred to in events: something with an id and a name."""
 
-    id: str
-    name: str
+    @property
+    def id(self) -> str: ...
+
+    @property
+    def name(self) -> str: ...
 
 
 @dataclass
@@ -46,17 +49,21 @@ class User:
     entry_id: str = field(default_factory=new_id)
 
 
+Target = tuple[str, str]
+"""An object by the name of its collection and its id."""
+
+
 @dataclass
 class Permission:
-    """A role of a user, or of the group of everyone, on one object or on everything.
+    """A role of a user, or of the group of everyone, on one object or, without a target, on everything.
 
-    `target` is the name of the object's collection and its id; `role` is the role's id.
+    `role` is the role's id.
     """
 
     id: str
     role: str
     user: User | None = None
-    target: tuple[str, str] | None = None
+    target: Target | None = None
 
 
 @dataclass

@@ -493,8 +493,13 @@ def bad_value(value: str, enumeration: str, values: Sequence[str]) -> Fault:
 def forbidden(path: str) -> Fault:
     """What an account without the permission is told; jobs have an answer of their own."""
     if path == "/jobs":
-        return Fault(400, "query execution failed due to insufficient permissions.")
+        return insufficient_permissions()
     return engine_fault("not authorized")
+
+
+def insufficient_permissions() -> Fault:
+    """What a query answers who may not make it."""
+    return Fault(400, "query execution failed due to insufficient permissions.")
 
 
 def html(status: int, text: str, headers: Mapping[str, str] | None = None) -> Refusal:

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from ovirt_provision.simulator.data import load
-from ovirt_provision.simulator.entities import ZERO_ID, Permission, User, new_id
+from ovirt_provision.simulator.entities import ZERO_ID, Permission, Target, User, new_id
 
 EVERYONE = "eee00000-0000-0000-0000-123456789eee"
 """The group of all users."""
@@ -18,7 +18,7 @@ ADMINISTRATIVE: Mapping[str, bool] = {name: administrative for _, name, administ
 
 @dataclass(frozen=True)
 class Role:
-    """`permits` are names of PERMITS."""
+    """`permits` are names of PERMITS. `shows_children` is whether it shows what lies below its object."""
 
     id: str
     name: str
@@ -26,25 +26,23 @@ class Role:
     administrative: bool
     permits: tuple[str, ...]
     mutable: bool = False
+    shows_children: bool = False
 
 
-# Of the roles that people provision with; of any other role only `login` is known here.
 _PERMITS_OF = {
-    "SuperUser": tuple(PERMITS),
-    "UserRole": (
-        "change_vm_cd",
-        "connect_to_vm",
-        "reboot_vm",
-        "stop_vm",
-        "shut_down_vm",
-        "run_vm",
-        "login",
-    ),
-    "PowerUserRole": ("create_vm", "create_instance", "create_template", "create_disk", "login"),
+    name: (shows_children, tuple(PERMITS) if permits == ["all"] else tuple(permits))
+    for name, shows_children, permits in load("role_permits")
 }
 
 ROLES: Mapping[str, Role] = {
-    identity: Role(identity, name, description, administrative, _PERMITS_OF.get(name, ("login",)))
+    identity: Role(
+        identity,
+        name,
+        description,
+        administrative,
+        permits=_PERMITS_OF[name][1],
+        shows_children=_PERMITS_OF[name][0],
+    )
     for identity, name, administrative, description in load("roles")
 }
 
@@ -71,13 +69,7 @@ def start_permissions(admin: User) -> dict[str, Permission]:
     return {permission.id: permission for permission in made}
 
 
-def template_permissions(template_id: str, owner: User) -> list[Permission]:
-    """Those that who makes a template gets on it."""
-    target = ("templates", template_id)
-    return [_permission(role, owner, target) for role in ("TemplateOwner", "UserTemplateBasedVm")]
-
-
-def _permission(role: str, user: User | None = None, target: tuple[str, str] | None = None) -> Permission:
+def _permission(role: str, user: User | None = None, target: Target | None = None) -> Permission:
     found = role_named(role)
     assert found is not None
     return Permission(new_id(), found.id, user, target)

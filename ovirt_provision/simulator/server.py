@@ -292,10 +292,11 @@ class Server:
         return _response(reply.status, markup.to_xml(reply.element), markup.XML_TYPE, headers)
 
     def _check_login_permission(self, session: Session) -> None:
-        """Who has no permission at all gets a token, but nothing for it."""
+        """Who has no role that permits it gets a token, but nothing for it."""
         principal, _, profile = session.username.partition("@")
-        every = self._world.permissions.values()
-        if not any(one.user is not None and one.user.principal == principal for one in every):
+        world = self._world
+        own = (one for one in world.permissions.values() if one.user and one.user.principal == principal)
+        if not any("login" in world.roles[one.role].permits for one in own):
             self._world.see_user(principal)
             raise faults.unauthorized(
                 f"The user {principal}@{profile}-authz with profile [{profile}] is not authorized to perform "

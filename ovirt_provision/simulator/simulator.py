@@ -16,6 +16,7 @@ from ovirt_provision.clock import Clock, SystemClock
 from ovirt_provision.simulator import timing, world_file
 from ovirt_provision.simulator.api import BASE, Reply, Request
 from ovirt_provision.simulator.certificates import make_certificates
+from ovirt_provision.simulator.entities import User
 from ovirt_provision.simulator.guests import Guests
 from ovirt_provision.simulator.guests.none import NoGuests
 from ovirt_provision.simulator.imageio import Imageio
@@ -95,7 +96,14 @@ class Simulator:
         if file.password is not None:
             self.password = file.password
             self.sessions = Sessions(self.clock, self.username, self.password)
+        for user in file.users:
+            self.add_user(user.name, user.password)
         world_file.build(self.world, file, str(data) if isinstance(data, Path) else "world")
+
+    def add_user(self, name: str, password: str) -> User:
+        """Someone who may log in as `name@internal`, and do what `world.give` gives them a role for."""
+        self.sessions.add_account(f"{name}@internal", password)
+        return self.world.add_user(name)
 
     @property
     def url(self) -> str:

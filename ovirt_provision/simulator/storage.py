@@ -87,6 +87,7 @@ def _unlock(world: World, disks: Sequence[Disk], seconds: float, ending: str = "
 def _drop(world: World, disks: Sequence[Disk]) -> None:
     for disk in disks:
         world.disks.pop(disk.id, None)
+        world.forget_permissions(("disks", disk.id))
         world.images.drop(disk)
         if disk.id not in world.base_disk_ids:
             world.guests.remove_disk(disk.id)
@@ -167,6 +168,7 @@ def build_vm(
         if error is not None:
             world.log(60, vm=vm, template=template, job=job)
             world.vms.pop(vm.id, None)
+            world.forget_permissions(("vms", vm.id))
             _drop(world, disks)
         else:
             vm.status = "down"
@@ -368,6 +370,7 @@ def build_template(
         if error is not None:
             world.log(code, vm=vm, template=template, job=job)
             world.templates.pop(template.id, None)
+            world.forget_permissions(("templates", template.id))
             _drop(world, disks)
         else:
             template.status = "ok"

@@ -35,6 +35,7 @@ from ovirt_provision.simulator.entities import (
     Step,
     StorageDomain,
     Tag,
+    Target,
     Template,
     User,
     Vm,
@@ -178,6 +179,33 @@ class World:
         """Whether one of the user's roles is one of administrators."""
         every = self.permissions.values()
         return any(one.user is user and self.roles[one.role].administrative for one in every)
+
+    def rules(self, user: User) -> bool:
+        """Whether the user may do everything."""
+        every = self.permissions.values()
+        return any(
+            one.user is user and one.target is None and self.roles[one.role].name == "SuperUser"
+            for one in every
+        )
+
+    def add_user(self, principal: str) -> User:
+        """Someone of the directory, who is a user from now on."""
+        user = User(new_id(), principal, principal, email=f"{principal}@localhost")
+        self.directory[principal] = user
+        self.users[user.id] = user
+        return user
+
+    def give(self, role: str, user: User, target: Target | None = None) -> Permission:
+        """Gives a user the role of that name on an object, or on everything."""
+        found = next(one for one in self.roles.values() if one.name == role)
+        made = Permission(new_id(), found.id, user, target)
+        self.permissions[made.id] = made
+        return made
+
+    def forget_permissions(self, target: Target) -> None:
+        """Drops the permissions on what is gone."""
+        for one in [one for one in self.permissions.values() if one.target == target]:
+            del self.permissions[one.id]
 
     def see_user(self, principal: str) -> None:
         """Someone of the directory who tries to log in becomes a user, with or without permissions."""

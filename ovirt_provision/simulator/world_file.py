@@ -1,6 +1,6 @@
 """The world in a YAML file: what there is in the engine when the simulator starts."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Literal, TypeVar
 from uuid import UUID
@@ -12,6 +12,7 @@ from ovirt_provision.simulator.documents import DocumentError, did_you_mean, rea
 from ovirt_provision.simulator.entities import Named, Tag, Vm, mac_number, new_id
 from ovirt_provision.simulator.injection import FaultRule
 from ovirt_provision.simulator.markup import set_text
+from ovirt_provision.simulator.roles import PERMITS, Role
 from ovirt_provision.simulator.world import World
 
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_.-]+$", max_length=255)]
@@ -119,6 +120,32 @@ class TagEntry(_NamedEntry):
     parent: str | None = None
 
 
+class RoleEntry(_NamedEntry):
+    """A role of one's own, with what it permits beside `login`."""
+
+    permits: list[str] = []
+
+
+class PermissionEntry(_Entry):
+    """A role on one object, or without one on everything; of the versions of a template on the newest."""
+
+    role: str
+    data_center: str | None = None
+    cluster: str | None = None
+    storage_domain: str | None = None
+    network: str | None = None
+    vnic_profile: str | None = None
+    template: str | None = None
+    vm: str | None = None
+
+
+class UserEntry(_NamedEntry):
+    """Someone who logs in as `name@internal`, and may do what these roles permit."""
+
+    password: Annotated[str, Field(min_length=1, repr=False)]
+    permissions: list[PermissionEntry] = []
+
+
 class WorldFile(_Entry):
     """What there is beside the world that every simulator starts with: a data center, cluster and MAC pool
     `Default`, a host `host1`, a storage domain `data`, networks `ovirtmgmt` and `lab`, templates `Blank` and
@@ -137,6 +164,8 @@ class WorldFile(_Entry):
     templates: list[TemplateEntry] = []
     vms: list[VmEntry] = []
     disks: list[DiskEntry] = []
+    roles: list[RoleEntry] = []
+    users: list[UserEntry] = []
     faults: list[FaultRule] = []
 
 
@@ -162,6 +191,8 @@ def build(world: World, file: WorldFile, source: str) -> None:
         "templates",
         "vms",
         "disks",
+        "roles",
+        "users",
     ):
         for index, entry in enumerate(getattr(file, kind)):
             builder.place = f"{kind}[{index}]"
@@ -349,3 +380,48 @@ class _Builder:
         )
         disk.domain = domain
         disk.status = entry.status
+
+    def add_roles(self, entry: RoleEntry) -> None:
+        for index, permit in enumerate(entry.permits):
+            if permit not in PERMITS:
+                self._refuse(
+                    f"permits[{index}]", f"there is no permit '{permit}'{did_you_mean(permit, PERMITS)}"
+                )
+        if self._named(self._world.roles, entry.name) is not None:
+            self._refuse("name", f"there is a role '{entry.name}' already")
+        permits = tuple(dict.fromkeys([*entry.permits, "login"]))
+        made = Role(new_id(), entry.name, "", False, permits, mutable=True)
+        self._world.roles[made.id] = made
+
+    def add_users(self, entry: UserEntry) -> None:
+        world = self._world
+        user = world.directory[entry.name]
+        for index, one in enumerate(entry.permissions):
+            place = f"permissions[{index}]"
+            role = self._find(world.roles, one.role, f"{place}.role", "role")
+            named = [field for field in _OBJECTS if getattr(one, field) is not None]
+            if len(named) > 1:
+                self._refuse(place, f"is on one object, not on {', '.join(named)}")
+            target = None
+            for field in named:
+                kind, table = _OBJECTS[field]
+                name, what = getattr(one, field), field.replace("_", " ")
+                # Of the versions of a template the newest was made last.
+                found = [each.id for each in table(world).values() if each.name == name]
+                target = (kind, found[-1]) if found else None
+                if not found:
+                    near = did_you_mean(name, [each.name for each in table(world).values()])
+                    self._refuse(f"{place}.{field}", f"there is no {what} '{name}'{near}")
+            world.give(role.name, user, target)
+
+
+_OBJECTS: Mapping[str, tuple[str, Callable[[World], Mapping[str, Named]]]] = {
+    "data_center": ("datacenters", lambda world: world.data_centers),
+    "cluster": ("clusters", lambda world: world.clusters),
+    "storage_domain": ("storagedomains", lambda world: world.domains),
+    "network": ("networks", lambda world: world.networks),
+    "vnic_profile": ("vnicprofiles", lambda world: world.profiles),
+    "template": ("templates", lambda world: world.templates),
+    "vm": ("vms", lambda world: world.vms),
+}
+"""What a permission can be on: the collection of each, and where they are."""

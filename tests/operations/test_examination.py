@@ -212,7 +212,8 @@ def test_forbidden_jobs_are_told_in_the_engines_words(examine_when):
 @pytest.mark.parametrize(
     ("role", "wanted"),
     [
-        ("PowerUserRole", {"read-jobs": WARNING}),
+        # It shows nothing that lies below its object, so no template.
+        ("PowerUserRole", {"read-jobs": WARNING, "templates": WARNING}),
         ("UserRole", {"read-jobs": WARNING, "create-vms": PROBLEM, "create-templates": WARNING}),
     ],
 )

@@ -82,6 +82,15 @@ def test_a_world_is_as_its_file_says(play, tmp_path):
         ),
         ("faults: [{fault: rest}]", "faults[0].fault: there is no fault 'rest'; did you mean 'reset'?"),
         ("- a", "must be a valid dictionary"),
+        ("roles: [{name: a, permits: [create_wm]}]", "roles[0].permits[0]: there is no permit 'create_wm'"),
+        (
+            "users: [{name: a, password: b, permissions: [{role: VmCreatr}]}]",
+            "users[0].permissions[0].role: there is no role 'VmCreatr'; did you mean 'VmCreator'?",
+        ),
+        (
+            "users: [{name: a, password: b, permissions: [{role: UserRole, vm: x, cluster: Default}]}]",
+            "users[0].permissions[0]: is on one object, not on cluster, vm",
+        ),
         ("a: [", "not valid YAML"),
     ],
 )
@@ -108,4 +117,5 @@ def test_a_password_is_not_in_an_error(tmp_path):
     with pytest.raises(DocumentError) as refused:
         read(file)
     assert "secret-canary" not in str(refused.value)
-    assert "secret-canary" not in repr(WorldFile(password="secret-canary"))
+    world = {"password": "secret-canary", "users": [{"name": "a", "password": "secret-canary"}]}
+    assert "secret-canary" not in repr(WorldFile.model_validate(world))

@@ -1,5 +1,7 @@
 """`/events`, the engine's audit log."""
 
+from dataclasses import replace
+
 from ovirt_provision.simulator import faults
 from ovirt_provision.simulator.api import (
     BASE,
@@ -103,6 +105,11 @@ def _render_ref(name: str, entity_id: str | None, entity_name: str) -> Element:
 def list_events(request: Request) -> Reply:
     now = request.world.monotonic
     rows = [one for one in reversed(request.world.events) if not one.deleted and one.visible_at <= now]
+    if request.view is not None:
+        rows = [event for event in rows if request.view.shows_event(event)]
+        if "search" not in request.query:
+            # As `BackendEventsResource` does: neither `from` nor `max` counts.
+            return collection(replace(request, query={}), "events", rows, render_event, FIELDS)
     start = request.query.get("from", "")
     if start.isdigit():
         rows = [event for event in rows if event.id > int(start)]

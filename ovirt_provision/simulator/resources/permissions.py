@@ -18,6 +18,7 @@ from ovirt_provision.simulator.api import (
 )
 from ovirt_provision.simulator.entities import Permission, User, new_id
 from ovirt_provision.simulator.markup import Element, find_bool, find_text, node
+from ovirt_provision.simulator.permits import parents
 from ovirt_provision.simulator.roles import ADMINISTRATIVE, EVERYONE, PERMITS, Role
 from ovirt_provision.simulator.world import World
 
@@ -101,9 +102,12 @@ def _permissions_of(owners: str) -> None:
 
     @routes.add("GET", base)
     def list_permissions(request: Request, owner: str) -> Reply:
-        """Those on the object, and those on everything."""
+        """Those on the object, and those on what it lies in; the filtered view has only one's own."""
         target = (owners, owner)
-        rows = [one for one in request.world.permissions.values() if one.target in (None, target)]
+        places = parents(request.world, target)
+        rows = [one for one in request.world.permissions.values() if one.target in places]
+        if request.view is not None:
+            rows = [one for one in rows if one.user in (request.user, None)]
         path = f"/{owners}/{owner}"
         return collection(request, "permissions", rows, lambda one: render_permission(one, target, path))
 

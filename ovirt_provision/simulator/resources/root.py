@@ -79,12 +79,13 @@ def show(request: Request) -> Reply:
         "users": (len(world.users), len(world.users)),
         "vms": (sum(1 for vm in world.vms.values() if vm.running), len(world.vms)),
     }
-    user = f"{BASE}/users/{world.user_id}"
+    user_id = (request.user or world.admin).id
+    user = f"{BASE}/users/{user_id}"
     element = node(
         "api",
         None,
         *(node("link", href=_href(rel), rel=rel) for rel in COLLECTIONS),
-        node("engine_backup"),
+        node("engine_backup") if request.view is None else None,
         node(
             "product_info",
             None,
@@ -112,10 +113,12 @@ def show(request: Request) -> Reply:
                 node(name, None, node("active", active), node("total", total))
                 for name, (active, total) in counts.items()
             ),
-        ),
+        )
+        if request.view is None
+        else None,
         node("time", world.now),
-        node("authenticated_user", href=user, id=world.user_id),
-        node("effective_user", href=user, id=world.user_id),
+        node("authenticated_user", href=user, id=user_id),
+        node("effective_user", href=user, id=user_id),
     )
     # The engine sorts the whole of them, `;` before `>`.
     base = f"https://{request.host}{BASE}"

@@ -28,7 +28,6 @@ from ovirt_provision.simulator.markup import Element, find_text, node
 from ovirt_provision.simulator.resources.disks import check_legal, check_unlocked, copy_disks
 from ovirt_provision.simulator.resources.lookups import find_cluster
 from ovirt_provision.simulator.resources.vms import check_not_busy
-from ovirt_provision.simulator.roles import template_permissions
 from ovirt_provision.simulator.search import Field, Fields, Kind
 from ovirt_provision.simulator.world import World
 
@@ -147,8 +146,6 @@ def add_template(request: Request) -> Reply:
         world.execute_job(job)
         template = _new_template(request, body, vm, name, cluster, base)
         world.templates[template.id] = template
-        for permission in template_permissions(template.id, world.admin):
-            world.permissions[permission.id] = permission
         if wrong_source:
             template.attachments.clear()
             template.status = "locked"
@@ -324,6 +321,5 @@ def _rebase_versions(world: World, template: Template) -> None:
 
 def _forget(world: World, template: Template, correlation_id: str) -> None:
     world.templates.pop(template.id, None)
-    for permission in [one for one in world.permissions.values() if one.target == ("templates", template.id)]:
-        del world.permissions[permission.id]
+    world.forget_permissions(("templates", template.id))
     world.log(251, template=template, job=None, correlation_id=correlation_id)

@@ -186,7 +186,15 @@ def render_vm(
         initialization.append(machine_config.ovf(vm))
     if creation_id is not None:
         made.extend(_creation(f"/vms/{vm.id}", creation_id))
+    if request.view is not None:
+        for tag in _OF_HOSTS:
+            for element in made.findall(tag):
+                made.remove(element)
     return markup.arrange(made) if all_content or creation_id is not None else made
+
+
+_OF_HOSTS = ("host", "placement_policy")
+"""What the filtered view leaves out, and takes from nobody. Source: `removeRestrictedInfo` of the engine."""
 
 
 def _shown(request: Request, vm: Vm, *, all_content: bool = False) -> tuple["_Shape", dict[str, str]]:
@@ -352,7 +360,7 @@ def list_vms(request: Request) -> Reply:
         fields(request.world),
         order=operator.attrgetter("name"),
         arranged=True,
-        write=None if show_all else write,
+        write=None if show_all or request.view is not None else write,
     )
 
 
@@ -376,7 +384,7 @@ def show_creation(request: Request, vm: str, creation: str) -> Reply:
 @routes.add("POST", "/vms")
 def add_vm(request: Request) -> Reply:
     world = request.world
-    body = request.body("vm", "add")
+    body = _unrestricted(request, request.body("vm", "add"))
     _require(body, "cluster")
     name = find_text(body, "name")
     if not name:
@@ -418,6 +426,14 @@ def add_vm(request: Request) -> Reply:
         sources = copy_disks(world, vm, template.attachments, overrides, thin=not clone)
         world.vms[vm.id] = vm
         return _build(request, vm, template, sources, job, clone=clone)
+
+
+def _unrestricted(request: Request, body: Element) -> Element:
+    """What the engine takes of a body from who asks."""
+    if request.view is not None:
+        for element in body.findall("placement_policy"):
+            body.remove(element)
+    return body
 
 
 def _instance_type(body: Element) -> str | None:
@@ -626,7 +642,7 @@ def give_nics(world: World, vm: Vm, nics: Sequence[Nic], action: str) -> None:
 def update_vm(request: Request, vm: str) -> Reply:
     world = request.world
     found: Vm = find_or_404(world.vms, vm)
-    body = request.body("vm", "update")
+    body = _unrestricted(request, request.body("vm", "update"))
     action = "edit VM"
     cluster = body.find("cluster")
     new_cluster = find_cluster(world, cluster) if cluster is not None else found.cluster
@@ -715,6 +731,7 @@ def remove_vm(request: Request, vm: str) -> Reply:
 
 def _remove(world: World, vm: Vm, job: Job, *, detach: bool) -> None:
     world.vms.pop(vm.id, None)
+    world.forget_permissions(("vms", vm.id))
 
     def log(_error: str | None = None) -> None:
         world.log(113, vm=vm, job=job)
