@@ -46,11 +46,17 @@ class Site:
             "operations": operations,
             **(profile or {"url": simulator.url, "ca_file": str(simulator.ca_file)}),
         }
-        self._config = Config.model_validate({"engines": {ENGINE: engine}, "timeouts": timeouts})
+        self._settings: dict[str, Any] = {"engines": {ENGINE: engine}, "timeouts": timeouts}
         self.bridge = self.new_bridge()
 
     def new_bridge(self) -> Bridge:
-        return Bridge(self._config, self._state, self.clock, self._installation)
+        config = Config.model_validate(self._settings)
+        return Bridge(config, self._state, self.clock, self._installation)
+
+    async def become(self, username: str, password: str) -> None:
+        """Starts the bridge again with another account of the engine."""
+        self._settings["engines"][ENGINE] |= {"username": username, "password": password}
+        await self.restart()
 
     async def restart(self, *, recover: bool = True) -> None:
         """What remains after a crash: the ledger and the engine. Nothing is undone on the way."""

@@ -14,6 +14,8 @@ _OVERLAP = 50
 # Without a limit the engine answers with every event since; with one, with the newest (behaviour.md 67). What
 # is left out after a long pause nobody was waiting for.
 _MOST = 500
+# What the engine answers to a query that is for administrators.
+_INSUFFICIENT = "insufficient permissions"
 _FAILURES = (types.LogSeverity.ERROR, types.LogSeverity.ALERT)
 
 
@@ -47,6 +49,7 @@ class Events:
         self._session = session
         self._newest = 0
         self._seen: set[int] = set()
+        self._may_see_jobs = True
         self._unfinished: Batch[list[str]] = Batch(self._unfinished_jobs)
         self._maybe_unfinished: Batch[list[str]] = Batch(self._maybe_unfinished_jobs)
 
@@ -90,7 +93,8 @@ class Events:
         """Descriptions of the jobs under a correlation id that are still running; read together with what
         others ask for at the same time.
 
-        None where the account may not see jobs: the engine then answers 400 (behaviour.md 17).
+        None where the account may not see jobs: the engine then answers 400 (behaviour.md 17), and is not
+        asked again.
         """
         return await self._unfinished.get(correlation_id)
 
@@ -109,12 +113,15 @@ class Events:
 
         That the engine searches jobs with its whole language is read in its source.
         """
+        if not self._may_see_jobs:
+            return {one: [] for one in correlation_ids}
         query = " or ".join(f"correlation_id={one}" for one in correlation_ids)
         try:
             jobs = await self._session.call(
                 "read the jobs of operations", lambda system: system.jobs_service().list(search=query)
             )
-        except (EngineRefused, EnginePermissionDenied, EngineNotFound):
+        except (EngineRefused, EnginePermissionDenied, EngineNotFound) as error:
+            self._may_see_jobs = _INSUFFICIENT not in error.engine_text
             jobs = []
         unfinished = [job.description or "" for job in jobs if job.status == types.JobStatus.STARTED]
         all_of_them = guess and len(unfinished) >= len(correlation_ids)
