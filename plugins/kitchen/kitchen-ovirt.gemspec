@@ -10,7 +10,7 @@ Gem::Specification.new do |gem|
   gem.summary = "Test Kitchen driver for oVirt, through the ovirt-provision daemon"
   gem.homepage = "https://github.com/ovirt-provision/ovirt-provision"
   gem.files = Dir.chdir(__dir__) { ["README.md"] + Dir["lib/**/*.rb"] }
-  gem.required_ruby_version = ">= 3.1"
+  gem.required_ruby_version = ">= 3.0"
 
   gem.add_dependency "google-protobuf", ">= 3.21", "< 5"
   gem.add_dependency "grpc", ">= 1.51", "< 2"

@@ -71,16 +71,14 @@ RSpec.describe "kitchen-ovirt with the daemon", :daemon do
 
   it "tells all wrong references at once, with near misses, and makes nothing" do
     driver(template: "debain-12", cluster: "Defualt", nics: [{ name: "nic1", vnic_profile: "ovirtmgnt" }])
-    expect { driver.create(state) }.to raise_error(Kitchen::ActionFailed)
+    expect { driver.create(state) }.to raise_error(Kitchen::UserError)
     expect(console).to match(/\* template: .*debian-12/).and match(/\* cluster: .*Default/)
     expect(machines).to be_empty
   end
 
   it "tells what the schema does not allow" do
     driver(hostname: "-x", boot_disk_size: "1 KiB")
-    expect do
-      driver.create(state)
-    end.to raise_error(Kitchen::ActionFailed, /\* boot_disk_size: .*\* hostname: /m)
+    expect { driver.create(state) }.to raise_error(Kitchen::UserError, /\* boot_disk\.size: .*\* hostname: /m)
   end
 
   it "examines the engine for kitchen doctor" do

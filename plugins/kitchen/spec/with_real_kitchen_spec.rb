@@ -56,7 +56,7 @@ RSpec.describe "kitchen with the driver", :real_kitchen do
         expect(waiting.value).not_to be_success
       end
       expect(fake.requests(:CancelOperation).size).to eq(2)
-      expect(kitchen("destroy").last).to be_success
+      expect(kitchen("destroy", "a|b").last).to be_success
       expect(fake.requests(:DestroyMachine).map(&:key)).to match_array(fake.requests(:CreateMachine).map(&:key))
     end
   end

@@ -6,6 +6,7 @@ require "grpc/health/v1/health_services_pb"
 require "ovirt_provision/v1/engines_services_pb"
 require "ovirt_provision/v1/machines_services_pb"
 require "ovirt_provision/v1/operations_services_pb"
+require "ovirt_provision/v1/templates_services_pb"
 require_relative "address"
 require_relative "credentials"
 require_relative "daemon"
@@ -23,7 +24,8 @@ module OvirtProvision
     STUBS = {
       engines: V1::EngineService::Stub,
       machines: V1::MachineService::Stub,
-      operations: V1::OperationService::Stub
+      operations: V1::OperationService::Stub,
+      templates: V1::TemplateService::Stub
     }.freeze
     ENDED = %i[STATE_SUCCEEDED STATE_FAILED STATE_CANCELLED].freeze
     # Seconds.

@@ -49,6 +49,7 @@ module OvirtProvision
       if kind ? !content.include?("#{kind}-----") : content.strip.empty?
         raise Error, "#{name}: #{path} holds no #{kind ? "#{kind.downcase} in PEM format" : "token"}"
       end
+
       content
     rescue SystemCallError => e
       raise Error, "#{name}: #{e.message}"

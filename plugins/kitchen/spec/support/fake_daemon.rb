@@ -9,6 +9,7 @@ module Support
   class FakeDaemon
     V1 = OvirtProvision::V1
     ID = "11111111-1111-4111-8111-111111111111"
+    TEMPLATE = "33333333-3333-4333-8333-333333333333"
 
     # The gRPC service `base` whose methods ask the fake.
     def self.service(base)
@@ -27,7 +28,8 @@ module Support
       end
     end
 
-    SERVICES = [V1::MachineService, V1::OperationService, V1::EngineService, Grpc::Health::V1::Health]
+    SERVICES = [V1::MachineService, V1::OperationService, V1::EngineService, V1::TemplateService,
+                Grpc::Health::V1::Health]
                .map do |mod|
       service(mod::Service)
     end.freeze
@@ -90,6 +92,10 @@ module Support
                         **fields)
     end
 
+    def template(**fields)
+      V1::Template.new(id: TEMPLATE, name: "debian-12", version: 1, status: :STATUS_OK, **fields)
+    end
+
     # The snapshots of an operation that succeeds.
     def success
       [operation(:STATE_RUNNING, 1), operation(:STATE_RUNNING, 2, machine: machine(addresses: [])),
@@ -107,6 +113,12 @@ module Support
     private
 
     def answer_like_a_daemon
+      answer_about_machines
+      answer_about_templates
+      answer_about_engines
+    end
+
+    def answer_about_machines
       on(:Check) { Grpc::Health::V1::HealthCheckResponse.new(status: :SERVING) }
       on(:CreateMachine) do |request|
         V1::CreateMachineResponse.new(operation: request.validate_only ? nil : operation(:STATE_RUNNING, 1))
@@ -122,6 +134,22 @@ module Support
       on(:GetMachine) { V1::GetMachineResponse.new(machine: machine) }
       on(:ConfirmMachine) { V1::ConfirmMachineResponse.new(machine: machine(lease: { kind: :KIND_KEPT })) }
       on(:RenewLease) { V1::RenewLeaseResponse.new(renew_interval: { seconds: 30 }) }
+      on(:StopMachine) { V1::StopMachineResponse.new(operation: operation(:STATE_SUCCEEDED, 1)) }
+      on(:ListOperations) { V1::ListOperationsResponse.new }
+    end
+
+    def answer_about_templates
+      on(:ListTemplates) { V1::ListTemplatesResponse.new(templates: [template]) }
+      on(:CreateTemplate) do |request|
+        made = operation(:STATE_SUCCEEDED, 1, verb: "CreateTemplate", template: template(name: request.name, version: 2))
+        V1::CreateTemplateResponse.new(operation: made)
+      end
+    end
+
+    def answer_about_engines
+      on(:ListEngines) do
+        V1::ListEnginesResponse.new(daemon: { version: "0.1.0", state_folder: "/state", installation: "i" })
+      end
       on(:ExamineEngine) do
         V1::ExamineEngineResponse.new(findings: [{ name: "login", severity: :SEVERITY_OK,
                                                    summary: "The log-in works." }])

@@ -17,10 +17,11 @@ module Support
 
     # A transport that remembers to what it connected, and does what it is told while it waits.
     class Transport
-      attr_reader :connections
+      attr_reader :connections, :name
 
-      def initialize(config = {}, &waiting)
+      def initialize(config = {}, name: "Ssh", &waiting)
         @config = config
+        @name = name
         @waiting = waiting
         @connections = []
       end
@@ -51,13 +52,13 @@ module Support
       @log ||= StringIO.new
     end
 
-    def make_driver(config = {}, name: "web-debian-12", transport: Transport.new)
+    def make_driver(config = {}, name: "web-debian-12", transport: Transport.new, os_type: "unix")
       driver = Kitchen::Driver::Ovirt.new({ name: "ovirt", kitchen_root: folder }.merge(config))
-      driver.finalize_config!(make_instance(name, transport))
+      driver.finalize_config!(make_instance(name, transport, os_type))
     end
 
-    def make_instance(name, transport = Transport.new)
-      Instance.new(name: name, platform: Platform.new("debian-12"), suite: Suite.new("web"),
+    def make_instance(name, transport = Transport.new, os_type = "unix")
+      Instance.new(name: name, platform: Platform.new(name.split("-", 2).last, os_type), suite: Suite.new("web"),
                    transport: transport, logger: Logger.new(log))
     end
 

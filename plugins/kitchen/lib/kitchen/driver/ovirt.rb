@@ -1,9 +1,9 @@
 # frozen_string_literal: true
 
-require "did_you_mean"
-require "securerandom"
+require "English"
 require "kitchen"
 require "kitchen/driver/base"
+require "ovirt_provision/address"
 require "ovirt_provision/error"
 require_relative "ovirt_version"
 
@@ -18,22 +18,29 @@ module Kitchen
       default_config(:template) { |driver| driver.instance.platform.name unless driver[:template_id] }
       default_config :template_id, nil
       default_config :template_version, nil
-      default_config :vm_name, nil
-      default_config :description, nil
-      default_config :cluster, nil
       default_config :full_clone, false
+      default_config :vm_name, nil
+      default_config :vm_name_prefix, nil
+      default_config(:description) { |driver| Identity.description(driver.instance.name, driver[:kitchen_root]) }
+      default_config :cluster, nil
       default_config :cpus, nil
       default_config :memory, nil
+      default_config :boot_disk, nil
       default_config :boot_disk_size, nil
       default_config :nics, nil
-      default_config(:hostname) { |driver| Identity.host_name(driver.instance.name) }
+      default_config(:hostname) { |driver| Identity.host_name(driver.instance.name, driver.windows_os? ? 15 : 63) }
       default_config :username, "kitchen"
       default_config(:ssh_key) { |driver| driver.instance.transport[:ssh_key] }
       expand_path_for :ssh_key
       default_config :nic_configurations, [{ name: "eth0", boot_protocol: "dhcp" }].freeze
       default_config :dns_servers, nil
       default_config :dns_search_domains, nil
-      default_config :custom_script, nil
+      default_config :user_data, nil
+      default_config :cloud_config, nil
+      default_config :ttl, nil
+      default_config :timeouts, nil
+      default_config :on_failure, "destroy"
+      default_config :package, {}.freeze
 
       required_config :template do |_attribute, value, driver|
         if value.to_s.empty? && driver[:template_id].to_s.empty?
@@ -44,9 +51,10 @@ module Kitchen
 
       # What create writes into the state, apart from what a transport reads there.
       STATE = %i[machine_key engine vm_id vm_name hostname username ssh_key].freeze
-      # What Kitchen itself puts into the configuration of every driver.
-      KITCHENS_OPTIONS = %i[name kitchen_root log_level test_base_path].freeze
-      # The status of gRPC.
+      # Options that may hold what nobody is to read.
+      SECRETS = %i[user_data cloud_config].freeze
+      # Statuses of gRPC.
+      INVALID_ARGUMENT = 3
       NOT_FOUND = 5
 
       # Makes the instance's Machine, waits until its transport is ready and confirms that it is to stay.
@@ -54,39 +62,52 @@ module Kitchen
       def create(state)
         aloud do
           super
-          warn_of_unknown_options
-          connect(state) do |client|
-            machine = standing(client, state) || make(client, state)
-            reach(client, state, machine)
-            client.call(:machines, :confirm_machine, message(:ConfirmMachineRequest, client, state))
+          tell_foreign_options
+          connect(state) do |client, machine|
+            request = Request.new(self)
+            ttl = request.ttl
+            standing = standing(machine, state)
+            made = standing || make(client, machine, state, request)
+            reach(machine, state, made) { give_up(machine, state, ttl) unless standing }
+            machine.confirm(ttl)
             info("#{instance.to_str} is the VM #{state[:vm_name]} at #{state[:hostname]}.")
           end
         end
       end
 
-      # Destroys the instance's Machine. One that is gone is destroyed already, one that was never begun needs no
-      # daemon. Raises ActionFailed.
+      # Destroys the instance's Machine. One that is gone is destroyed already; for one that was never begun no daemon
+      # is started. Raises ActionFailed.
       def destroy(state)
-        return unless state[:machine_key]
-
         aloud do
-          connect(state) do |client|
-            run(client, :destroy_machine,
-                message(:DestroyMachineRequest, client, state, request_id: SecureRandom.uuid))
-          end
+          find_lost(state) unless state[:machine_key]
+          connect(state) { |_, machine| machine.destroy } if state[:machine_key]
         end
         own_key.remove
         forget(state)
       end
 
+      # Makes a template version of the instance, which is down meanwhile and goes on afterwards.
+      # Raises ActionFailed and UserError.
+      def package(state)
+        aloud("package.") do
+          raise UserError, "#{instance.to_str} is not created; run `kitchen create` first" unless state[:hostname]
+
+          connect(state) do |client, machine|
+            request = Request.new(self).package(engine: client.engine, key: state[:machine_key])
+            made = while_down(machine, state) { machine.package(request) }
+            info("#{instance.to_str} is packaged as template #{made.name} version #{made.version} (#{made.id}).")
+          end
+        end
+      end
+
       # Looks for what would keep a create from working, tells it and returns true if there is anything.
       def doctor(state)
         aloud do
-          warn_of_unknown_options
+          tell_foreign_options
           connect(state) do |client|
             # A key that create would make does not matter here.
             public_key = key_pair.public_key if config[:ssh_key]
-            Doctor.new(client, logger).trouble?(create_request(client, state, public_key))
+            Doctor.new(client, logger).trouble?(create_request(client, state, Request.new(self), public_key))
           end
         end
       rescue ActionFailed, UserError
@@ -97,114 +118,149 @@ module Kitchen
       def status(state)
         return told(false, "not created") unless state[:machine_key]
 
-        connect(state) do |client|
-          machine = client.call(:machines, :get_machine, message(:GetMachineRequest, client, state)).machine
-          name = machine.status.to_s.delete_prefix("STATUS_").downcase
-          told(machine.status == :STATUS_UP, name, machine.id, "VM #{machine.name} on #{machine.engine}")
+        connect(state) do |_, machine|
+          seen = machine.look
+          name = seen.status.to_s.delete_prefix("STATUS_").downcase
+          message = "VM #{seen.name} on #{seen.engine}#{until_when(seen.lease)}"
+          told(seen.status == :STATUS_UP, name, seen.id, message)
         end
       rescue OvirtProvision::Error => e
-        gone = e.is_a?(OvirtProvision::Refused) && e.code == NOT_FOUND
+        gone = gone?(e)
         told(gone ? false : nil, gone ? "gone" : "unknown", state[:vm_id], e.message)
+      end
+
+      # What `kitchen diagnose` prints, without what is secret.
+      def diagnose
+        super.merge(SECRETS.to_h { |option| [option, config[option] && "(given)"] })
       end
 
       private
 
       # The Machine that an earlier create has made, running, or nil.
-      def standing(client, state)
+      def standing(machine, state)
         return unless state[:hostname]
 
-        machine = client.call(:machines, :get_machine, message(:GetMachineRequest, client, state)).machine
+        seen = machine.look
         info("#{instance.to_str} exists already.")
-        return machine unless machine.status == :STATUS_DOWN
-
-        run(client, :start_machine,
-            message(:StartMachineRequest, client, state, request_id: SecureRandom.uuid)).machine
+        seen.status == :STATUS_DOWN ? machine.start : seen
       rescue OvirtProvision::Refused => e
-        raise unless e.code == NOT_FOUND
+        raise unless gone?(e)
 
         warn("The machine of #{instance.to_str} is gone; making it anew.")
         forget(state)
       end
 
-      def make(client, state)
+      def make(client, machine, state, request)
         state[:machine_key] ||= own_identity
         state[:engine] ||= config[:engine] if config[:engine]
         state.merge!(username: config[:username], ssh_key: key_pair.path)
-        request = create_request(client, state, key_pair.public_key)
+        request = create_request(client, state, request, key_pair.public_key)
         # Before the request goes out: whatever ends us then, `kitchen destroy` knows what to destroy.
         save(state)
-        run(client, :create_machine, request) do |operation|
-          machine = operation.machine
-          save(state.merge!(vm_id: machine.id,
-                            vm_name: machine.name)) if machine && state[:vm_id] != machine.id
-        end.machine
-      end
-
-      # Waits until the transport is ready. Until then the Machine has but a session, which is kept alive.
-      def reach(client, state, machine)
-        address = machine.addresses.map(&:ip).min_by { |ip| ip.include?(":") ? 1 : 0 }
-        save(state.merge!(hostname: address, vm_id: machine.id, vm_name: machine.name))
-        OvirtProvision::Lease.keep(client, state[:machine_key]) do
-          instance.transport.connection(state).wait_until_ready
+        machine.create(request) do |seen|
+          save(state.merge!(vm_id: seen.id, vm_name: seen.name)) if state[:vm_id] != seen.id
         end
       end
 
-      def create_request(client, state, public_key)
-        Request.new(config).create(engine: client.engine, key: state[:machine_key] || own_identity,
-                                   public_key: public_key)
+      # Waits until the transport is ready. Until then the Machine has but a session, which is kept alive. Yields when
+      # that fails.
+      def reach(machine, state, seen)
+        address = seen.addresses.map(&:ip).min_by { |ip| ip.include?(":") ? 1 : 0 }
+        save(state.merge!(hostname: address, vm_id: seen.id, vm_name: seen.name))
+        info("#{instance.to_str} has the address #{address}; waiting for #{instance.transport.name}...")
+        machine.in_session { instance.transport.connection(state).wait_until_ready }
+      rescue ::StandardError
+        yield
+        raise
       end
 
-      # Runs a verb and tells its phases as they come, with the instance: several may be at it.
-      def run(client, method, request)
-        phase = nil
-        client.run(:machines, method, request) do |operation|
-          if operation.phase != phase && !operation.phase.empty?
-            queued = operation.phase == "queued" ? ", #{operation.progress}" : ""
-            info("#{instance.to_str} #{operation.phase}#{queued}...")
-          end
-          phase = operation.phase
-          debug("#{operation.percent} % #{operation.progress}")
-          yield operation if block_given?
+      # What becomes of a Machine that was made and whose transport is never ready; the failure is told in any case.
+      def give_up(machine, state, ttl)
+        if config[:on_failure].to_s == "destroy"
+          info("#{instance.to_str} cannot be reached and is destroyed, because on_failure is destroy.")
+          machine.destroy
+          forget(state)
+        else
+          machine.stop if config[:on_failure].to_s == "stop"
+          machine.confirm(ttl)
+          warn("#{instance.to_str} is kept as VM #{state[:vm_name]}, because on_failure is #{config[:on_failure]}; " \
+               "`kitchen destroy` removes it.")
         end
+      rescue OvirtProvision::Error => e
+        warn("on_failure could not be heeded (#{e.message}); `kitchen destroy` removes the VM.")
+      ensure
+        save(state)
       end
 
-      def message(type, client, state, **fields)
-        OvirtProvision::V1.const_get(type).new(engine: client.engine, key: state[:machine_key], **fields)
+      # Finds the Machine of an instance whose state was lost, by its key. No daemon is started for that.
+      def find_lost(state)
+        return unless OvirtProvision::Address.resolve(ENV).listening?
+
+        lost = { machine_key: own_identity, engine: config[:engine] }.compact
+        connect(lost) { |_, machine| machine.look }
+        info("#{instance.to_str} has no state, but a machine of its key lives; destroying it.")
+        state.merge!(lost)
+      rescue OvirtProvision::Error => e
+        warn("Whether #{instance.to_str} has left a machine is not known: #{e.message}") unless gone?(e)
+      end
+
+      # Yields while the instance's Machine is down, and has it run again if it ran.
+      def while_down(machine, state)
+        ran = machine.look.status != :STATUS_DOWN
+        machine.stop if ran
+        yield
+      ensure
+        # Who is interrupted does not wait for a start.
+        run_again(machine, state) if ran && ($ERROR_INFO.nil? || $ERROR_INFO.is_a?(::StandardError))
+      end
+
+      def run_again(machine, state)
+        reach(machine, state, machine.start) { warn("#{instance.to_str} runs again, but cannot be reached.") }
+      end
+
+      def create_request(client, state, request, public_key)
+        request.create(engine: client.engine, key: state[:machine_key] || own_identity, public_key: public_key)
       end
 
       # Turns what is wrong between us and the daemon into Kitchen's errors, and shows every error on the console, where
-      # Kitchen itself only says which log to read.
-      def aloud
+      # Kitchen itself only says which log to read. Fields of a request are told as options, in `map` where they stand there.
+      def aloud(map = nil)
         yield
       rescue OvirtProvision::Error => e
-        text = e.is_a?(OvirtProvision::Refused) ? e.render { |field| Request.option(field) } : e.message
+        named = ->(field) { map ? "#{map}#{field}" : Request.option(field) }
+        text = e.is_a?(OvirtProvision::Refused) ? e.render(&named) : e.message
         error(text)
-        raise ActionFailed, text
+        raise (users_mistake?(e) ? UserError : ActionFailed), text
       rescue Kitchen::StandardError => e
         error(e.message)
         raise
       end
 
-      # Yields a client of the daemon.
+      # What is mended in the configuration.
+      def users_mistake?(error)
+        error.is_a?(OvirtProvision::Refused) && (error.code == INVALID_ARGUMENT || error.detail.violations.any?)
+      end
+
+      def gone?(error)
+        error.is_a?(OvirtProvision::Refused) && error.code == NOT_FOUND
+      end
+
+      # Yields a client of the daemon, and the Machine that the state means.
       def connect(state)
         # Slow to load, and not needed for what does not ask the daemon.
         require "ovirt_provision/client"
-        require "ovirt_provision/lease"
         require_relative "ovirt/doctor"
+        require_relative "ovirt/machine"
         require_relative "ovirt/request"
         client = OvirtProvision::Client.new(profile: state[:engine] || config[:engine], say: method(:info),
                                             user_agent: "kitchen-ovirt/#{OVIRT_VERSION}")
-        yield client
+        yield client, Machine.new(client, state, instance.to_str, method(:info))
       ensure
         client&.close
       end
 
-      def warn_of_unknown_options
-        known = self.class.defaults.keys + KITCHENS_OPTIONS
-        (config_keys - known).each do |name|
-          near = DidYouMean::SpellChecker.new(dictionary: known).correct(name).first
-          warn("The driver has no option '#{name}'#{near ? "; did you mean '#{near}'?" : "."}")
-        end
+      def tell_foreign_options
+        Options.new(self).foreign.each { |option| warn("The driver has no option '#{option}'; it is left alone.") }
       end
 
       # Writes the state now: Kitchen does so only when the action has ended, and never when it is killed.
@@ -234,9 +290,14 @@ module Kitchen
         { live: live, state: state, source: "ovirt", resource_id: resource_id, message: message,
           checked_at: Time.now.utc.iso8601 }
       end
+
+      def until_when(lease)
+        lease&.expire_time ? ", until #{lease.expire_time.to_time.utc.iso8601}" : ""
+      end
     end
   end
 end
 
 require_relative "ovirt/identity"
 require_relative "ovirt/key_pair"
+require_relative "ovirt/options"

@@ -33,15 +33,35 @@ RSpec.describe Kitchen::Driver::Ovirt do
   end
 
   describe "configuration" do
-    it "has defaults that make an instance of any platform" do
-      expect(driver.diagnose).to include(
-        template: "debian-12", cpus: nil, memory: nil, full_clone: false, engine: nil,
-        username: "kitchen", hostname: "web-debian-12"
-      )
+    {
+      pre_create_command: nil, engine: nil, template: "debian-12", template_id: nil, template_version: nil, full_clone: false,
+      vm_name: nil, vm_name_prefix: nil, cluster: nil, cpus: nil, memory: nil, boot_disk: nil, boot_disk_size: nil, nics: nil,
+      hostname: "web-debian-12", username: "kitchen", ssh_key: nil,
+      nic_configurations: [{ name: "eth0", boot_protocol: "dhcp" }], dns_servers: nil, dns_search_domains: nil,
+      user_data: nil, cloud_config: nil, ttl: nil, timeouts: nil, on_failure: "destroy", package: {}
+    }.each do |option, default|
+      it "has #{default.inspect} as default of #{option}" do
+        expect(driver[option]).to eq(default)
+      end
+
+      it "takes another #{option}" do
+        other = option == :ssh_key ? "/other" : "other"
+        expect(driver(option => other)[option]).to eq(other)
+      end
     end
 
-    it "takes the platform's name as the template's" do
-      expect(make_driver[:template]).to eq("debian-12")
+    it "says in the engine whose the VM is" do
+      whose = "#{Etc.getpwuid.name}@#{Socket.gethostname}:#{folder}"
+      expect(driver[:description]).to eq("Test Kitchen instance web-debian-12 of #{whose}")
+    end
+
+    it "has no option that is not tested here" do
+      tested = self.class.examples.filter_map { |example| example.description[/default of (\w+)\z/, 1]&.to_sym }
+      expect(described_class.defaults.keys - [:description]).to match_array(tested)
+    end
+
+    it "needs no template but its id" do
+      expect(driver(template_id: "x")[:template]).to be_nil
     end
 
     it "asks for a template when there is none" do
@@ -62,9 +82,19 @@ RSpec.describe Kitchen::Driver::Ovirt do
       expect(fake.asked).to be_empty
     end
 
-    it "names an option that it does not know and the nearest one" do
-      driver(cpu: 2).create(state)
-      expect(console).to include("no option 'cpu'; did you mean 'cpus'?")
+    it "refuses an option that resembles one of its own" do
+      expect { driver(cpu: 2).create(state) }.to raise_error(Kitchen::UserError, /cpu: .*did you mean 'cpus'\?/)
+      expect(fake.requests(:CreateMachine)).to be_empty
+    end
+
+    it "tells of an option that resembles nothing, and leaves it alone" do
+      driver(vagrant_box: "x").create(state)
+      expect(console).to include("no option 'vagrant_box'")
+    end
+
+    it "shows nobody what may be secret" do
+      expect(driver(user_data: "password: canary\n").diagnose.to_s).not_to include("canary")
+      expect(driver.diagnose).to include(user_data: "(given)", cloud_config: nil, username: "kitchen")
     end
 
     it "knows every option that Kitchen sets by itself" do
@@ -93,7 +123,7 @@ RSpec.describe Kitchen::Driver::Ovirt do
     end
 
     it "keeps no secret in the state" do
-      driver(custom_script: "password: canary").create(state)
+      driver(user_data: "password: canary\n").create(state)
       expect(saved.to_s).not_to include("canary", "PRIVATE KEY")
     end
 
@@ -133,14 +163,64 @@ RSpec.describe Kitchen::Driver::Ovirt do
       expect(fake.requests(:ConfirmMachine).size).to eq(1)
     end
 
-    it "leaves the lease unconfirmed when the transport is never ready" do
-      @driver = make_driver({}, transport: Support::Instances::Transport.new do
-                                             raise Kitchen::TransientFailure, "no route to host"
-                                           end)
-      expect { driver.create(state) }.to raise_error(Kitchen::TransientFailure)
-      expect(console).to include("ERROR").and include("no route to host")
-      expect(fake.requests(:ConfirmMachine)).to be_empty
-      expect(saved).to include(machine_key: state[:machine_key])
+    describe "whose transport is never ready" do
+      let(:transport) do
+        Support::Instances::Transport.new { raise Kitchen::TransientFailure, "no route to host" }
+      end
+
+      it "is destroyed" do
+        expect { driver.create(state) }.to raise_error(Kitchen::TransientFailure, "no route to host")
+        expect(console).to include("ERROR", "no route to host", "is destroyed, because on_failure is destroy")
+        expect(fake.requests(:ConfirmMachine)).to be_empty
+        expect(fake.requests(:DestroyMachine).size).to eq(1)
+        expect(saved).not_to include(:machine_key)
+      end
+
+      { "keep" => [], "stop" => [:StopMachine] }.each do |on_failure, calls|
+        it "stays where on_failure is #{on_failure}, and can be destroyed" do
+          expect { driver(on_failure: on_failure, ttl: "1h").create(state) }.to raise_error(Kitchen::TransientFailure)
+          expect(fake.asked.map(&:first) & %i[StopMachine DestroyMachine]).to eq(calls)
+          expect(fake.requests(:ConfirmMachine).map { |request| request.ttl.seconds }).to eq([3600])
+          expect(console).to include("is kept as VM vm", "`kitchen destroy` removes it")
+          expect(saved).to include(machine_key: state[:machine_key])
+          driver.destroy(state)
+          expect(fake.requests(:DestroyMachine).size).to eq(1)
+        end
+      end
+
+      it "stays where it stood before" do
+        state.merge!(machine_key: "k", hostname: "10.11.0.1")
+        expect { driver.create(state) }.to raise_error(Kitchen::TransientFailure)
+        expect(fake.requests(:DestroyMachine)).to be_empty
+      end
+
+      it "is left to its lease where it cannot be destroyed" do
+        fake.on(:DestroyMachine) { fake.refuse(code(:INTERNAL), message: "broken") }
+        expect { driver.create(state) }.to raise_error(Kitchen::TransientFailure, "no route to host")
+        expect(console).to include("broken", "`kitchen destroy` removes the VM")
+        expect(saved).to include(machine_key: state[:machine_key])
+      end
+    end
+
+    it "lives as long as its ttl" do
+      driver(ttl: "8h").create(state)
+      expect(fake.requests(:ConfirmMachine).map { |request| request.ttl.seconds }).to eq([28_800])
+    end
+
+    it "tells its phases with seconds, and each position in the queue" do
+      phases = [{ name: "cloning", start_time: { seconds: 10 }, end_time: { seconds: 12, nanos: 500_000_000 } },
+                { name: "booting", start_time: { seconds: 13 } }]
+      fake.on(:WatchOperation) do
+        fake.watch([fake.operation(:STATE_RUNNING, 2, phase: "queued", progress: "position 3 of 12"),
+                    fake.operation(:STATE_RUNNING, 3, phase: "queued", progress: "position 2 of 12"),
+                    fake.operation(:STATE_RUNNING, 4, phase: "cloning"),
+                    fake.operation(:STATE_SUCCEEDED, 5, machine: fake.machine, phases: phases)])
+      end
+      driver.create(state)
+      expect(console.scan(/<web-debian-12> (.*)/).flatten).to include(
+        /\Aqueued, position 3 of 12\.\.\. \(\d+ s\)\z/, /\Aqueued, position 2 of 12/, /\Acloning\.\.\. \(\d+ s\)\z/,
+        "cloning 2.5 s"
+      )
     end
 
     it "tells all that is wrong with a request, by the names of its options, on the console as well" do
@@ -154,9 +234,7 @@ RSpec.describe Kitchen::Driver::Ovirt do
       end
       lines = ["* template: no template 'debain-12'; did you mean 'debian-12'?",
                "* nics[0].vnic_profile: no vNIC profile 'x'", "* hostname: too long"]
-      expect { driver.create(state) }.to raise_error(Kitchen::ActionFailed) { |e|
-                                           expect(e.message).to include(*lines)
-                                         }
+      expect { driver.create(state) }.to raise_error(Kitchen::UserError) { |e| expect(e.message).to include(*lines) }
       expect(console).to include("ERROR", *lines)
     end
 
@@ -256,9 +334,32 @@ RSpec.describe Kitchen::Driver::Ovirt do
   end
 
   describe "#destroy" do
-    it "asks nobody when nothing was begun" do
+    it "asks but for a machine of its key when nothing was begun" do
+      fake.on(:GetMachine) { fake.refuse(code(:NOT_FOUND), message: "no machine") }
       driver.destroy(state)
+      expect(fake.asked.map(&:first) - %i[Check]).to eq(%i[GetMachine])
+    end
+
+    it "starts no daemon when nothing was begun" do
+      with_environment("OVIRT_PROVISION_ADDRESS" => nil, "XDG_RUNTIME_DIR" => folder, "PATH" => "/nowhere") do
+        expect { driver.destroy(state) }.not_to raise_error
+      end
       expect(fake.asked).to be_empty
+    end
+
+    it "destroys a machine of which the state was lost" do
+      driver.create({})
+      FileUtils.rm_rf(File.join(folder, ".kitchen"))
+      driver.destroy(state)
+      expect(fake.requests(:DestroyMachine).map(&:key)).to eq(fake.requests(:CreateMachine).map(&:key))
+      expect(state).to be_empty
+    end
+
+    it "does not fail when nothing was begun and the daemon cannot tell" do
+      fake.on(:GetMachine) { fake.refuse(code(:UNAVAILABLE), reason: "ENGINE_DOWN", message: "the engine is down") }
+      driver.destroy(state)
+      expect(console).to include("is not known: the engine is down")
+      expect(fake.requests(:DestroyMachine)).to be_empty
     end
 
     it "removes the machine, its key and what it knew of it" do
@@ -302,6 +403,55 @@ RSpec.describe Kitchen::Driver::Ovirt do
     end
   end
 
+  describe "#package" do
+    before { driver.create(state) }
+
+    def calls
+      fake.asked.map(&:first) & %i[StopMachine CreateTemplate StartMachine]
+    end
+
+    it "seals the instance, down, into the next version of the template, and has it run again" do
+      driver.package(state)
+      expect(calls).to eq(%i[StopMachine CreateTemplate StartMachine])
+      expect(fake.requests(:CreateTemplate).map(&:to_h))
+        .to contain_exactly(include(machine_key: state[:machine_key], name: "web-debian-12", new_version: true, seal: true))
+      expect(console).to include("is packaged as template web-debian-12 version 2 (#{Support::FakeDaemon::TEMPLATE})")
+    end
+
+    it "makes the template that is not there" do
+      fake.on(:ListTemplates) { OvirtProvision::V1::ListTemplatesResponse.new }
+      driver.package(state)
+      expect(fake.requests(:CreateTemplate).map(&:new_version)).to eq([false])
+    end
+
+    it "leaves an instance down that was" do
+      fake.on(:GetMachine) { OvirtProvision::V1::GetMachineResponse.new(machine: fake.machine(status: :STATUS_DOWN)) }
+      driver.package(state)
+      expect(calls).to eq(%i[CreateTemplate])
+    end
+
+    it "has the instance run again when it fails, and tells what is wrong by the option" do
+      fake.on(:CreateTemplate) do
+        fake.refuse(code(:INVALID_ARGUMENT), message: "no", violations: [{ field: "version_name", description: "too long" }])
+      end
+      expect { driver.package(state) }.to raise_error(Kitchen::UserError, /package\.version_name: too long/)
+      expect(calls.last).to eq(:StartMachine)
+    end
+
+    it "writes down the address that the instance has afterwards" do
+      fake.on(:WatchOperation) do
+        fake.watch([fake.operation(:STATE_SUCCEEDED, 3, machine: fake.machine(addresses: [{ ip: "10.11.0.99" }]))])
+      end
+      driver.package(state)
+      expect(saved).to include(hostname: "10.11.0.99")
+    end
+  end
+
+  it "packages nothing that is not there" do
+    expect { driver.package(state) }.to raise_error(Kitchen::UserError, /not created.*kitchen create/)
+    expect(fake.asked).to be_empty
+  end
+
   describe "#doctor" do
     it "finds nothing where all is well, and leaves no trace" do
       expect(driver.doctor(state)).to be(false)
@@ -328,7 +478,7 @@ RSpec.describe Kitchen::Driver::Ovirt do
       fake.on(:ExamineEngine) { OvirtProvision::V1::ExamineEngineResponse.new(findings: [finding]) }
       fake.on(:CreateMachine) { fake.refuse(code(:UNAUTHENTICATED), message: "cannot log in") }
       expect(driver.doctor(state)).to be(true)
-      expect(console).to include("login: refused Correct OVIRT_PASSWORD.")
+      expect(console).to include("login: refused. Correct OVIRT_PASSWORD.")
       expect(console).not_to include("cannot log in")
     end
 
@@ -343,6 +493,61 @@ RSpec.describe Kitchen::Driver::Ovirt do
       expect(console).to include("memory")
     end
 
+    it "tells which daemon answers, and what of the configuration the engine has" do
+      driver(cluster: "Default", nics: [{ name: "nic1", vnic_profile: "lab" }]).doctor(state)
+      expect(console).to include("daemon: answers at unix:#{folder}/daemon.sock, version 0.1.0, state in /state",
+                                 "the engine has template debian-12, cluster Default, vNIC profiles lab")
+    end
+
+    { 0 => nil, 60 => "ahead of", -60 => "behind" }.each do |skew, told|
+      it "#{told ? "tells" : "is silent"} when the daemon's clock differs by #{skew} s" do
+        fake.on(:ExamineEngine) do
+          OvirtProvision::V1::ExamineEngineResponse.new(examine_time: Google::Protobuf::Timestamp.from_time(Time.now + skew))
+        end
+        expect(driver.doctor(state)).to be(false)
+        expect(console[/clock is \d+ s (ahead of|behind) this machine's/, 1]).to eq(told)
+      end
+    end
+
+    describe "on the guest agent of the template" do
+      def experience(state, **fields)
+        fake.on(:ListOperations) do
+          machine = fake.machine(template_id: Support::FakeDaemon::TEMPLATE)
+          other = fake.machine(template_id: "other")
+          operations = [fake.operation(:STATE_FAILED, 1, machine: other, phase: "waiting-for-address"),
+                        fake.operation(state, 1, machine: machine, **fields)]
+          OvirtProvision::V1::ListOperationsResponse.new(operations: operations)
+        end
+        driver.doctor({})
+        console[/agent: .*/]
+      end
+
+      it "says that earlier guests had one" do
+        expect(experience(:STATE_SUCCEEDED)).to include("the guests of template debian-12 version 1 report their addresses")
+      end
+
+      it "warns when the last guest had none" do
+        expect(experience(:STATE_FAILED, phase: "waiting-for-address")).to include("reported no address", "qemu-guest-agent")
+      end
+
+      it "does not blame the agent for another failure" do
+        expect(experience(:STATE_FAILED, phase: "booting")).to include("not known yet")
+      end
+
+      it "looks at the version that is configured" do
+        fake.on(:ListTemplates) do
+          OvirtProvision::V1::ListTemplatesResponse.new(templates: [fake.template, fake.template(version: 2, id: "2")])
+        end
+        driver(template_version: 1)
+        expect(experience(:STATE_SUCCEEDED)).to include("version 1")
+      end
+    end
+
+    it "finds an option that is none" do
+      expect(driver(memmory: 1).doctor(state)).to be(true)
+      expect(console).to include("did you mean 'memory'?")
+    end
+
     it "finds that there is no daemon" do
       with_environment("OVIRT_PROVISION_ADDRESS" => "unix:#{folder}/nobody.sock") do
         expect(driver.doctor(state)).to be(true)
@@ -354,6 +559,14 @@ RSpec.describe Kitchen::Driver::Ovirt do
     it "asks nobody about what was never created" do
       expect(driver.status(state)).to include(live: false, state: "not created")
       expect(fake.asked).to be_empty
+    end
+
+    it "tells until when the machine lives" do
+      fake.on(:GetMachine) do
+        lease = { kind: :KIND_KEPT, expire_time: Google::Protobuf::Timestamp.from_time(Time.utc(2030, 1, 2, 3, 4, 5)) }
+        OvirtProvision::V1::GetMachineResponse.new(machine: fake.machine(lease: lease))
+      end
+      expect(driver.status({ machine_key: "k" })).to include(message: include("until 2030-01-02T03:04:05Z"))
     end
 
     it "tells how the machine is" do

@@ -119,12 +119,18 @@ module Kitchen
         config_keys.sort.to_h { |name| [name, self[name]] }
       end
 
+      def windows_os?
+        instance.platform.os_type == "windows"
+      end
+
       def create(_state)
         command = self[:pre_create_command]
         raise ActionFailed, "pre_create_command '#{command}' failed" unless command.nil? || system(command)
       end
 
       def destroy(state); end
+
+      def package(state); end
 
       def doctor(_state)
         false

@@ -3,175 +3,215 @@
 require "json"
 require "securerandom"
 require "yaml"
-require "ovirt_provision/v1/machines_pb"
+require_relative "conversion"
 
 module Kitchen
   module Driver
     class Ovirt < Kitchen::Driver::Base
-      # The request that a driver's configuration means. It converts; what the values may be is the schema's to say.
+      # The requests that a driver's configuration means. It converts; what the values may be is the schema's to say.
       class Request
-        MEBIBYTE = 1 << 20
-        GIBIBYTE = 1 << 30
-        UNITS = { "" => 1, "K" => 1 << 10, "M" => MEBIBYTE, "G" => GIBIBYTE, "T" => 1 << 40 }.freeze
-        SIZE = /\A\s*(\d+)\s*(?:([KMGT])i?)?B\s*\z/i
-        # Where the schema's fields come from.
-        OPTIONS = {
+        V1 = OvirtProvision::V1
+        # The options that are fields of MachineSpec, with their names there.
+        SPEC = {
+          vm_name: "name", description: "description", cluster: "cluster", full_clone: "clone", cpus: "cpu",
+          memory: "memory_bytes", boot_disk: "boot_disk", nics: "nics"
+        }.freeze
+        # The options that are fields of Initialization, with their names there.
+        INITIALIZATION = {
+          username: "user_name", hostname: "host_name", nic_configurations: "nic_configurations",
+          dns_servers: "dns_servers", dns_search_domains: "dns_search_domains"
+        }.freeze
+        # The options that are fields of CreateMachineRequest itself.
+        CREATE = { on_failure: "on_failure", timeouts: "timeouts" }.freeze
+        # Other fields of the request, with the options that they come from.
+        OTHERS = {
           "spec.template.id" => "template_id", "spec.template.name" => "template",
           "spec.template.version" => "template_version", "spec.template" => "template",
-          "spec.name" => "vm_name", "spec.clone" => "full_clone", "spec.cpu" => "cpus", "spec.memory_bytes" => "memory",
-          "spec.boot_disk.size_bytes" => "boot_disk_size", "spec.boot_disk" => "boot_disk_size", "spec." => "",
-          "start_with.user_name" => "username", "start_with.host_name" => "hostname",
-          "start_with.authorized_ssh_keys" => "ssh_key", "start_with." => "", "engine.profile" => "engine"
+          "start_with.authorized_ssh_keys" => "ssh_key", "start_with.custom_script" => "user_data",
+          "engine.profile" => "engine", "engine" => "engine"
         }.freeze
+        FIELDS = [["spec.", SPEC], ["start_with.", INITIALIZATION], ["", CREATE]].flat_map do |prefix, options|
+          options.map { |option, field| ["#{prefix}#{field}", option.to_s] }
+        end.to_h.merge(OTHERS).freeze
 
-        # The option behind a field of the request: `nics[0].vnic_profile` for `spec.nics[0].vnic_profile`.
+        # The option behind a field of the request: `nics[0].vnic_profile` for `spec.nics[0].vnic_profile`, `memory` for
+        # `spec.memory_bytes`.
         def self.option(field)
-          from, to = OPTIONS.find { |prefix, _| field.start_with?(prefix) }
-          from ? to + field.delete_prefix(from) : field
+          from, to = FIELDS.find { |path, _| field == path || field.start_with?("#{path}.", "#{path}[") }
+          (from ? to + field.delete_prefix(from) : field).gsub(/(?<=[a-z])_bytes\b/, "")
         end
 
-        # `config` is a driver's configuration.
-        def initialize(config)
-          @config = config
-          @problems = []
+        # `driver` has the configuration and knows the instance.
+        def initialize(driver)
+          @driver = driver
+          @conversion = Conversion.new
         end
 
         # The schema's CreateMachineRequest; `public_key` may be nil. Raises UserError that tells all that is wrong.
         def create(engine:, key:, public_key:)
-          request = { engine: engine, request_id: SecureRandom.uuid, key: key, spec: spec,
-                      start_with: initialization(public_key) }
-          made = guard("driver") { OvirtProvision::V1::CreateMachineRequest.new(**request) }
-          return made if @problems.empty?
+          @key = key
+          Options.new(@driver).misspelt.each { |option, text| problem(option, text) }
+          ttl_given
+          made = guard do
+            V1::CreateMachineRequest.new(engine: engine, request_id: SecureRandom.uuid, key: key, spec: spec,
+                                         start_with: initialization(public_key), **fields(CREATE, V1::CreateMachineRequest))
+          end
+          insist
+          made
+        end
 
-          raise UserError, ["the driver's configuration is wrong:", *@problems].join("\n  * ")
+        # The schema's CreateTemplateRequest that packages the Machine `key`. Raises UserError that tells all that is
+        # wrong.
+        def package(engine:, key:)
+          given = { "seal" => !@driver.windows_os?, "name" => @driver.instance.name }.merge(map(:package))
+          made = guard { @conversion.message(V1::CreateTemplateRequest, given, "package") }
+          insist
+          made.engine = engine
+          made.request_id = SecureRandom.uuid
+          made.machine_key = key
+          made
+        end
+
+        # How long the Machine lives once it is confirmed, a Duration; nil for ever. Raises UserError.
+        def ttl
+          ttl_given.tap { insist }
         end
 
         private
 
-        attr_reader :config
-
-        def spec
-          message(:MachineSpec, template: template, name: text(:vm_name), description: text(:description),
-                                cluster: text(:cluster), clone: flag(:full_clone), cpu: cpu,
-                                memory_bytes: size(:memory, MEBIBYTE, "MiB"), boot_disk: boot_disk,
-                                nics: list(:nics) { |nic, at| message(:Nic, at, nic) })
-        end
-
-        def template
-          by = config[:template_id] ? { id: text(:template_id) } : { name: text(:template) }
-          message(:TemplateRef, **by, version: number(:template_version, config[:template_version] || 0))
-        end
-
-        # A number is that many cores of one socket.
-        def cpu
-          given = config[:cpus]
-          return if given.nil?
-          return message(:Cpu, "cpus", given) if given.is_a?(Hash)
-
-          message(:Cpu, sockets: 1, cores: number(:cpus, given), threads: 1)
-        end
-
-        def boot_disk
-          size = size(:boot_disk_size, GIBIBYTE, "GiB")
-          message(:BootDisk, size_bytes: size) if size&.positive?
-        end
-
-        def initialization(public_key)
-          message(:Initialization, user_name: text(:username), authorized_ssh_keys: [public_key].compact,
-                                   host_name: text(:hostname), custom_script: custom_script,
-                                   nic_configurations: nic_configurations, dns_servers: strings(:dns_servers),
-                                   dns_search_domains: strings(:dns_search_domains))
-        end
-
-        def nic_configurations
-          list(:nic_configurations) do |nic, at|
-            protocol = (nic[:boot_protocol] || (nic[:static_address] ? "static" : "dhcp")).to_s
-            unless %w[dhcp none static].include?(protocol)
-              problem("#{at}.boot_protocol", "'#{protocol}' is given; it must be dhcp, none or static")
-              next
-            end
-            message(:NicConfiguration, at, nic.merge(boot_protocol: :"BOOT_PROTOCOL_#{protocol.upcase}"))
-          end
-        end
-
-        # Cloud-config as text or as the structure that it is.
-        def custom_script
-          given = config[:custom_script]
-          return given.to_s unless given.is_a?(Hash)
-
-          YAML.dump(JSON.parse(JSON.generate(given))).delete_prefix("---\n")
-        end
-
-        def message(type, at = nil, fields = nil, **given)
-          guard(at) { OvirtProvision::V1.const_get(type).new(**(fields || given)) }
-        end
-
-        # protobuf says what is wrong with a field by ArgumentError, TypeError or RangeError.
-        def guard(at)
-          yield
-        rescue ArgumentError, TypeError, RangeError => e
-          problem(at, e.message)
-          nil
+        def config
+          @driver
         end
 
         def problem(option, text)
-          @problems << [option, text].compact.join(": ")
-          nil
+          @conversion.problem(option, text)
         end
 
-        def text(option)
-          given = config[option]
-          return "" if given.nil?
-          return given.to_s if given.is_a?(String) || given.is_a?(Numeric) || given.is_a?(Symbol)
-
-          problem(option, "#{given.inspect} is given; it must be text") || ""
+        # protobuf says what is wrong with a field by these.
+        def guard
+          yield
+        rescue ArgumentError, TypeError, RangeError => e
+          problem(nil, e.message)
         end
 
-        def strings(option)
-          Array(config[option]).map(&:to_s)
+        def insist
+          return if @conversion.problems.empty?
+
+          raise UserError, ["the driver's configuration is wrong:", *@conversion.problems].join("\n  * ")
         end
 
-        def flag(option)
-          given = config[option]
-          return given if [true, false].include?(given)
+        # The fields of a message that options of the driver give.
+        def fields(options, type)
+          options.each_with_object({}) do |(option, name), made|
+            given = given(option)
+            next if given.nil?
 
-          problem(option, "#{given.inspect} is given; it must be true or false") || false
+            made[name.to_sym] = @conversion.value(type.descriptor.lookup(name), given, option.to_s)
+          end.compact
         end
 
-        def number(option, given)
-          return given if given.is_a?(Integer)
-          return given.to_i if given.is_a?(String) && given.match?(/\A\d+\z/)
-
-          problem(option, "#{given.inspect} is given; it must be a whole number") || 0
-        end
-
-        # In bytes. A bare number counts in `unit`.
-        def size(option, unit, name)
-          given = config[option]
-          case given
-          when nil then 0
-          when Integer then given * unit
-          when /\A\d+\z/ then given.to_i * unit
-          when SIZE then Regexp.last_match(1).to_i * UNITS.fetch(Regexp.last_match(2).to_s.upcase)
-          else problem(option,
-                       "#{given.inspect} is given; it must be a number of #{name} or a size such as '4 GiB'") || 0
+        def given(option)
+          case option
+          when :vm_name then vm_name
+          when :cpus then cpus
+          when :boot_disk then boot_disk
+          when :nic_configurations then nic_configurations
+          else config[option]
           end
         end
 
-        def list(option)
-          given = config[option] || []
-          return problem(option,
-                         "#{given.inspect} is given; it must be a list") || [] unless given.is_a?(Array)
+        def ttl_given
+          @conversion.duration(config[:ttl], "ttl") unless config[:ttl].nil?
+        end
 
-          given.each_with_index.filter_map do |entry, index|
-            at = "#{option}[#{index}]"
-            if entry.is_a?(Hash)
-              yield(entry.transform_keys(&:to_sym), at)
-            else
-              problem(at,
-                      "#{entry.inspect} is given; it must be a map")
-            end
+        # Without any the daemon takes the key, which begins with `tk-`.
+        def vm_name
+          return config[:vm_name] unless config[:vm_name].nil? && config[:vm_name_prefix]
+
+          prefix = @conversion.text(config[:vm_name_prefix], "vm_name_prefix") and "#{prefix}#{@key.delete_prefix("tk-")}"
+        end
+
+        # A number is that many cores of one socket.
+        def cpus
+          given = config[:cpus]
+          return given if given.nil? || given.is_a?(Hash)
+
+          cores = @conversion.number(given, "cpus") and { "sockets" => 1, "cores" => cores, "threads" => 1 }
+        end
+
+        def map(option)
+          given = config[option] || {}
+          return given.transform_keys(&:to_s) if given.is_a?(Hash)
+
+          problem(option, "#{given.inspect} is given; it must be a map") || {}
+        end
+
+        def spec
+          V1::MachineSpec.new(template: template, **fields(SPEC, V1::MachineSpec))
+        end
+
+        def template
+          version = config[:template_version]
+          version = version.nil? || version == "latest" ? 0 : @conversion.number(version, "template_version")
+          by = config[:template_id] ? { id: config[:template_id] } : { name: config[:template] }
+          by = by.to_h { |name, given| [name, @conversion.text(given, name == :id ? "template_id" : "template")] }
+          V1::TemplateRef.new(**by, version: version)
+        end
+
+        # `boot_disk_size` is short for a boot disk with but that.
+        def boot_disk
+          size = config[:boot_disk_size]
+          return config[:boot_disk] if size.nil?
+          return problem("boot_disk_size", "is given, and so is boot_disk; put the size there") if config[:boot_disk]
+
+          bytes = @conversion.size(size, "boot_disk_size") and { "size_bytes" => bytes }
+        end
+
+        # What has a static address needs not say that it is static, and what has none is configured by DHCP.
+        def nic_configurations
+          given = config[:nic_configurations]
+          return given unless given.is_a?(Array)
+
+          given.map do |nic|
+            next nic unless nic.is_a?(Hash)
+
+            nic = nic.transform_keys(&:to_s)
+            { "boot_protocol" => nic["static_address"] ? "static" : "dhcp" }.merge(nic)
           end
+        end
+
+        def initialization(public_key)
+          V1::Initialization.new(authorized_ssh_keys: [public_key].compact, custom_script: user_data,
+                                 **fields(INITIALIZATION, V1::Initialization))
+        end
+
+        # As text, as the name of a file with the text, or as the structure that cloud-config is.
+        def user_data
+          text, structure = %i[user_data cloud_config].map { |option| config[option] }
+          if text && structure
+            problem("cloud_config", "is given, and so is user_data; put both into one of them")
+          elsif structure
+            cloud_config(structure)
+          elsif text
+            file_or_text(text)
+          end
+        end
+
+        def cloud_config(given)
+          return problem("cloud_config", "#{given.inspect} is given; it must be a map") unless given.is_a?(Hash)
+
+          # By JSON, because the keys of Kitchen's configuration are symbols, which YAML would write as such.
+          YAML.dump(JSON.parse(JSON.generate(given))).delete_prefix("---\n")
+        end
+
+        # What has no line break and does not begin as user data does is a path, relative to the project.
+        def file_or_text(given)
+          text = @conversion.text(given, "user_data") or return
+          return text if text.include?("\n") || text.start_with?("#", "{")
+
+          File.read(File.expand_path(text, config[:kitchen_root]))
+        rescue SystemCallError => e
+          problem("user_data", "#{text.inspect} is given; it must be text, or a file that can be read (#{e.message})")
         end
       end
     end

@@ -24,6 +24,13 @@ RSpec.describe Kitchen::Driver::Ovirt::Identity do
 
   it "makes a valid host name" do
     expect(described_class.host_name("default_centos-9.stream")).to eq("default-centos-9-stream")
-    expect(described_class.host_name("#{"x" * 62}-y")).to eq("x" * 62)
+    long = [62, 63].map { |length| described_class.host_name("#{"x" * length}-y") }
+    expect(long).to contain_exactly(match(/\Ax{56}-\h{6}\z/), match(/\Ax{56}-\h{6}\z/))
+    expect(long.uniq.size).to eq(2)
+  end
+
+  it "makes a host name that Windows takes" do
+    expect(described_class.host_name("web", 15)).to eq("web")
+    expect(described_class.host_name("default-windows-2022", 15)).to match(/\Adefault--\h{6}\z/)
   end
 end

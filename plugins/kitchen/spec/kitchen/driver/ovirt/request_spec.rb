@@ -3,32 +3,35 @@
 require "kitchen/driver/ovirt/request"
 
 RSpec.describe Kitchen::Driver::Ovirt::Request do
-  def request(config = {})
-    described_class.new(make_driver(config)).create(engine: OvirtProvision::V1::EngineRef.new, key: "k",
-                                                    public_key: "ssh-ed25519 AAAA")
+  def request(config = {}, os_type: "unix", **more)
+    driver = make_driver({ **config, **more }, os_type: os_type)
+    described_class.new(driver).create(engine: OvirtProvision::V1::EngineRef.new, key: "tk-web-1",
+                                       public_key: "ssh-ed25519 AAAA")
   end
 
   def problems(config)
     request(config)
     []
   rescue Kitchen::UserError => e
-    e.message.lines.drop(1).map(&:strip)
+    e.message.lines.drop(1).map { |line| line.strip.delete_prefix("* ") }
   end
 
   it "leaves to the template what is not given" do
-    spec = request.spec
-    expect([spec.template.name, spec.template.version, spec.cpu, spec.memory_bytes, spec.nics.to_a,
-            spec.boot_disk, spec["clone"], spec.name])
-      .to eq(["debian-12", 0, nil, 0, [], nil, false, ""])
+    given = request.spec.to_h.reject { |_, value| [nil, "", 0, [], {}, false].include?(value) || value.to_s =~ /UNSPECIFIED/ }
+    expect(given.keys).to contain_exactly(:template, :description)
+    expect(request.spec.template.to_h).to include(name: "debian-12", version: 0)
   end
 
   it "tells the guest its name, the user with the key, and DHCP" do
     start = request.start_with
-    expect([start.host_name, start.user_name,
-            start.authorized_ssh_keys.to_a]).to eq(["web-debian-12", "kitchen", ["ssh-ed25519 AAAA"]])
-    expect(start.nic_configurations.map do |nic|
-             [nic.name, nic.boot_protocol]
-           end).to eq([["eth0", :BOOT_PROTOCOL_DHCP]])
+    expect([start.host_name, start.user_name, start.authorized_ssh_keys.to_a])
+      .to eq(["web-debian-12", "kitchen", ["ssh-ed25519 AAAA"]])
+    expect(start.nic_configurations.map { |nic| [nic.name, nic.boot_protocol] }).to eq([["eth0", :BOOT_PROTOCOL_DHCP]])
+  end
+
+  it "undoes a failed create unless it is told otherwise" do
+    expect(request.on_failure).to eq(:ON_FAILURE_DESTROY)
+    expect(request(on_failure: "keep").on_failure).to eq(:ON_FAILURE_KEEP)
   end
 
   it "names a template by its id" do
@@ -36,68 +39,159 @@ RSpec.describe Kitchen::Driver::Ovirt::Request do
     expect([template.by, template.id]).to eq([:id, "11111111-1111-4111-8111-111111111111"])
   end
 
+  it "takes a version of the template, or the latest" do
+    expect([3, "3", "latest", nil].map { |given| request(template_version: given).spec.template.version }).to eq([3, 3, 0, 0])
+  end
+
+  it "takes a name of the VM, or a prefix" do
+    expect(request.spec.name).to eq("")
+    expect(request(vm_name: "fixed", vm_name_prefix: "ci-").spec.name).to eq("fixed")
+    expect(request(vm_name_prefix: "ci-").spec.name).to eq("ci-web-1")
+  end
+
   it "takes CPUs as a number of cores or in full" do
     expect(request(cpus: 4).spec.cpu.to_h).to eq(sockets: 1, cores: 4, threads: 1)
     expect(request(cpus: { sockets: 2, cores: 3 }).spec.cpu.to_h).to eq(sockets: 2, cores: 3, threads: 0)
   end
 
-  { 512 => 512 << 20, "512" => 512 << 20, "2 GiB" => 2 << 30, "2gb" => 2 << 30, "1.5 GiB" => nil,
-    "2G" => nil }.each do |given, bytes|
-    it "#{bytes ? "takes" : "refuses"} #{given.inspect} as memory" do
-      refusal = ["* memory: #{given.inspect} is given; it must be a number of MiB or a size such as '4 GiB'"]
-      expect(bytes ? request(memory: given).spec.memory_bytes : problems(memory: given)).to eq(bytes || refusal)
+  { 512 => 512 << 20, "512" => 512 << 20, "2 GiB" => 2 << 30, "2gb" => 2 << 30 }.each do |given, bytes|
+    it "takes #{given.inspect} as memory" do
+      expect(request(memory: given).spec.memory_bytes).to eq(bytes)
     end
   end
 
-  it "counts the boot disk in GiB" do
-    expect(request(boot_disk_size: 20).spec.boot_disk.size_bytes).to eq(20 << 30)
+  { boot_disk_size: 20, boot_disk: { size: "20 GiB" } }.each do |option, given|
+    it "takes #{given} as #{option}" do
+      expect(request(option => given).spec.boot_disk.size_bytes).to eq(20 << 30)
+    end
+  end
+
+  { 90 => 90, "90" => 90, "90s" => 90, "30m" => 1800, "8h" => 28_800, "2d" => 172_800 }.each do |given, seconds|
+    it "takes #{given.inspect} as a time" do
+      expect(request(timeouts: { address: given }).timeouts["address"].seconds).to eq(seconds)
+      expect(described_class.new(make_driver({ ttl: given })).ttl.seconds).to eq(seconds)
+    end
+  end
+
+  it "lives for ever unless a ttl is given" do
+    expect(described_class.new(make_driver).ttl).to be_nil
   end
 
   it "passes NICs, static addresses and DNS on" do
     config = { nics: [{ name: "nic1", vnic_profile: "lab/lab" }],
                dns_servers: ["10.0.0.1"], dns_search_domains: "example.com",
-               nic_configurations: [{ name: "eth0", static_address: "10.11.0.5/24", gateway: "10.11.0.1" }] }
+               nic_configurations: [{ name: "eth0", static_address: "10.11.0.5/24", gateway: "10.11.0.1" },
+                                    { "name" => "eth1" }] }
     made = request(config)
-    expect(made.spec.nics.map(&:to_h)).to eq([{ name: "nic1", vnic_profile: "lab/lab" }])
+    expect(made.spec.nics.map(&:to_h)).to contain_exactly(include(name: "nic1", vnic_profile: "lab/lab"))
     expect(made.start_with.nic_configurations.map(&:to_h))
-      .to eq([{ name: "eth0", boot_protocol: :BOOT_PROTOCOL_STATIC, static_address: "10.11.0.5/24",
-                gateway: "10.11.0.1" }])
-    expect([made.start_with.dns_servers.to_a,
-            made.start_with.dns_search_domains.to_a]).to eq([["10.0.0.1"], ["example.com"]])
+      .to match([include(name: "eth0", boot_protocol: :BOOT_PROTOCOL_STATIC, static_address: "10.11.0.5/24",
+                         gateway: "10.11.0.1"), include(name: "eth1", boot_protocol: :BOOT_PROTOCOL_DHCP)])
+    expect([made.start_with.dns_servers.to_a, made.start_with.dns_search_domains.to_a]).to eq([["10.0.0.1"], ["example.com"]])
   end
 
-  it "takes cloud-config as text or as a structure" do
-    expect(request(custom_script: "runcmd: [x]").start_with.custom_script).to eq("runcmd: [x]")
-    expect(YAML.safe_load(request(custom_script: { runcmd: [%w[echo
-                                                               hi]] }).start_with.custom_script)).to eq("runcmd" => [%w[
-                                                                                                          echo hi
-                                                                                                        ]])
+  it "takes user data as text, from a file of the project, and cloud-config as a structure" do
+    File.write(File.join(folder, "first-boot.yml"), "#cloud-config\nruncmd: [x]\n")
+    expect(request(user_data: "runcmd: [x]\n").start_with.custom_script).to eq("runcmd: [x]\n")
+    expect(request(user_data: "first-boot.yml").start_with.custom_script).to eq("#cloud-config\nruncmd: [x]\n")
+    made = request(cloud_config: { runcmd: [%w[echo hi]] }).start_with.custom_script
+    expect(YAML.safe_load(made)).to eq("runcmd" => [%w[echo hi]])
   end
 
   it "gives each attempt a name of its own" do
     expect(request.request_id).not_to eq(request.request_id)
   end
 
-  it "tells everything that is wrong at once" do
-    wrong = { cpus: "two", full_clone: "yes", nics: [{ name: "nic1", profile: "x" }, 7],
-              template_version: "new", cluster: ["a"],
-              nic_configurations: [{ name: "eth0", boot_protocol: "bootp" }], boot_disk_size: "big" }
-    expect(problems(wrong)).to contain_exactly(
-      start_with('* cpus: "two"'), start_with('* full_clone: "yes"'), start_with("* nics[0]:").and(include("profile")),
-      start_with("* nics[1]: 7"), start_with('* template_version: "new"'), start_with('* cluster: ["a"]'),
-      start_with("* nic_configurations[0].boot_protocol: 'bootp'"), start_with('* boot_disk_size: "big"')
-    )
+  describe "a configuration that is wrong" do
+    {
+      { cpus: "two" } => 'cpus: "two" is given; it must be a whole number',
+      { cpus: { cors: 2 } } => "cpus.cors: is no option here; did you mean 'cores'?",
+      { memory: "1.5 GiB" } => "memory: \"1.5 GiB\" is given; it must be a number of MiB or a size such as '4 GiB'",
+      { memory: "2G" } => "memory: \"2G\" is given; it must be a number of MiB or a size such as '4 GiB'",
+      { boot_disk_size: "big" } => "boot_disk_size: \"big\" is given; it must be a number of GiB or a size such as '4 GiB'",
+      { boot_disk: 20 } => "boot_disk: 20 is given; it must be a map",
+      { boot_disk: { size: 1 }, boot_disk_size: 1 } => "boot_disk_size: is given, and so is boot_disk; put the size there",
+      { full_clone: "yes" } => 'full_clone: "yes" is given; it must be true or false',
+      { template_version: "new" } => 'template_version: "new" is given; it must be a whole number',
+      { template: ["a"] } => 'template: ["a"] is given; it must be text',
+      { cluster: ["a"] } => 'cluster: ["a"] is given; it must be text',
+      { vm_name_prefix: {} } => "vm_name_prefix: {} is given; it must be text",
+      { nics: "nic1" } => 'nics[0]: "nic1" is given; it must be a map',
+      { nics: [{ vnic_profil: "x" }] } => "nics[0].vnic_profil: is no option here; did you mean 'vnic_profile'?",
+      { nic_configurations: [{ name: "eth0", boot_protocol: "bootp" }] } =>
+        /\Anic_configurations\[0\].boot_protocol: "bootp" is given; it must be one of dhcp, none, static/,
+      { dns_servers: [{}] } => "dns_servers[0]: {} is given; it must be text",
+      { on_failure: "stay" } => 'on_failure: "stay" is given; it must be one of destroy, stop, keep',
+      { ttl: "soon" } => 'ttl: "soon" is given; it must be a number of seconds or a time such as 90s, 30m, 8h or 2d',
+      { timeouts: { address: "soon" } } =>
+        'timeouts.address: "soon" is given; it must be a number of seconds or a time such as 90s, 30m, 8h or 2d',
+      { timeouts: 5 } => "timeouts: 5 is given; it must be a map",
+      { user_data: "missing.yml" } => /\Auser_data: "missing.yml" is given; it must be text, or a file that can be read/,
+      { user_data: "x\n", cloud_config: {} } => "cloud_config: is given, and so is user_data; put both into one of them",
+      { cloud_config: "runcmd" } => 'cloud_config: "runcmd" is given; it must be a map',
+      { cpu: 2 } => "cpu: is no option of this driver; did you mean 'cpus'?",
+      { memmory: 1 } => "memmory: is no option of this driver; did you mean 'memory'?",
+      { engine_url: "https://e" } => "engine_url: is no option of this driver; set OVIRT_URL, or name an engine profile " \
+                                     "of the daemon by 'engine'",
+      { vm_password: "root123" } => "vm_password: is no option of this driver; leave it out: the instance gets a key of its own"
+    }.each do |config, problem|
+      it "such as #{config} is refused with what is allowed" do
+        expect(problems(config)).to contain_exactly(problem)
+      end
+    end
+
+    it "is told as a whole" do
+      wrong = { cpus: "two", full_clone: "yes", nics: [{ name: "nic1", profile: "x" }, 7], ttl: "soon", memmory: 1 }
+      expect(problems(wrong).map { |problem| problem[/\A[^:]+/] })
+        .to contain_exactly("cpus", "full_clone", "nics[0].profile", "nics[1]", "ttl", "memmory")
+    end
+
+    it "does not show a secret of an option that is not one" do
+      expect(problems(ovirt_password: "canary")).to contain_exactly(/OVIRT_PASSWORD\z/)
+    end
   end
 
-  it "knows the option behind each field of the schema" do
+  it "has an option for each field of the schema" do
     known = Kitchen::Driver::Ovirt.defaults.keys.map(&:to_s)
-    { "spec." => "MachineSpec", "start_with." => "Initialization" }.each do |prefix, type|
-      OvirtProvision::V1.const_get(type).descriptor.map(&:name).each do |field|
+    { "spec." => "MachineSpec", "start_with." => "Initialization", "" => "CreateMachineRequest" }.each do |prefix, type|
+      fields = OvirtProvision::V1.const_get(type).descriptor.map(&:name)
+      (fields - %w[request_id key spec start_with validate_only]).each do |field|
         expect(known).to include(described_class.option("#{prefix}#{field}")[/\w+/])
       end
     end
-    expect(described_class.option("spec.template.version")).to eq("template_version")
-    expect(described_class.option("spec.nics[0].vnic_profile")).to eq("nics[0].vnic_profile")
-    expect(described_class.option("spec.boot_disk.size_bytes")).to eq("boot_disk_size")
+  end
+
+  it "knows the option behind a field" do
+    { "spec.template.version" => "template_version", "spec.nics[0].vnic_profile" => "nics[0].vnic_profile",
+      "spec.boot_disk.size_bytes" => "boot_disk.size", "spec.memory_bytes" => "memory", "spec.name" => "vm_name",
+      "start_with.nic_configurations[1].gateway" => "nic_configurations[1].gateway", "timeouts.adress" => "timeouts.adress",
+      "start_with.user_name" => "username" }.each do |field, option|
+      expect(described_class.option(field)).to eq(option)
+    end
+  end
+
+  describe "#package" do
+    def package(config = {}, **around)
+      described_class.new(make_driver({ package: config }, **around)).package(engine: OvirtProvision::V1::EngineRef.new, key: "k")
+    end
+
+    it "seals into a template of the instance's name" do
+      expect(package.to_h).to include(name: "web-debian-12", seal: true, machine_key: "k")
+    end
+
+    it "cannot seal Windows" do
+      expect(package({}, os_type: "windows").seal).to be(false)
+    end
+
+    it "takes every field of the template" do
+      expect(package({ name: "golden", description: "d", version_name: "v", seal: false }).to_h)
+        .to include(name: "golden", description: "d", version_name: "v", seal: false)
+    end
+
+    it "names what is no option" do
+      expect { package({ nme: "x" }) }.to raise_error(Kitchen::UserError, /package\.nme: is no option here; did you mean 'name'/)
+      expect { described_class.new(make_driver({ package: 7 })).package(engine: nil, key: "k") }
+        .to raise_error(Kitchen::UserError, /package: 7 is given; it must be a map/)
+    end
   end
 end
