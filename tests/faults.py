@@ -64,7 +64,7 @@ async def _create_with_nic(site: Site, key: str) -> Operation:
 
 
 async def _create_grown(site: Site, key: str) -> Operation:
-    return await _create(site, key, boot_disk=resources_pb2.BootDisk(size_bytes=64 << 30))
+    return await _create(site, key, boot_disk=resources_pb2.DiskSpec(size_bytes=64 << 30))
 
 
 async def _clone(site: Site, key: str) -> Operation:
@@ -195,7 +195,7 @@ CASES = (
     _refused("mac-pool-empty", _clone, "creating", _MACS, "POST", VM),
     _refused("mac-pool-empty", _create_with_nic, "connecting-nics", _MACS, "POST", f"{A_VM}/nics"),
     _host(_create, "creating", "POST", VM),
-    _host(_create_grown, "growing-disk", "PUT", f"{A_VM}/diskattachments/.*"),
+    _host(_create_grown, "changing-disks", "PUT", f"{A_VM}/diskattachments/.*"),
     _host(_clone, "taking-snapshot", "POST", f"{A_VM}/snapshots"),
     _host(_clone, "creating", "POST", VM),
     _host(_template, "creating-template", "POST", TEMPLATE),
@@ -206,7 +206,7 @@ CASES = (
     _host(_destroy_template, "destroying", "DELETE", A_TEMPLATE, "template"),
     _forbidden(_create, "creating", "POST", VM),
     _forbidden(_create_with_nic, "connecting-nics", "POST", f"{A_VM}/nics"),
-    _forbidden(_create_grown, "growing-disk", "PUT", f"{A_VM}/diskattachments/.*"),
+    _forbidden(_create_grown, "changing-disks", "PUT", f"{A_VM}/diskattachments/.*"),
     _forbidden(_clone, "taking-snapshot", "POST", f"{A_VM}/snapshots"),
     _forbidden(_clone, "creating", "POST", VM),
     _forbidden(_template, "creating-template", "POST", TEMPLATE),

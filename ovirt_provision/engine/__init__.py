@@ -27,7 +27,7 @@ class Engine:
         self.snapshots = Snapshots(self.session)
         self.catalog = Catalog(self.session, self.templates, clock)
         self.events = Events(self.session)
-        self.inventory = Inventory(self.session)
+        self.inventory = Inventory(self.session, clock, timeouts.watch_interval)
         self.watcher = Watcher(
             self.machines,
             self.templates,

@@ -1,15 +1,17 @@
-"""What a request refers to by name: looked up before the first effect, all that is wrong reported at once."""
+"""Where a request wants its Machine: template and cluster, looked up before the first effect."""
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+
+from ovirtsdk4 import types
 
 from ovirt_provision.clock import Clock
 from ovirt_provision.engine.batch import Batch
 from ovirt_provision.engine.errors import EngineNotFound
-from ovirt_provision.engine.model import Template
+from ovirt_provision.engine.model import Cluster, Template, VnicProfile
 from ovirt_provision.engine.session import Session
 from ovirt_provision.engine.templates import Templates
-from ovirt_provision.errors import ReferencesNotFound, Violation, did_you_mean
+from ovirt_provision.errors import Violation, did_you_mean
 
 # For how many seconds a cluster is taken to have the name that it was read with, and to be there: the engine
 # refuses what is asked of one that is gone.
@@ -18,18 +20,11 @@ _CLUSTER_KNOWN = 60.0
 
 @dataclass(frozen=True)
 class Placement:
-    """A request's references, resolved to ids. `vnic_profile_ids` are in the order of the request's NICs."""
+    """What a request refers to, as far as there is such a thing; `violations` tells of the rest."""
 
-    template: Template
-    cluster_id: str
-    cluster_name: str
-    vnic_profile_ids: Sequence[str]
-
-
-@dataclass(frozen=True)
-class _Cluster:
-    id: str
-    name: str
+    template: Template | None
+    cluster: Cluster | None
+    violations: Sequence[Violation]
 
 
 @dataclass
@@ -40,7 +35,8 @@ class Wanted:
     template_name: str = ""
     template_version: int = 0
     cluster: str = ""
-    vnic_profiles: Sequence[str] = field(default_factory=tuple)
+    # Whether the template's NICs are to be read as well.
+    with_nics: bool = False
     # Which of the engine's templates and clusters a near miss may name.
     tells_template: Callable[[str], bool] = lambda _name: True
     tells_cluster: Callable[[str], bool] = lambda _name: True
@@ -53,24 +49,18 @@ class Catalog:
         self._session = session
         self._templates = templates
         self._clock = clock
-        self._clusters_by_id: Batch[_Cluster | None] = Batch(self._read_clusters)
-        self._known_clusters: dict[str, tuple[float, _Cluster]] = {}
+        self._clusters_by_id: Batch[Cluster | None] = Batch(self._read_clusters)
+        self._known_clusters: dict[str, tuple[float, Cluster]] = {}
 
     async def resolve(self, wanted: Wanted) -> Placement:
-        """Finds everything that is wanted.
-
-        Raises ReferencesNotFound with a violation for each reference that does not exist or is not unique.
-        """
+        """Finds the template and the cluster."""
         violations: list[Violation] = []
         template = await self._template(wanted, violations)
         cluster = await self._cluster(wanted, template, violations)
-        profiles = await self._vnic_profiles(wanted.vnic_profiles, cluster, violations)
-        if violations or template is None or cluster is None:
-            raise ReferencesNotFound(violations)
-        return Placement(template, cluster.id, cluster.name, profiles)
+        return Placement(template, cluster, violations)
 
     async def _template(self, wanted: Wanted, violations: list[Violation]) -> Template | None:
-        follow = "disk_attachments.disk"
+        follow = "disk_attachments.disk,nics" if wanted.with_nics else "disk_attachments.disk"
         if wanted.template_id:
             template = await self._templates.get(wanted.template_id, follow=follow)
             if template is None:
@@ -116,7 +106,7 @@ class Catalog:
 
     async def _cluster(
         self, wanted: Wanted, template: Template | None, violations: list[Violation]
-    ) -> _Cluster | None:
+    ) -> Cluster | None:
         if wanted.cluster:
             found = await self._clusters(f'name="{wanted.cluster}"')
             for cluster in found:
@@ -149,9 +139,9 @@ class Catalog:
             self._known_clusters[template.cluster_id] = (read_at, cluster_found)
         return cluster_found
 
-    async def _read_clusters(self, ids: Sequence[str]) -> dict[str, _Cluster | None]:
+    async def _read_clusters(self, ids: Sequence[str]) -> dict[str, Cluster | None]:
         """Clusters by id, each read once for all who ask at the same time; there are few."""
-        found: dict[str, _Cluster | None] = dict.fromkeys(ids)
+        found: dict[str, Cluster | None] = dict.fromkeys(ids)
         for cluster_id in ids:
             try:
                 cluster = await self._session.call(
@@ -162,26 +152,21 @@ class Catalog:
                 )
             except EngineNotFound:
                 continue
-            found[cluster_id] = _Cluster(cluster.id, cluster.name)
+            found[cluster_id] = Cluster.of(cluster)
         return found
 
-    async def _clusters(self, query: str) -> list[_Cluster]:
+    async def _clusters(self, query: str) -> list[Cluster]:
         found = await self._session.call(
             "read the clusters", lambda system: system.clusters_service().list(search=query or None)
         )
-        return [_Cluster(cluster.id, cluster.name) for cluster in found]
+        return [Cluster.of(cluster) for cluster in found]
 
-    async def _vnic_profiles(
-        self, names: Sequence[str], cluster: _Cluster | None, violations: list[Violation]
-    ) -> list[str]:
-        """Ids of vNIC profiles by `profile` or `network/profile`, among the networks of the cluster.
+    async def vnic_profiles(self, cluster: Cluster | None) -> list[VnicProfile]:
+        """The vNIC profiles of the networks of a cluster.
 
-        Without a cluster, which is then reported already, all networks count, so that a misspelt profile is
-        still told. The engine has no search for vNIC profiles: it answers with an empty list (behaviour.md
-        57).
+        Without one, which is then reported already, those of all networks, so that a misspelt profile is told
+        as well. The engine has no search for vNIC profiles: it answers with an empty list (behaviour.md 57).
         """
-        if not names:
-            return []
         where = f"networks of cluster '{cluster.name}'" if cluster else "all networks"
         found = await self._session.call(
             f"read the {where}",
@@ -192,30 +177,18 @@ class Catalog:
             ),
         )
         networks = {network.id: network.name for network in found}
-        profiles = [
-            (profile.id, networks[profile.network.id], profile.name)
+        return [
+            VnicProfile(
+                profile.id,
+                profile.name,
+                networks[profile.network.id],
+                bool(profile.pass_through and profile.pass_through.mode == types.VnicPassThroughMode.ENABLED),
+            )
             for profile in await self._session.call(
                 "read the vNIC profiles", lambda system: system.vnic_profiles_service().list()
             )
             if profile.network and profile.network.id in networks
         ]
-        ids = []
-        for index, name in enumerate(names):
-            path = f"spec.nics[{index}].vnic_profile"
-            matches = [p for p in profiles if name in (p[2], f"{p[1]}/{p[2]}")]
-            if len(matches) == 1:
-                ids.append(matches[0][0])
-            elif matches and cluster:
-                choices = ", ".join(sorted(f"{network}/{profile}" for _, network, profile in matches))
-                violations.append(
-                    Violation(path, f"'{name}' names several vNIC profiles: {choices}; name one of these")
-                )
-            elif not matches:
-                known = {p[2] for p in profiles} | {f"{p[1]}/{p[2]}" for p in profiles}
-                violations.append(
-                    Violation(path, f"{_unknown('vNIC profile', name, known)} (looked in {where})")
-                )
-        return ids
 
 
 def _unknown(kind: str, name: str, known: Iterable[str]) -> str:

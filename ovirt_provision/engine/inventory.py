@@ -1,4 +1,5 @@
-"""What an engine has, and what our account may do with it: read as a whole, for an examination."""
+"""What an engine has, and what our account may do with it: read as a whole, for an examination and for what
+requests name."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -6,6 +7,8 @@ from typing import Any
 
 from ovirtsdk4 import types
 
+from ovirt_provision.clock import Clock
+from ovirt_provision.engine.batch import Batch
 from ovirt_provision.engine.session import Session
 
 _GIB = 1 << 30
@@ -26,6 +29,7 @@ class About:
 class Host:
     """`status` as the engine names it: up, maintenance, non_responsive…"""
 
+    id: str
     name: str
     status: str
     cluster_id: str
@@ -49,6 +53,35 @@ class StorageDomain:
 
 
 @dataclass(frozen=True)
+class DataDomain:
+    """A storage domain of a data center as a place for disks; `type` is data, iso or export.
+
+    `block` is whether it is on block storage.
+    """
+
+    id: str
+    name: str
+    type: str
+    status: str
+    backup: bool
+    block: bool
+
+    @property
+    def usable(self) -> bool:
+        """Whether a VM that runs can have disks there."""
+        return self.type == "data" and self.status == "active" and not self.backup
+
+
+@dataclass(frozen=True)
+class InstanceType:
+    """`memory` is in bytes."""
+
+    id: str
+    name: str
+    memory: int
+
+
+@dataclass(frozen=True)
 class Grant:
     """What a role permits, and on what kind of thing: `scope` is one of those above, or system.
 
@@ -64,8 +97,14 @@ class Grant:
 class Inventory:
     """Reads of one engine that change nothing. Every method raises what `Session.call` raises."""
 
-    def __init__(self, session: Session) -> None:
+    def __init__(self, session: Session, clock: Clock, recent: float) -> None:
+        """`recent` is for how many seconds the storage domains of a data center are taken to be as they were
+        read: the engine refuses what is asked of one that is not."""
         self._session = session
+        self._clock = clock
+        self._recent = recent
+        self._domains_read: Batch[Sequence[DataDomain]] = Batch(self._read_data_domains)
+        self._domains: dict[str, tuple[float, Sequence[DataDomain]]] = {}
 
     async def about(self) -> About:
         """The engine's version and clock, and who we are to it."""
@@ -130,7 +169,7 @@ class Inventory:
         """The hosts that we may see."""
         found = await self._list("hosts", lambda system: system.hosts_service().list())
         return [
-            Host(host.name, host.status.value if host.status else "unknown", host.cluster.id)
+            Host(host.id, host.name, host.status.value if host.status else "unknown", host.cluster.id)
             for host in found
         ]
 
@@ -148,8 +187,111 @@ class Inventory:
 
         return await self._list("storage domains", read)
 
+    async def data_domains(self, data_center_id: str) -> Sequence[DataDomain]:
+        """The storage domains of a data center, maybe from a moment ago."""
+        read_at, domains = self._domains.get(data_center_id, (float("-inf"), ()))
+        if self._clock.monotonic() - read_at < self._recent:
+            return domains
+        read_at = self._clock.monotonic()
+        domains = await self._domains_read.get(data_center_id)
+        self._domains[data_center_id] = (read_at, domains)
+        return domains
+
+    async def _read_data_domains(self, ids: Sequence[str]) -> dict[str, Sequence[DataDomain]]:
+        """Those of some data centers, each read once for all who ask at the same time; there are few."""
+        found: dict[str, Sequence[DataDomain]] = {}
+        for center_id in ids:
+            domains = await self._list(
+                "storage domains of the data center",
+                lambda system, center_id=center_id: (  # type: ignore[misc]
+                    system.data_centers_service()
+                    .data_center_service(center_id)
+                    .storage_domains_service()
+                    .list()
+                ),
+            )
+            found[center_id] = tuple(_data_domain(domain) for domain in domains)
+        return found
+
+    async def quotas(self, data_center_id: str) -> dict[str, str]:
+        """Ids of the quotas of a data center by name."""
+        return self._ids_by_name(
+            await self._list(
+                "quotas",
+                lambda system: (
+                    system.data_centers_service().data_center_service(data_center_id).quotas_service().list()
+                ),
+            )
+        )
+
+    async def tags(self) -> dict[str, str]:
+        """Ids of the tags by name."""
+        return self._ids_by_name(await self._list("tags", lambda system: system.tags_service().list()))
+
+    async def affinity_groups(self, cluster_id: str) -> dict[str, str]:
+        """Ids of the affinity groups of a cluster by name."""
+        return self._ids_by_name(
+            await self._list(
+                "affinity groups",
+                lambda system: (
+                    system.clusters_service().cluster_service(cluster_id).affinity_groups_service().list()
+                ),
+            )
+        )
+
+    async def affinity_labels(self) -> dict[str, str]:
+        """Ids of the affinity labels by name."""
+        return self._ids_by_name(
+            await self._list("affinity labels", lambda system: system.affinity_labels_service().list())
+        )
+
+    async def instance_types(self) -> list[InstanceType]:
+        """The instance types."""
+        found = await self._list("instance types", lambda system: system.instance_types_service().list())
+        return [InstanceType(one.id, one.name, one.memory or 0) for one in found]
+
+    async def tpm_support(self) -> dict[str, str]:
+        """What each operating system says of a TPM: unsupported, supported or required. By its name."""
+        found = await self._list(
+            "operating systems", lambda system: system.operating_systems_service().list()
+        )
+        return {one.name: one.tpm_support.value for one in found if one.tpm_support is not None}
+
+    async def vm_properties(self, version: str) -> dict[str, str]:
+        """The custom properties that VMs of clusters of a compatibility version may have, with the patterns
+        that their values match. Source: `PredefinedVMProperties` and `UserDefinedVMProperties` of the engine.
+        """
+
+        def read(system: Any) -> list[Any]:
+            options = system.options_service()
+            return [
+                value.value or ""
+                for name in ("PredefinedVMProperties", "UserDefinedVMProperties")
+                for value in options.option_service(name).get(version=version).values or ()
+            ]
+
+        texts = await self._list("custom properties of VMs", read)
+        pairs = (pair.partition("=") for text in texts for pair in text.split(";"))
+        return {name.strip(): pattern for name, _, pattern in pairs if name.strip()}
+
+    @staticmethod
+    def _ids_by_name(found: Sequence[Any]) -> dict[str, str]:
+        return {one.name: one.id for one in found}
+
     async def _list(self, what: str, read: Callable[[Any], Sequence[Any]]) -> list[Any]:
         return list(await self._session.call(f"read the {what}", read))
+
+
+def _data_domain(domain: types.StorageDomain) -> DataDomain:
+    storage = domain.storage.type if domain.storage else None
+    return DataDomain(
+        id=domain.id,
+        name=domain.name,
+        type=domain.type.value if domain.type else "data",
+        status=domain.status.value if domain.status else "unknown",
+        backup=bool(domain.backup),
+        block=storage in (types.StorageType.ISCSI, types.StorageType.FCP),
+    )
 
 
 def _storage_domain(domain: types.StorageDomain, data_center: str) -> StorageDomain:

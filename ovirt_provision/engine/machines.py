@@ -1,6 +1,6 @@
 """VMs: create, start, stop, remove and read."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from ovirtsdk4 import types
@@ -12,8 +12,23 @@ from ovirt_provision.engine.session import Session
 
 
 @dataclass(frozen=True)
+class TemplateDisk:
+    """How a disk of the template is copied: where to, in which format, and on whose quota."""
+
+    id: str
+    domain_id: str
+    format: str
+    sparse: bool
+    quota_id: str = ""
+
+
+@dataclass(frozen=True)
 class VmRequest:
-    """A VM to make from a template or else a snapshot. Zero and empty mean: as in that. `memory` is in bytes.
+    """A VM to make from a template or else a snapshot. None, zero and empty mean: as in that. Memory is in
+    bytes. `bios_type` and `affinity` are as the engine names them.
+
+    `custom_properties` and `host_ids` stand in for all that the template has, where they are not None.
+    `template_disks` are all of the template's or none.
 
     `id` is ours to choose: the engine honours it for thin and full copies alike (behaviour.md 33); that it
     does for a copy of a snapshot is read in its source only.
@@ -31,6 +46,142 @@ class VmRequest:
     threads: int = 0
     memory: int = 0
     description: str = ""
+    guaranteed_memory: int = 0
+    instance_type_id: str = ""
+    bios_type: str = ""
+    tpm: bool | None = None
+    virtio_scsi: bool | None = None
+    virtio_scsi_multi_queues: bool | None = None
+    nic_multi_queues: bool | None = None
+    affinity: str = ""
+    host_ids: Sequence[str] | None = None
+    quota_id: str = ""
+    custom_properties: Mapping[str, str] | None = None
+    template_disks: Sequence[TemplateDisk] = ()
+
+    def vm(self) -> types.Vm:
+        vm = types.Vm(
+            id=self.id,
+            name=self.name,
+            comment=self.comment,
+            template=types.Template(id=self.template_id) if self.template_id else None,
+            snapshots=[types.Snapshot(id=self.snapshot_id)] if self.snapshot_id else None,
+            cluster=types.Cluster(id=self.cluster_id),
+            description=self.description or None,
+            memory=self.memory or None,
+            instance_type=types.InstanceType(id=self.instance_type_id) if self.instance_type_id else None,
+            bios=types.Bios(type=types.BiosType(self.bios_type)) if self.bios_type else None,
+            tpm_enabled=self.tpm,
+            virtio_scsi_multi_queues_enabled=self.virtio_scsi_multi_queues,
+            multi_queues_enabled=self.nic_multi_queues,
+            quota=types.Quota(id=self.quota_id) if self.quota_id else None,
+        )
+        if self.sockets or self.cores or self.threads:
+            vm.cpu = types.Cpu(
+                topology=types.CpuTopology(
+                    sockets=self.sockets or None, cores=self.cores or None, threads=self.threads or None
+                )
+            )
+        if self.guaranteed_memory:
+            vm.memory_policy = types.MemoryPolicy(guaranteed=self.guaranteed_memory)
+        if self.virtio_scsi is not None:
+            vm.virtio_scsi = types.VirtioScsi(enabled=self.virtio_scsi)
+        if self.affinity or self.host_ids is not None:
+            vm.placement_policy = types.VmPlacementPolicy(
+                affinity=types.VmAffinity(self.affinity) if self.affinity else None,
+                hosts=[types.Host(id=host_id) for host_id in self.host_ids or ()] or None,
+            )
+        if self.custom_properties is not None:
+            vm.custom_properties = [
+                types.CustomProperty(name=name, value=value) for name, value in self.custom_properties.items()
+            ]
+        if self.template_disks:
+            vm.disk_attachments = [
+                types.DiskAttachment(disk=_template_disk(disk)) for disk in self.template_disks
+            ]
+        return vm
+
+
+def _template_disk(wanted: TemplateDisk) -> types.Disk:
+    return types.Disk(
+        id=wanted.id,
+        storage_domains=[types.StorageDomain(id=wanted.domain_id)],
+        format=types.DiskFormat(wanted.format),
+        sparse=wanted.sparse,
+        quota=types.Quota(id=wanted.quota_id) if wanted.quota_id else None,
+    )
+
+
+@dataclass(frozen=True)
+class AttachmentRequest:
+    """How a disk that there is is attached to a VM; `interface` as the engine names it."""
+
+    interface: str
+    bootable: bool = False
+    read_only: bool = False
+    pass_discard: bool = False
+
+
+@dataclass(frozen=True)
+class DiskChange:
+    """What is to be changed of a disk of a VM; None is left as it is. `size` is in bytes, and only grows."""
+
+    size: int | None = None
+    interface: str | None = None
+    bootable: bool | None = None
+    read_only: bool | None = None
+    pass_discard: bool | None = None
+    wipe_after_delete: bool | None = None
+    propagate_errors: bool | None = None
+    incremental_backup: bool | None = None
+
+    def attachment(self) -> types.DiskAttachment:
+        backup = None
+        if self.incremental_backup is not None:
+            backup = types.DiskBackup.INCREMENTAL if self.incremental_backup else types.DiskBackup.NONE
+        disk = types.Disk(
+            provisioned_size=self.size,
+            wipe_after_delete=self.wipe_after_delete,
+            propagate_errors=self.propagate_errors,
+            backup=backup,
+        )
+        return types.DiskAttachment(
+            interface=types.DiskInterface(self.interface) if self.interface is not None else None,
+            bootable=self.bootable,
+            read_only=self.read_only,
+            pass_discard=self.pass_discard,
+            disk=disk,
+        )
+
+
+@dataclass(frozen=True)
+class NicRequest:
+    """A NIC as it is to be. What is empty or None is left as it is, or to the engine; a new NIC without a
+    `mac` gets the next one of the pool."""
+
+    name: str
+    vnic_profile_id: str = ""
+    interface: str = ""
+    mac: str = ""
+    linked: bool | None = None
+
+    def nic(self) -> types.Nic:
+        return types.Nic(
+            name=self.name,
+            vnic_profile=types.VnicProfile(id=self.vnic_profile_id) if self.vnic_profile_id else None,
+            interface=types.NicInterface(self.interface) if self.interface else None,
+            mac=types.Mac(address=self.mac) if self.mac else None,
+            linked=self.linked,
+        )
+
+    def fits(self, nic: Nic) -> bool:
+        """Whether a NIC is so already."""
+        return (
+            nic.vnic_profile_id == self.vnic_profile_id
+            and self.interface in ("", nic.interface)
+            and self.mac in ("", nic.mac)
+            and self.linked in (None, nic.linked)
+        )
 
 
 @dataclass(frozen=True)
@@ -134,24 +285,7 @@ class Machines:
     async def create(self, wanted: VmRequest, *, correlation_id: str) -> Vm:
         """Sends the create request once. What an error means is for the caller to find out by the id (law
         1)."""
-        vm = types.Vm(
-            id=wanted.id,
-            name=wanted.name,
-            comment=wanted.comment,
-            template=types.Template(id=wanted.template_id) if wanted.template_id else None,
-            snapshots=[types.Snapshot(id=wanted.snapshot_id)] if wanted.snapshot_id else None,
-            cluster=types.Cluster(id=wanted.cluster_id),
-            description=wanted.description or None,
-            memory=wanted.memory or None,
-        )
-        if wanted.sockets or wanted.cores or wanted.threads:
-            vm.cpu = types.Cpu(
-                topology=types.CpuTopology(
-                    sockets=wanted.sockets or None,
-                    cores=wanted.cores or None,
-                    threads=wanted.threads or None,
-                )
-            )
+        vm = wanted.vm()
         created = await self._session.call(
             f"create VM {wanted.name}",
             lambda system: system.vms_service().add(vm, clone=wanted.clone or None),
@@ -219,37 +353,52 @@ class Machines:
         except EngineNotFound:
             return
 
-    async def grow_disk(self, vm_id: str, disk: Disk, size: int, *, correlation_id: str) -> None:
-        """Extends a disk of the VM to `size` bytes; it is locked for a while afterwards (behaviour.md 54)."""
-        change = types.DiskAttachment(disk=types.Disk(provisioned_size=size))
+    async def change_disk(self, vm_id: str, disk: Disk, change: DiskChange, *, correlation_id: str) -> None:
+        """Changes a disk of the VM; it is locked for a while afterwards (behaviour.md 54)."""
         await self._session.call(
-            f"grow disk {disk.name}",
+            f"change disk {disk.name}",
             lambda system: (
                 system.vms_service()
                 .vm_service(vm_id)
                 .disk_attachments_service()
                 .attachment_service(disk.id)
-                .update(change)
+                .update(change.attachment())
             ),
             correlation_id=correlation_id,
         )
 
-    async def add_nic(self, vm_id: str, name: str, vnic_profile_id: str, *, correlation_id: str) -> None:
-        """Adds a NIC with the next free MAC of the pool."""
-        nic = types.Nic(name=name, vnic_profile=types.VnicProfile(id=vnic_profile_id))
+    async def attach_disk(
+        self, vm_id: str, disk_id: str, name: str, wanted: AttachmentRequest, *, correlation_id: str
+    ) -> None:
+        """Attaches a disk that there is; the engine refuses one that the VM has already (spec.md 2)."""
+        attachment = types.DiskAttachment(
+            disk=types.Disk(id=disk_id),
+            interface=types.DiskInterface(wanted.interface),
+            bootable=wanted.bootable,
+            read_only=wanted.read_only,
+            pass_discard=wanted.pass_discard,
+            active=True,
+        )
         await self._session.call(
-            f"add NIC {name}",
-            lambda system: system.vms_service().vm_service(vm_id).nics_service().add(nic),
+            f"attach disk {name}",
+            lambda system: system.vms_service().vm_service(vm_id).disk_attachments_service().add(attachment),
             correlation_id=correlation_id,
         )
 
-    async def connect_nic(self, vm_id: str, nic: Nic, vnic_profile_id: str, *, correlation_id: str) -> None:
-        """Moves a NIC to another vNIC profile."""
-        change = types.Nic(vnic_profile=types.VnicProfile(id=vnic_profile_id))
+    async def add_nic(self, vm_id: str, wanted: NicRequest, *, correlation_id: str) -> None:
+        """Adds a NIC."""
         await self._session.call(
-            f"connect NIC {nic.name}",
+            f"add NIC {wanted.name}",
+            lambda system: system.vms_service().vm_service(vm_id).nics_service().add(wanted.nic()),
+            correlation_id=correlation_id,
+        )
+
+    async def change_nic(self, vm_id: str, nic: Nic, wanted: NicRequest, *, correlation_id: str) -> None:
+        """Makes a NIC what is wanted."""
+        await self._session.call(
+            f"change NIC {nic.name}",
             lambda system: (
-                system.vms_service().vm_service(vm_id).nics_service().nic_service(nic.id).update(change)
+                system.vms_service().vm_service(vm_id).nics_service().nic_service(nic.id).update(wanted.nic())
             ),
             correlation_id=correlation_id,
         )
@@ -266,3 +415,70 @@ class Machines:
             )
         except EngineNotFound:
             return
+
+    async def tag_ids(self, vm_id: str) -> set[str]:
+        """Ids of the tags of a VM."""
+        tags = await self._session.call(
+            f"read the tags of VM {vm_id}",
+            lambda system: system.vms_service().vm_service(vm_id).tags_service().list(),
+        )
+        return {tag.id for tag in tags}
+
+    async def add_tag(self, vm_id: str, tag_id: str, *, correlation_id: str) -> None:
+        """Gives a VM a tag; one that it has already is fine (behaviour.md 43)."""
+        await self._session.call(
+            "tag the VM",
+            lambda system: system.vms_service().vm_service(vm_id).tags_service().add(types.Tag(id=tag_id)),
+            correlation_id=correlation_id,
+        )
+
+    async def label_ids(self, vm_id: str) -> set[str]:
+        """Ids of the affinity labels of a VM."""
+        labels = await self._session.call(
+            f"read the affinity labels of VM {vm_id}",
+            lambda system: system.vms_service().vm_service(vm_id).affinity_labels_service().list(),
+        )
+        return {label.id for label in labels}
+
+    async def add_label(self, vm_id: str, label_id: str, *, correlation_id: str) -> None:
+        """Gives a VM an affinity label; one that it has already is fine."""
+        await self._session.call(
+            "give the VM an affinity label",
+            lambda system: (
+                system.vms_service()
+                .vm_service(vm_id)
+                .affinity_labels_service()
+                .add(types.AffinityLabel(id=label_id))
+            ),
+            correlation_id=correlation_id,
+        )
+
+    async def group_members(self, cluster_id: str, group_id: str) -> set[str]:
+        """Ids of the VMs in an affinity group of a cluster."""
+        members = await self._session.call(
+            f"read affinity group {group_id}",
+            lambda system: (
+                system.clusters_service()
+                .cluster_service(cluster_id)
+                .affinity_groups_service()
+                .group_service(group_id)
+                .vms_service()
+                .list()
+            ),
+        )
+        return {vm.id for vm in members}
+
+    async def join_group(self, cluster_id: str, group_id: str, vm_id: str, *, correlation_id: str) -> None:
+        """Puts a VM into an affinity group; one that is in it already is refused (behaviour.md 45)."""
+        await self._session.call(
+            "put the VM into an affinity group",
+            lambda system: (
+                system.clusters_service()
+                .cluster_service(cluster_id)
+                .affinity_groups_service()
+                .group_service(group_id)
+                .vms_service()
+                .add(types.Vm(id=vm_id))
+            ),
+            correlation_id=correlation_id,
+        )

@@ -10,9 +10,9 @@ from ovirtsdk4 import types
 @dataclass(frozen=True)
 class Disk:
     """A disk; `status` is ok, locked or illegal, `size` its provisioned size in bytes. A `shareable` one may
-    be attached to several VMs.
+    be attached to several VMs. `format` is cow or raw; `domain_ids` is where it is, several for a template's.
 
-    `bootable` only where it was read through its attachment.
+    `bootable`, `interface`, `read_only` and `pass_discard` only where it was read through its attachment.
     """
 
     id: str
@@ -22,37 +22,57 @@ class Disk:
     size: int
     bootable: bool = False
     shareable: bool = False
+    interface: str = ""
+    read_only: bool = False
+    pass_discard: bool = False
+    format: str = ""
+    sparse: bool = True
+    content_type: str = "data"
+    wipe_after_delete: bool = False
+    propagate_errors: bool = False
+    incremental_backup: bool = False
+    domain_ids: Sequence[str] = ()
 
     @classmethod
-    def of(cls, disk: types.Disk, *, bootable: bool = False) -> "Disk":
+    def of(cls, disk: types.Disk, attachment: types.DiskAttachment | None = None) -> "Disk":
         return cls(
             id=disk.id,
             name=disk.alias or disk.name or "",
             status=_status(disk.status),
             description=disk.description or "",
             size=disk.provisioned_size or 0,
-            bootable=bootable,
+            bootable=bool(attachment and attachment.bootable),
             shareable=bool(disk.shareable),
+            interface=_text(attachment.interface) if attachment else "",
+            read_only=bool(attachment and attachment.read_only),
+            pass_discard=bool(attachment and attachment.pass_discard),
+            format=_text(disk.format),
+            sparse=disk.sparse is not False,
+            content_type=_text(disk.content_type) or "data",
+            wipe_after_delete=bool(disk.wipe_after_delete),
+            propagate_errors=bool(disk.propagate_errors),
+            incremental_backup=disk.backup == types.DiskBackup.INCREMENTAL,
+            domain_ids=tuple(domain.id for domain in disk.storage_domains or ()),
         )
 
     @classmethod
     def attached(cls, attachments: Any) -> "tuple[Disk, ...]":
         """The disks of attachments that were read with `follow`."""
         return tuple(
-            cls.of(attachment.disk, bootable=bool(attachment.bootable))
-            for attachment in _followed(attachments)
-            if attachment.disk
+            cls.of(attachment.disk, attachment) for attachment in _followed(attachments) if attachment.disk
         )
 
 
 @dataclass(frozen=True)
 class Nic:
-    """A NIC of a VM; `mac` in lower case."""
+    """A NIC of a VM or, without a MAC address, of a template; `mac` in lower case."""
 
     id: str
     name: str
     mac: str
     vnic_profile_id: str
+    interface: str = ""
+    linked: bool = True
 
     @classmethod
     def of(cls, nic: types.Nic) -> "Nic":
@@ -61,6 +81,46 @@ class Nic:
             name=nic.name,
             mac=(nic.mac.address or "").lower() if nic.mac else "",
             vnic_profile_id=nic.vnic_profile.id if nic.vnic_profile else "",
+            interface=_text(nic.interface),
+            linked=nic.linked is not False,
+        )
+
+
+@dataclass(frozen=True)
+class VnicProfile:
+    """A vNIC profile of a network; `pass_through` ones give the guest a function of a card of the host."""
+
+    id: str
+    name: str
+    network: str
+    pass_through: bool = False
+
+    @property
+    def full_name(self) -> str:
+        """`network/profile`."""
+        return f"{self.network}/{self.name}"
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """A cluster; `architecture` and `bios_type` as the engine names them, `version` such as 4.8."""
+
+    id: str
+    name: str
+    data_center_id: str
+    architecture: str = ""
+    bios_type: str = ""
+    version: str = ""
+
+    @classmethod
+    def of(cls, cluster: types.Cluster) -> "Cluster":
+        return cls(
+            id=cluster.id,
+            name=cluster.name,
+            data_center_id=cluster.data_center.id if cluster.data_center else "",
+            architecture=_text(cluster.cpu.architecture) if cluster.cpu else "",
+            bios_type=_text(cluster.bios_type),
+            version=f"{cluster.version.major}.{cluster.version.minor}" if cluster.version else "",
         )
 
 
@@ -112,7 +172,10 @@ class Snapshot:
 
 @dataclass(frozen=True)
 class Vm:
-    """A VM. `disks`, `nics`, `interfaces` and `snapshots` are filled only where the reading followed them."""
+    """A VM. `disks`, `nics`, `interfaces` and `snapshots` are filled only where the reading followed them.
+
+    `cpu` is sockets, cores and threads; `memory` is in bytes.
+    """
 
     id: str
     name: str
@@ -124,6 +187,8 @@ class Vm:
     nics: Sequence[Nic] = ()
     interfaces: Sequence[ReportedInterface] = ()
     snapshots: Sequence[Snapshot] = ()
+    cpu: tuple[int, int, int] = (0, 0, 0)
+    memory: int = 0
 
     @classmethod
     def of(cls, vm: types.Vm) -> "Vm":
@@ -142,6 +207,8 @@ class Vm:
                 if device.type in (None, types.ReportedDeviceType.NETWORK)
             ),
             snapshots=Snapshot.listed(vm.snapshots),
+            cpu=_topology(vm.cpu),
+            memory=vm.memory or 0,
         )
 
     @property
@@ -152,9 +219,11 @@ class Vm:
 
 @dataclass(frozen=True)
 class Template:
-    """A template version; `status` is ok, locked or illegal. `disks` only where they were followed.
+    """A template version; `status` is ok, locked or illegal. `disks` and `nics` only where they were
+    followed.
 
-    `base_id` is the id of the version that the others hang on, its own for that one.
+    `memory` is in bytes; `host_ids` are those that its VMs are placed on. `base_id` is the id of the version
+    that the others hang on, its own for that one.
     """
 
     id: str
@@ -168,6 +237,12 @@ class Template:
     cluster_id: str
     created_at: float
     disks: Sequence[Disk] = ()
+    nics: Sequence[Nic] = ()
+    memory: int = 0
+    bios_type: str = ""
+    os_type: str = ""
+    host_ids: Sequence[str] = ()
+    custom_properties: Sequence[tuple[str, str]] = ()
 
     @classmethod
     def of(cls, template: types.Template) -> "Template":
@@ -187,7 +262,25 @@ class Template:
             cluster_id=template.cluster.id if template.cluster else "",
             created_at=template.creation_time.timestamp() if template.creation_time else 0.0,
             disks=Disk.attached(template.disk_attachments),
+            nics=tuple(Nic.of(nic) for nic in _followed(template.nics)),
+            memory=template.memory or 0,
+            bios_type=_text(template.bios.type) if template.bios else "",
+            os_type=(template.os.type or "") if template.os else "",
+            host_ids=tuple(
+                host.id for host in (template.placement_policy and template.placement_policy.hosts) or ()
+            ),
+            custom_properties=tuple(
+                (one.name, one.value or "") for one in template.custom_properties or () if one.name
+            ),
         )
+
+
+def _topology(cpu: types.Cpu | None) -> tuple[int, int, int]:
+    """Sockets, cores and threads; 0 for what is not told."""
+    topology = cpu.topology if cpu else None
+    if topology is None:
+        return (0, 0, 0)
+    return (topology.sockets or 0, topology.cores or 0, topology.threads or 0)
 
 
 def _followed(collection: Any) -> list[Any]:
@@ -197,3 +290,8 @@ def _followed(collection: Any) -> list[Any]:
 
 def _status(status: Any) -> str:
     return status.value if status is not None else "unknown"
+
+
+def _text(value: Any) -> str:
+    """The engine's name of a value of an enumeration; empty where there is none."""
+    return value.value if value is not None else ""

@@ -12,6 +12,11 @@ def vm_id(installation: str, owner: str, key: str, generation: int) -> str:
     return str(uuid.uuid5(uuid.UUID(installation), "\n".join((owner, key, str(generation)))))
 
 
+def disk_id(vm_id: str, number: int) -> str:
+    """The id of a disk that a Machine has besides its template's. `number` counts them, from 1."""
+    return str(uuid.uuid5(uuid.UUID(vm_id), f"disk {number}"))
+
+
 @dataclass(frozen=True)
 class Mark:
     """What an engine object carries to say who made it, and for which request.

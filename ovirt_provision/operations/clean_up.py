@@ -8,10 +8,20 @@ from google.protobuf.empty_pb2 import Empty
 
 from ovirt_provision.ledger.runner import Phase
 from ovirt_provision.operations.provisioning import Provisioning
-from ovirt_provision.operations.removal import remove_machine, remove_snapshot, remove_template
+from ovirt_provision.operations.removal import (
+    remove_disk,
+    remove_machine,
+    remove_snapshot,
+    remove_template,
+)
 from ovirt_provision.operations.verb import Call, Intent, Verb
 
-_REMOVE = {"vm": remove_machine, "template": remove_template, "snapshot": remove_snapshot}
+_REMOVE = {
+    "vm": remove_machine,
+    "template": remove_template,
+    "snapshot": remove_snapshot,
+    "disk": remove_disk,
+}
 
 
 async def clean(run: Provisioning) -> None:

@@ -86,11 +86,12 @@ class Janitor:
             log.info("forgotten what is long over", rows=rows)
 
     def _waiting(self) -> list[Object]:
-        """Objects that are to be removed and that no operation removes; disks go with their VM."""
+        """Objects that are to be removed and that no operation removes; disks go with their VM, but for those
+        that come late."""
         return [
             row
             for row in self._ledger.list_objects(REMOVING, LATE)
-            if row.kind != "disk"
+            if (row.kind != "disk" or row.state == LATE)
             and not self._ledger.unended_operations(row.id)
             and not self._is_being_made(row)
         ]
@@ -146,6 +147,9 @@ class Janitor:
         if row.kind == "vm":
             vm = await find_vm(engine, row, expected)
             return vm.id if vm is not None and Mark.parse(vm.comment) == expected else None
+        if row.kind == "disk":
+            disk = await engine.disks.get(row.known_id)
+            return disk.id if disk is not None and Mark.parse(disk.description) == expected else None
         if row.kind == "snapshot":
             vm_id = self._ledger.object(row.parent_id or 0).known_id
             found = [(one.id, one.description) for one in await engine.snapshots.of_vm(vm_id)]

@@ -2,6 +2,7 @@
 
 import re
 import shlex
+from collections.abc import Sequence
 from typing import Any
 
 import sqlalchemy as sa
@@ -18,10 +19,11 @@ from ovirt_provision.errors import (
     ProvisionError,
     Violation,
 )
-from ovirt_provision.ledger.identity import Mark, vm_id
+from ovirt_provision.ledger.identity import Mark, disk_id, vm_id
 from ovirt_provision.ledger.secrets import split_secrets
 from ovirt_provision.ledger.store import (
     FAILED,
+    GONE,
     HANDED_OVER,
     INTENDED,
     PRESENT,
@@ -35,7 +37,14 @@ from ovirt_provision.ledger.store import (
 from ovirt_provision.operations.allowance import insist_on_room
 from ovirt_provision.operations.destroy_machine import DESTROY_MACHINE
 from ovirt_provision.operations.provisioning import Provisioning, is_ours
-from ovirt_provision.operations.removal import adopt_disks, bring_down, find_vm, remove_machine, with_its_id
+from ovirt_provision.operations.removal import (
+    adopt_disks,
+    bring_down,
+    bury_if_unanswered,
+    find_vm,
+    remove_machine,
+    with_its_id,
+)
 from ovirt_provision.operations.verb import Call
 from ovirt_provision.operations.waits import vm_ready
 from ovirt_provision.v1 import resources_pb2
@@ -63,30 +72,51 @@ def made_already(call: Call) -> Operation | None:
     return made
 
 
-def intend_machine(call: Call, connection: sa.Connection, *, name: str, details: dict[str, Any]) -> int:
+def intend_machine(
+    call: Call,
+    connection: sa.Connection,
+    *,
+    name: str,
+    details: dict[str, Any],
+    new_disks: Sequence[str] = (),
+) -> int:
     """Writes the Machine that a call is to make, with a session lease, and returns its row id.
 
-    `name` is that of the VM, by default the key. `details` has `disks`, how many the VM is to get. Raises
+    `name` is that of the VM, by default the key. `details` has `disks`, how many the VM is to get by its
+    create. `new_disks` are names of those that are made besides, under the ids of `identity.disk_id`. Raises
     TooManyMachines.
     """
     insist_on_room(call, connection)
     request, ledger = call.request, call.ledger
     last = ledger.last_machine(call.owner, request.key)
     generation = last.generation + 1 if last else 1
+    engine_id = vm_id(call.installation, call.owner, request.key, generation)
+    common: dict[str, Any] = {
+        "engine": call.engine.name,
+        "owner": call.owner,
+        "key": request.key,
+        "generation": generation,
+        "request_id": request.request_id,
+        "state": INTENDED,
+    }
     object_id = ledger.add_object(
         connection,
-        engine=call.engine.name,
         kind="vm",
-        engine_id=vm_id(call.installation, call.owner, request.key, generation),
+        engine_id=engine_id,
         name=name_of_vm(name, request.key),
-        owner=call.owner,
-        key=request.key,
-        generation=generation,
-        request_id=request.request_id,
-        state=INTENDED,
         arguments=_arguments(request),
         details=details,
+        **common,
     )
+    for number, disk in enumerate(new_disks, start=1):
+        ledger.add_object(
+            connection,
+            kind="disk",
+            engine_id=disk_id(engine_id, number),
+            name=disk,
+            parent_id=object_id,
+            **common,
+        )
     ledger.set_lease(connection, object_id, SESSION)
     return object_id
 
@@ -172,6 +202,13 @@ async def _kept(run: Provisioning) -> bool:
             state = f"as it is, since it could not be powered off ({failure})"
     with run.ledger.transaction() as connection:
         run.ledger.set_lease(connection, row.id, HANDED_OVER)
+    for child in run.ledger.children(row.id):
+        # Of the disks that it was to get besides, those that stand are kept with it.
+        if child.state == INTENDED:
+            stands = await run.insist(lambda child=child: run.engine.disks.get(child.known_id))  # type: ignore[misc]
+            run.ledger.update_object(child.id, state=PRESENT if stands is not None else GONE)
+            if stands is None:
+                bury_if_unanswered(run, child)
     run.ledger.update_object(row.id, state=PRESENT)
     if error is not None and _KEPT not in error["advice"]:
         advice = (

@@ -1,6 +1,6 @@
 """Removing what is ours, forwards to 404. Destroy, undo and the janitor all end here."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 
 import structlog
 
@@ -13,6 +13,9 @@ from ovirt_provision.operations.provisioning import Provisioning, our_template
 from ovirt_provision.operations.waits import snapshot_gone, template_gone, vm_down, vm_gone
 
 log = structlog.get_logger("operations")
+
+# Seconds between two looks whether a disk of others has been attached.
+_LOOK_AGAIN = 15.0
 
 
 async def remove_machine(run: Provisioning, row: Object) -> None:
@@ -29,6 +32,7 @@ async def remove_machine(run: Provisioning, row: Object) -> None:
         await vm_gone(run, vm_id, row.name)
     for child in run.ledger.children(row.id):
         await _disk_gone(run, child, left_behind=removed is None or child.engine_id not in removed)
+        bury_if_unanswered(run, child)
     for snapshot in run.ledger.children(row.id, "snapshot"):
         run.ledger.update_object(snapshot.id, state=GONE)
     bury_if_unanswered(run, row)
@@ -57,9 +61,24 @@ async def _remove_vm(run: Provisioning, row: Object, vm_id: str) -> Collection[s
             continue
         for disk in foreign:
             await run.engine.machines.detach_disk(vm_id, disk, correlation_id=run.correlation_id)
+        if await _attach_may_come(run, row):
+            continue
         await run.engine.machines.remove(vm_id, row.name, correlation_id=run.correlation_id)
         # The engine keeps those that several VMs may have.
         return {disk.id for disk in vm.disks if not disk.shareable} - {disk.id for disk in foreign}
+
+
+async def _attach_may_come(run: Provisioning, row: Object) -> bool:
+    """Waits as long as the engine may still attach a disk of others that it was asked to and gave no answer.
+
+    It would go with the VM; until then the VM is looked at again and again. True if it was waited.
+    """
+    left = run.ledger.object(row.id).details.get("attaching_until", 0.0) - run.clock.time()
+    if left <= 0:
+        return False
+    run.note(f"waiting whether a disk of others is still being attached to VM {row.name}")
+    await run.sleep(min(left, _LOOK_AGAIN))
+    return True
 
 
 async def find_vm(engine: Engine, row: Object, mark: Mark) -> Vm | None:
@@ -214,32 +233,31 @@ async def _template_unlocked(run: Provisioning, template: Template) -> None:
 
 
 def adopt_disks(run: Provisioning, row: Object, vm: Vm) -> None:
-    """Writes down which disks a VM owns, when it is first seen with all of them; they do not change any more.
+    """Writes down which disks a VM got by its create, when it is first seen with all of them; they do not
+    change any more.
 
-    When the VM has more disks than its create gave it, nobody can say which are its own: then none is, and
-    all are kept.
+    When the VM has more disks than that, nobody can say which are its own: then none is, and all are kept.
     """
-    disks = vm.disks
+    known = {child.engine_id for child in run.ledger.children(row.id)}
+    disks: Sequence[Disk] = [disk for disk in vm.disks if disk.id not in known]
     if len(disks) > row.details.get("disks", 0):
         log.warning("a VM has disks that are not its own, so all are kept", vm=row.name, id=row.engine_id)
         disks = ()
-    known = {child.engine_id for child in run.ledger.children(row.id)}
     with run.ledger.transaction() as connection:
         for disk in disks:
-            if disk.id not in known:
-                run.ledger.add_object(
-                    connection,
-                    engine=row.engine,
-                    kind="disk",
-                    engine_id=disk.id,
-                    name=disk.name,
-                    owner=row.owner,
-                    key=row.key,
-                    generation=row.generation,
-                    request_id=row.request_id,
-                    parent_id=row.id,
-                    state=PRESENT,
-                )
+            run.ledger.add_object(
+                connection,
+                engine=row.engine,
+                kind="disk",
+                engine_id=disk.id,
+                name=disk.name,
+                owner=row.owner,
+                key=row.key,
+                generation=row.generation,
+                request_id=row.request_id,
+                parent_id=row.id,
+                state=PRESENT,
+            )
     run.ledger.update_object(row.id, details={**run.ledger.object(row.id).details, "disks_known": True})
 
 
@@ -273,24 +291,40 @@ async def _disk_gone(run: Provisioning, child: Object, *, left_behind: bool) -> 
     One that somebody has attached to another VM stays with that: to take it away would change what is not
     ours.
     """
-    disk_id = child.known_id
-    if left_behind:
+    disk_id, cid, watcher = child.known_id, run.correlation_id, run.engine.watcher
+    while left_behind:
         disk = await run.insist(lambda: run.engine.disks.get(disk_id))
-        if disk is not None and await run.insist(lambda: run.engine.disks.is_attached(disk_id)):
+        if disk is None:
+            break
+        if await run.insist(lambda: run.engine.disks.is_attached(disk_id)):
             log.warning("a disk of ours is left to the VM that has it", disk=disk_id, name=child.name)
             run.ledger.update_object(child.id, state=GONE)
             return
-        if disk is not None and disk.status != "locked":
-            found = disk
+        if disk.status != "locked":
             await run.insist(
-                lambda: run.engine.disks.remove(found, correlation_id=run.correlation_id),
+                lambda disk=disk: run.engine.disks.remove(disk, correlation_id=cid),  # type: ignore[misc]
                 patience=run.timeouts.destroy,
             )
-    run.note(f"waiting until disk {child.name} is gone")
-    await run.wait(
-        run.engine.watcher.disk(disk_id, lambda state: state is None, correlation_id=run.correlation_id)
-    )
+            left_behind = False
+        else:
+            # It is being made, or removed already.
+            run.note(f"waiting until the engine has let go of disk {child.name}")
+            await run.wait(
+                watcher.disk(
+                    disk_id, lambda state: state is None or state.status != "locked", correlation_id=cid
+                )
+            )
+    else:
+        run.note(f"waiting until disk {child.name} is gone")
+        await run.wait(watcher.disk(disk_id, lambda state: state is None, correlation_id=cid))
     run.ledger.update_object(child.id, state=GONE)
+
+
+async def remove_disk(run: Provisioning, row: Object) -> None:
+    """Removes a disk of ours that has turned up after its Machine was destroyed."""
+    _begin(run, row)
+    await _disk_gone(run, row, left_behind=True)
+    bury_if_unanswered(run, row)
 
 
 def bury_if_unanswered(run: Provisioning, row: Object) -> None:

@@ -3,7 +3,7 @@
 import contextlib
 from collections.abc import Callable, Sequence
 
-from ovirt_provision.engine.model import Snapshot, Template, Vm
+from ovirt_provision.engine.model import Disk, Snapshot, Template, Vm
 from ovirt_provision.errors import DeadlineExceeded, EngineOperationFailed, MachineFailed
 from ovirt_provision.ledger.store import Object
 from ovirt_provision.operations.provisioning import Provisioning
@@ -141,6 +141,23 @@ async def template_gone(run: Provisioning, template_id: str, name: str) -> None:
                 template_id, lambda state: state is None, name=name, correlation_id=run.correlation_id
             )
         )
+
+
+async def disk_ok(run: Provisioning, disk_id: str, name: str) -> None:
+    """Waits until a disk that is being made is ok. One that fails vanishes or becomes illegal."""
+
+    def satisfied(disk: Disk | None) -> bool:
+        if disk is None or disk.status == "illegal":
+            raise EngineOperationFailed(
+                doing=f"disk {name}",
+                engine_says="the disk has vanished" if disk is None else "the disk is illegal",
+                correlation_id=run.correlation_id,
+            )
+        run.note(f"disk {name} is {disk.status}")
+        return disk.status == "ok"
+
+    if not satisfied(await run.insist(lambda: run.engine.disks.get(disk_id))):
+        await run.wait(run.engine.watcher.disk(disk_id, satisfied, correlation_id=run.correlation_id))
 
 
 async def snapshot_ok(run: Provisioning, source: Object, snapshot_id: str) -> None:

@@ -20,6 +20,7 @@ from ovirt_provision.services.messages import lease_message, machine_message, op
 from ovirt_provision.v1 import machines_pb2, machines_pb2_grpc, resources_pb2
 
 _DEFAULT_PAGE = 100
+_FOLLOW = "nics,reported_devices"
 
 
 class MachineServicer(machines_pb2_grpc.MachineServiceServicer):
@@ -99,7 +100,7 @@ class MachineServicer(machines_pb2_grpc.MachineServiceServicer):
         bridge = self._bridge()
         engine = engine_of(bridge, request.engine, context)
         row = find_machine(bridge.ledger, owner_meant(request, context), engine.name, request.key)
-        vm = await engine.machines.get(row.engine_id or "", follow="nics,reported_devices")
+        vm = await engine.machines.get(row.engine_id or "", follow=f"disk_attachments.disk,{_FOLLOW}")
         return machines_pb2.GetMachineResponse(machine=machine_message(bridge, row, vm))
 
     async def ListMachines(
@@ -115,7 +116,7 @@ class MachineServicer(machines_pb2_grpc.MachineServiceServicer):
         vms = {}
         if page:
             query = " or ".join(f"id={row.engine_id}" for row in page)
-            vms = {vm.id: vm for vm in await engine.machines.search(query, follow="nics,reported_devices")}
+            vms = {vm.id: vm for vm in await engine.machines.search(query, follow=_FOLLOW)}
         return machines_pb2.ListMachinesResponse(
             machines=[machine_message(bridge, row, vms.get(row.engine_id or "")) for row in page],
             next_page_token=page[-1].key if len(rows) > size else "",

@@ -1,5 +1,7 @@
 """From ledger rows and engine data to the messages of the schema."""
 
+from typing import Any
+
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from ovirt_provision.engine.model import Template, Vm
@@ -8,6 +10,7 @@ from ovirt_provision.guest.addresses import addresses_of
 from ovirt_provision.ledger import store
 from ovirt_provision.ledger.runner import QUEUED
 from ovirt_provision.operations.bridge import Bridge
+from ovirt_provision.operations.hardware import DISK_INTERFACES, NIC_INTERFACES
 from ovirt_provision.services.errors import to_message
 from ovirt_provision.v1 import resources_pb2
 
@@ -31,6 +34,8 @@ _VM_STATUSES = {
     "suspended": resources_pb2.Machine.STATUS_SUSPENDED,
     "image_locked": resources_pb2.Machine.STATUS_CREATING,
 }
+_DISK_INTERFACES = {name: value for value, name in DISK_INTERFACES.items()}
+_NIC_INTERFACES = {name: value for value, name in NIC_INTERFACES.items()}
 _TEMPLATE_STATUSES = {
     "ok": resources_pb2.Template.STATUS_OK,
     "locked": resources_pb2.Template.STATUS_LOCKED,
@@ -84,11 +89,42 @@ def machine_message(bridge: Bridge, row: store.Object, vm: Vm | None = None) -> 
         name=row.name,
         status=status,
         addresses=[resources_pb2.Address(**address) for address in addresses],
+        **(_equipment(bridge, row, vm) if vm is not None else {}),
         template_id=row.details.get("template_id", ""),
         cluster=row.details.get("cluster", ""),
         lease=lease_message(bridge, row),
         create_time=timestamp(row.created_at),
     )
+
+
+def _equipment(bridge: Bridge, row: store.Object, vm: Vm) -> dict[str, Any]:
+    """What a Machine consists of, as its VM was read."""
+    owned = {child.engine_id for child in bridge.ledger.children(row.id)}
+    sockets, cores, threads = vm.cpu
+    return {
+        "disks": [
+            resources_pb2.MachineDisk(
+                id=disk.id,
+                name=disk.name,
+                size_bytes=disk.size,
+                bootable=disk.bootable,
+                ours=disk.id in owned,
+                interface=_DISK_INTERFACES.get(disk.interface, resources_pb2.DISK_INTERFACE_UNSPECIFIED),
+            )
+            for disk in sorted(vm.disks, key=lambda disk: (not disk.bootable, disk.name))
+        ],
+        "nics": [
+            resources_pb2.MachineNic(
+                name=nic.name,
+                mac=nic.mac,
+                interface=_NIC_INTERFACES.get(nic.interface, resources_pb2.NIC_INTERFACE_UNSPECIFIED),
+                linked=nic.linked,
+            )
+            for nic in vm.nics
+        ],
+        "cpu": resources_pb2.Cpu(sockets=sockets, cores=cores, threads=threads),
+        "memory_bytes": vm.memory,
+    }
 
 
 def template_message(

@@ -12,7 +12,7 @@ from ovirt_provision.v1 import resources_pb2
 from tests.crashes import AFTER_COMMIT, Crashes
 from tests.harness import ENGINE, OWNER, Site, spec, started
 
-CREATING = ["creating", "cloning", "growing-disk", "connecting-nics", "booting", "waiting-for-address"]
+CREATING = ["creating", "cloning", "changing-disks", "connecting-nics", "booting", "waiting-for-address"]
 MAKING_A_TEMPLATE = ["creating-template", "sealing"]
 
 
@@ -22,7 +22,7 @@ async def create(site: Site) -> Operation:
         "CreateMachine",
         key="web",
         spec=spec(
-            boot_disk=resources_pb2.BootDisk(size_bytes=6 << 30),
+            boot_disk=resources_pb2.DiskSpec(size_bytes=6 << 30),
             nics=[resources_pb2.Nic(name="nic2", vnic_profile="ovirtmgmt")],
         ),
         start_with=started(custom_script="runcmd: [id]"),

@@ -390,13 +390,13 @@ def test_the_boot_disk_is_grown_and_never_shrunk(site, run_virtually):
                 await s.call(
                     "CreateMachine",
                     key="web",
-                    spec=spec(boot_disk=resources_pb2.BootDisk(size_bytes=1 << 30)),
+                    spec=spec(boot_disk=resources_pb2.DiskSpec(size_bytes=1 << 30)),
                 )
 
             created = await s.run(
                 "CreateMachine",
                 key="web",
-                spec=spec(boot_disk=resources_pb2.BootDisk(size_bytes=20 << 30)),
+                spec=spec(boot_disk=resources_pb2.DiskSpec(size_bytes=20 << 30)),
                 start_with=started(),
             )
 

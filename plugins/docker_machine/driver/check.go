@@ -65,6 +65,12 @@ func (d *Driver) problems() []error {
 	if chosen.DiskSize < 0 {
 		report(flagDiskSize, "%d is negative; give GiB, or leave it out for the size of the template", chosen.DiskSize)
 	}
+	for _, profile := range chosen.VnicProfiles {
+		if profile == "" {
+			report(flagVnicProfile, "is required")
+			break
+		}
+	}
 	if chosen.SSHTimeout < 0 {
 		report(flagSSHTimeout, "%d is negative; give seconds, or 0 not to wait", chosen.SSHTimeout)
 	}

@@ -71,7 +71,7 @@ func (d *Driver) createMachine(engine *pb.EngineRef, requestID, publicKey string
 		}
 	}
 	if chosen.DiskSize != 0 {
-		spec.BootDisk = &pb.BootDisk{SizeBytes: int64(chosen.DiskSize) * gibibyte}
+		spec.BootDisk = &pb.DiskSpec{SizeBytes: int64(chosen.DiskSize) * gibibyte}
 	}
 	for i, profile := range chosen.VnicProfiles {
 		spec.Nics = append(spec.Nics, &pb.Nic{Name: fmt.Sprintf("nic%d", i+1), VnicProfile: profile})

@@ -1,0 +1,716 @@
+"""What a MachineSpec asks of a VM's hardware, held against template and engine before the first effect.
+
+All that is wrong is told at once. What is found goes by its ids into the operation's plan, by which the
+phases of `equip_machine.py` work.
+"""
+
+import re
+from collections.abc import Awaitable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, TypeVar
+
+from ovirt_provision.engine.errors import EngineNotFound
+from ovirt_provision.engine.inventory import DataDomain
+from ovirt_provision.engine.model import Cluster, Disk, Nic, Template, VnicProfile
+from ovirt_provision.errors import EnginePermissionDenied, EngineRefused, Violation, did_you_mean
+from ovirt_provision.ledger.store import GONE
+from ovirt_provision.operations.verb import Call
+from ovirt_provision.v1 import resources_pb2
+
+T = TypeVar("T")
+
+# The engine's names of what the schema has in enumerations.
+DISK_INTERFACES = {
+    resources_pb2.DISK_INTERFACE_VIRTIO_SCSI: "virtio_scsi",
+    resources_pb2.DISK_INTERFACE_VIRTIO: "virtio",
+    resources_pb2.DISK_INTERFACE_SATA: "sata",
+    resources_pb2.DISK_INTERFACE_IDE: "ide",
+}
+NIC_INTERFACES = {
+    resources_pb2.NIC_INTERFACE_VIRTIO: "virtio",
+    resources_pb2.NIC_INTERFACE_E1000: "e1000",
+    resources_pb2.NIC_INTERFACE_E1000E: "e1000e",
+    resources_pb2.NIC_INTERFACE_RTL8139: "rtl8139",
+    resources_pb2.NIC_INTERFACE_PCI_PASSTHROUGH: "pci_passthrough",
+}
+BIOS_TYPES = {
+    resources_pb2.BIOS_TYPE_CLUSTER_DEFAULT: "cluster_default",
+    resources_pb2.BIOS_TYPE_I440FX_SEA_BIOS: "i440fx_sea_bios",
+    resources_pb2.BIOS_TYPE_Q35_SEA_BIOS: "q35_sea_bios",
+    resources_pb2.BIOS_TYPE_Q35_OVMF: "q35_ovmf",
+    resources_pb2.BIOS_TYPE_Q35_SECURE_BOOT: "q35_secure_boot",
+}
+_FORMATS = {resources_pb2.DISK_FORMAT_COW: "cow", resources_pb2.DISK_FORMAT_RAW: "raw"}
+_AFFINITIES = {
+    resources_pb2.Placement.AFFINITY_MIGRATABLE: "migratable",
+    resources_pb2.Placement.AFFINITY_USER_MIGRATABLE: "user_migratable",
+    resources_pb2.Placement.AFFINITY_PINNED: "pinned",
+}
+_UEFI = ("q35_ovmf", "q35_secure_boot")
+_NEVER_READ_ONLY = ("sata", "ide")
+_X86 = "x86_64"
+# The fields of a DiskSpec that are told to the engine about a disk that stands, by our names of them.
+_Attribute = Literal[
+    "bootable",
+    "read_only",
+    "pass_discard",
+    "wipe_after_delete",
+    "propagate_errors",
+    "incremental_backup",
+]
+_OF_ATTACHMENT: Sequence[_Attribute] = ("bootable", "read_only", "pass_discard")
+_OF_DISK: Sequence[_Attribute] = ("wipe_after_delete", "propagate_errors", "incremental_backup")
+
+
+@dataclass
+class Problems:
+    """What is wrong with a request: names that the engine does not have, and all else."""
+
+    missing: list[Violation]
+    wrong: list[Violation]
+
+
+@dataclass(frozen=True)
+class _Boot:
+    """A disk that is to be bootable; `field` is empty where the template says so."""
+
+    field: str
+    name: str
+
+
+class HardwareResolver:
+    """Looks up and checks what one request wants; `template` and `cluster` are None where they are not known.
+
+    What cannot be looked up, because the account may not, is left to the engine to refuse.
+    """
+
+    def __init__(
+        self,
+        call: Call,
+        spec: resources_pb2.MachineSpec,
+        template: Template | None,
+        cluster: Cluster | None,
+        problems: Problems,
+    ) -> None:
+        self._call = call
+        self._spec = spec
+        self._template = template
+        self._cluster = cluster
+        self._problems = problems
+        self._inventory = call.engine.inventory
+        self._domains: Mapping[str, DataDomain] = {}
+        self._quotas: Mapping[str, str] = {}
+        self._bootable: list[_Boot] = []
+
+    async def resolve(self, vm_name: str) -> dict[str, Any]:
+        """The plan: what `equip_machine.py` and the create request need, by ids. Complete only without
+        problems."""
+        spec, cluster = self._spec, self._cluster
+        plan: dict[str, Any] = {"vm": {}}
+        if cluster is not None:
+            self._domains = {
+                domain.id: domain
+                for domain in await self._visible(self._inventory.data_domains(cluster.data_center_id), ())
+            }
+            if spec.quota or any(disk.quota for _, disk in self._disk_specs()):
+                self._quotas = await self._visible(self._inventory.quotas(cluster.data_center_id), {})
+        plan |= self._disks(vm_name)
+        plan["attached_disks"] = await self._attached_disks()
+        self._check_bootable()
+        self._check_virtio_scsi(plan)
+        plan["nics"] = await self._nics()
+        vm = plan["vm"]
+        vm["template_disks"] = plan.pop("template_disks")
+        if spec.quota:
+            vm["quota_id"] = self._named("spec.quota", "quota", spec.quota, self._quotas)
+        await self._memory(vm)
+        await self._firmware()
+        await self._placement(vm)
+        await self._custom_properties(vm)
+        await self._groups(plan)
+        return plan
+
+    # Disks
+
+    def _disk_specs(self) -> list[tuple[str, resources_pb2.DiskSpec]]:
+        """All that is said about disks of the Machine's own, with the paths of the fields."""
+        spec = self._spec
+        told = [("spec.boot_disk", spec.boot_disk)] if spec.HasField("boot_disk") else []
+        told += [(f"spec.template_disks[{n}]", disk) for n, disk in enumerate(spec.template_disks)]
+        return told + [(f"spec.new_disks[{n}]", disk) for n, disk in enumerate(spec.new_disks)]
+
+    def _disks(self, vm_name: str) -> dict[str, Any]:
+        template = self._template
+        if template is None:
+            for path, told_of in self._disk_specs():
+                self._domain(path, told_of)
+                self._quota(path, told_of)
+            return {"template_disks": [], "changed_disks": [], "new_disks": []}
+        specs = self._of_template(template)
+        plain = resources_pb2.DiskSpec()
+        made, changed, told = [], [], False
+        boot_domain, boot_interface = "", "virtio_scsi"
+        for disk in template.disks:
+            path, wanted = specs.get(disk.id, ("", plain))
+            request = self._template_disk(path, wanted, disk)
+            told = told or request.pop("told")
+            made.append(request)
+            changes = self._changes(path, wanted, disk)
+            if changes:
+                changed.append({"name": disk.name, "boot": disk.bootable, "changes": changes})
+            if disk.bootable:
+                boot_domain, boot_interface = request["domain_id"], changes.get("interface", disk.interface)
+        names = {disk.name for disk in template.disks}
+        new = [
+            self._new_disk(n, one, len(template.disks) + n + 1, vm_name, names, boot_domain, boot_interface)
+            for n, one in enumerate(self._spec.new_disks)
+        ]
+        # The engine takes all of the template's disks or none. Source: `buildAndCheckDestStorageDomains`.
+        return {"template_disks": made if told else [], "changed_disks": changed, "new_disks": new}
+
+    def _of_template(self, template: Template) -> dict[str, tuple[str, resources_pb2.DiskSpec]]:
+        """What is said about each disk of the template, by its id."""
+        found: dict[str, tuple[str, resources_pb2.DiskSpec]] = {}
+        names = [disk.name for disk in template.disks]
+        if self._spec.HasField("boot_disk"):
+            boot = next((disk for disk in template.disks if disk.bootable), None)
+            if boot is None:
+                self._wrong("spec.boot_disk", f"template '{template.name}' has no bootable disk to change")
+            else:
+                found[boot.id] = ("spec.boot_disk", self._spec.boot_disk)
+        for n, wanted in enumerate(self._spec.template_disks):
+            path = f"spec.template_disks[{n}]"
+            named = [disk for disk in template.disks if disk.name == wanted.name]
+            if not named:
+                has = f"it has {', '.join(names)}" if names else "it has none"
+                self._missing(
+                    f"{path}.name",
+                    f"template '{template.name}' has no disk '{wanted.name}'; {has}"
+                    f"{did_you_mean(wanted.name, names)}",
+                )
+            elif len(named) > 1:
+                self._wrong(
+                    f"{path}.name",
+                    f"template '{template.name}' has several disks of the name '{wanted.name}'",
+                )
+            elif named[0].id in found:
+                self._wrong(
+                    f"{path}.name", f"'{wanted.name}' is the boot disk, which boot_disk changes already"
+                )
+            else:
+                found[named[0].id] = (path, wanted)
+        return found
+
+    def _template_disk(self, path: str, wanted: resources_pb2.DiskSpec, disk: Disk) -> dict[str, Any]:
+        """What the create request says about a disk of the template; `told` is whether it has to."""
+        clone = self._spec.clone
+        named = self._domain(path, wanted)
+        domain = named or self._inherited_domain(path, disk)
+        if named is not None and not clone and named.id not in disk.domain_ids:
+            has = ", ".join(self._domains[one].name for one in disk.domain_ids if one in self._domains)
+            self._wrong(
+                self._domain_field(path, wanted),
+                f"the template has disk '{disk.name}' on {has or 'other storage domains'}, not on "
+                f"'{named.name}', and a thin disk can only be where the template's is; choose that, or clone",
+            )
+        disk_format = _FORMATS.get(wanted.format, disk.format)
+        sparse = wanted.sparse if wanted.HasField("sparse") else None
+        if not clone:
+            for name in ("format", "sparse"):
+                if wanted.format if name == "format" else wanted.HasField("sparse"):
+                    self._wrong(f"{path}.{name}", "takes clone: thin disks of a template are COW and sparse")
+            disk_format, sparse = "cow", True
+        elif sparse is None:
+            sparse = disk_format == "cow" or (disk.sparse and not (domain is not None and domain.block))
+        self._check_storage(path, disk_format, sparse, domain, incremental=self._incremental(wanted, disk))
+        quota = self._quota(path, wanted)
+        moved = domain is not None and domain.id != (disk.domain_ids or ("",))[0]
+        converted = clone and (disk_format, sparse) != (disk.format, disk.sparse)
+        return {
+            "id": disk.id,
+            "domain_id": domain.id if domain is not None else (disk.domain_ids or ("",))[0],
+            "format": disk_format,
+            "sparse": sparse,
+            "quota_id": quota,
+            "told": bool(named or moved or converted or quota),
+        }
+
+    def _inherited_domain(self, path: str, disk: Disk) -> DataDomain | None:
+        """Where a disk goes of which nobody says anything: not to a backup domain, from which no VM runs."""
+        known = [self._domains[one] for one in disk.domain_ids if one in self._domains]
+        usable = [domain for domain in known if not domain.backup]
+        if known and not usable:
+            self._wrong(
+                f"{path}.storage_domain" if path else "spec.storage_domain",
+                f"the template has disk '{disk.name}' only on '{known[0].name}', a backup domain, and no VM "
+                "can run with a disk there; name another storage domain, and clone",
+            )
+        return usable[0] if usable else None
+
+    def _changes(self, path: str, wanted: resources_pb2.DiskSpec, disk: Disk) -> dict[str, Any]:
+        """What is to be changed of a copy of the template's disk once it stands."""
+        changes: dict[str, Any] = {}
+        if wanted.size_bytes and wanted.size_bytes < disk.size:
+            self._wrong(
+                f"{path}.size_bytes",
+                f"{wanted.size_bytes} is less than the {disk.size} bytes of the template's disk, and a disk "
+                "never shrinks",
+            )
+        elif wanted.size_bytes > disk.size:
+            changes["size"] = wanted.size_bytes
+        if wanted.interface and DISK_INTERFACES[wanted.interface] != disk.interface:
+            changes["interface"] = DISK_INTERFACES[wanted.interface]
+        for name in (*_OF_ATTACHMENT, *_OF_DISK):
+            if wanted.HasField(name) and getattr(wanted, name) != getattr(disk, name):
+                changes[name] = getattr(wanted, name)
+        if changes.get("bootable", disk.bootable):
+            self._bootable.append(_Boot(f"{path}.bootable" if "bootable" in changes else "", disk.name))
+        interface = changes.get("interface", disk.interface)
+        if changes.get("read_only", disk.read_only) and interface in _NEVER_READ_ONLY:
+            self._wrong(f"{path}.read_only", f"a disk with the interface {interface} cannot be read-only")
+        return changes
+
+    def _new_disk(
+        self,
+        index: int,
+        wanted: resources_pb2.DiskSpec,
+        number: int,
+        vm_name: str,
+        taken: Iterable[str],
+        boot_domain: str,
+        boot_interface: str,
+    ) -> dict[str, Any]:
+        path = f"spec.new_disks[{index}]"
+        domain = self._domain(path, wanted)
+        if domain is None and not (wanted.storage_domain or self._spec.storage_domain):
+            domain = self._domains.get(boot_domain)
+            if domain is None and not boot_domain:
+                self._wrong(
+                    f"{path}.storage_domain", "is needed: the template has no bootable disk to take it from"
+                )
+        name = wanted.name or f"{vm_name}_Disk{number}"
+        if wanted.name in taken:
+            self._wrong(
+                f"{path}.name", f"the template has a disk '{name}'; to change that, use template_disks"
+            )
+        disk_format = _FORMATS.get(wanted.format, "cow")
+        sparse = disk_format == "cow" or not (domain is not None and domain.block)
+        if wanted.HasField("sparse"):
+            sparse = wanted.sparse
+        self._check_storage(path, disk_format, sparse, domain, incremental=wanted.incremental_backup)
+        interface = DISK_INTERFACES.get(wanted.interface, boot_interface)
+        if wanted.read_only and interface in _NEVER_READ_ONLY:
+            self._wrong(f"{path}.read_only", f"a disk with the interface {interface} cannot be read-only")
+        if wanted.bootable:
+            self._bootable.append(_Boot(f"{path}.bootable", name))
+        return {
+            "name": name,
+            "disk": {
+                "size": wanted.size_bytes,
+                "domain_id": domain.id if domain is not None else boot_domain,
+                "format": disk_format,
+                "sparse": sparse,
+                "quota_id": self._quota(path, wanted),
+                **{name: getattr(wanted, name) for name in _OF_DISK},
+            },
+            "attachment": {
+                "interface": interface,
+                **{name: getattr(wanted, name) for name in _OF_ATTACHMENT},
+            },
+        }
+
+    def _incremental(self, wanted: resources_pb2.DiskSpec, disk: Disk) -> bool:
+        given = wanted.HasField("incremental_backup")
+        return wanted.incremental_backup if given else disk.incremental_backup
+
+    def _check_storage(
+        self, path: str, disk_format: str, sparse: bool, domain: DataDomain | None, *, incremental: bool
+    ) -> None:
+        """Source: the engine's matrix of formats and storage (behaviour.md 51)."""
+        if disk_format == "cow" and not sparse:
+            self._wrong(f"{path}.sparse", "a COW disk is always sparse; preallocated ones are RAW")
+        if disk_format == "raw" and incremental:
+            self._wrong(f"{path}.incremental_backup", "takes a COW disk, and this one is RAW")
+        if disk_format == "raw" and sparse and domain is not None and domain.block:
+            self._wrong(
+                f"{path}.sparse", f"'{domain.name}' is block storage, where a RAW disk is preallocated"
+            )
+
+    def _domain_field(self, path: str, wanted: resources_pb2.DiskSpec) -> str:
+        return f"{path}.storage_domain" if wanted.storage_domain else "spec.storage_domain"
+
+    def _domain(self, path: str, wanted: resources_pb2.DiskSpec) -> DataDomain | None:
+        """The storage domain that is named for a disk, if it can have disks of a VM that runs."""
+        name = wanted.storage_domain or self._spec.storage_domain
+        if not name or self._cluster is None:
+            return None
+        field = self._domain_field(path, wanted)
+        domain = next((one for one in self._domains.values() if one.name == name), None)
+        if domain is None:
+            fit = [one.name for one in self._domains.values() if one.usable]
+            has = f"; it has {', '.join(sorted(fit))}" if fit else "; none of it can be seen"
+            self._missing(
+                field,
+                f"the data center of cluster '{self._cluster.name}' has no storage domain '{name}'{has}"
+                f"{did_you_mean(name, fit)}",
+            )
+        elif domain.type != "data":
+            self._wrong(field, f"'{name}' is a storage domain for {domain.type}, and disks take one for data")
+        elif domain.backup:
+            self._wrong(field, f"'{name}' is a backup domain, and no VM can run with a disk there")
+        elif domain.status != "active":
+            self._wrong(field, f"storage domain '{name}' is {domain.status}, not active")
+        else:
+            return domain
+        return None
+
+    def _quota(self, path: str, wanted: resources_pb2.DiskSpec) -> str:
+        if not wanted.quota:
+            return self._quotas.get(self._spec.quota, "") if self._spec.quota else ""
+        return self._named(f"{path}.quota", "quota", wanted.quota, self._quotas)
+
+    async def _attached_disks(self) -> list[dict[str, Any]]:
+        """Checks that those which are to be attached are free, whole and no Machine's own."""
+        wanted = self._spec.attached_disks
+        if not wanted:
+            return []
+        engine, ledger = self._call.engine, self._call.ledger
+        found = await engine.disks.find([disk.id.lower() for disk in wanted])
+        living = ledger.living_machine(self._call.owner, self._call.request.key)
+        held = living.details.get("attached", ()) if living is not None else ()
+        plans = []
+        for n, one in enumerate(wanted):
+            path, disk = f"spec.attached_disks[{n}]", found.get(one.id.lower())
+            if disk is None:
+                self._missing(f"{path}.id", f"the engine has no disk with the id {one.id}")
+                continue
+            row = ledger.object_in_engine(engine.name, "disk", disk.id)
+            if row is not None and row.state != GONE and row.parent_id is not None:
+                if ledger.object(row.parent_id).state != GONE:
+                    self._wrong(f"{path}.id", f"disk '{disk.name}' belongs to a Machine")
+            elif disk.content_type != "data":
+                self._wrong(f"{path}.id", f"disk '{disk.name}' is for {disk.content_type}, not for data")
+            elif disk.status != "ok":
+                self._wrong(f"{path}.id", f"disk '{disk.name}' is {disk.status}, not ok")
+            elif not disk.shareable and disk.id not in held and await engine.disks.is_attached(disk.id):
+                self._wrong(
+                    f"{path}.id", f"disk '{disk.name}' is attached to a VM already, and is not shareable"
+                )
+            self._check_place(path, disk)
+            if one.bootable:
+                self._bootable.append(_Boot(f"{path}.bootable", disk.name))
+            plans.append(
+                {
+                    "id": disk.id,
+                    "name": disk.name,
+                    "attachment": {
+                        "interface": DISK_INTERFACES.get(one.interface, self._boot_interface()),
+                        "bootable": one.bootable,
+                        "read_only": one.read_only,
+                        "pass_discard": one.pass_discard,
+                    },
+                }
+            )
+        return plans
+
+    def _boot_interface(self) -> str:
+        """That of the template's boot disk."""
+        disks = self._template.disks if self._template is not None else ()
+        return next((disk.interface for disk in disks if disk.bootable), "virtio_scsi")
+
+    def _check_place(self, path: str, disk: Disk) -> None:
+        known = [self._domains[one] for one in disk.domain_ids if one in self._domains]
+        if self._domains and disk.domain_ids and not known and self._cluster is not None:
+            self._wrong(
+                f"{path}.id",
+                f"disk '{disk.name}' is not in the data center of cluster '{self._cluster.name}'",
+            )
+        elif known and all(domain.backup for domain in known):
+            self._wrong(
+                f"{path}.id",
+                f"disk '{disk.name}' is on '{known[0].name}', a backup domain, and no VM can run with a disk "
+                "there",
+            )
+
+    def _check_bootable(self) -> None:
+        if len(self._bootable) < 2:
+            return
+        names = " and ".join(f"'{one.name}'" for one in self._bootable)
+        inherited = next((one.name for one in self._bootable if not one.field), None)
+        advice = f"; of '{inherited}' say bootable: false" if inherited is not None else ""
+        field = next(one.field for one in reversed(self._bootable) if one.field or one is self._bootable[0])
+        self._wrong(field, f"one disk of a VM can be bootable, and {names} would be{advice}")
+
+    def _check_virtio_scsi(self, plan: Mapping[str, Any]) -> None:
+        if not self._spec.HasField("virtio_scsi") or self._spec.virtio_scsi:
+            return
+        changed = {one["name"]: one["changes"].get("interface") for one in plan["changed_disks"]}
+        disks = self._template.disks if self._template is not None else ()
+        need = [one.name for one in disks if (changed.get(one.name) or one.interface) == "virtio_scsi"]
+        need += [
+            one["name"]
+            for one in (*plan["new_disks"], *plan["attached_disks"])
+            if one["attachment"]["interface"] == "virtio_scsi"
+        ]
+        if need:
+            self._wrong(
+                "spec.virtio_scsi",
+                f"cannot be false: {', '.join(need)} is on that controller; give it another interface",
+            )
+
+    # NICs
+
+    async def _nics(self) -> list[dict[str, Any]]:
+        """Of a request without NICs none: the template's stay as they are."""
+        spec, template = self._spec, self._template
+        if not spec.nics:
+            return []
+        profiles = await self._call.engine.catalog.vnic_profiles(self._cluster)
+        inherited: dict[str, Nic] = {nic.name: nic for nic in template.nics} if template else {}
+        return [
+            self._nic(f"spec.nics[{n}]", nic, inherited.get(nic.name), list(inherited), profiles)
+            for n, nic in enumerate(spec.nics)
+        ]
+
+    def _nic(
+        self,
+        path: str,
+        wanted: resources_pb2.Nic,
+        inherited: Nic | None,
+        known: Sequence[str],
+        profiles: Sequence[VnicProfile],
+    ) -> dict[str, Any]:
+        profile: VnicProfile | None = None
+        if wanted.vnic_profile:
+            profile = self._profile(path, wanted.vnic_profile, profiles)
+        elif wanted.network:
+            profile = self._profile_of_network(path, wanted.network, profiles)
+        elif inherited is not None:
+            profile = next((one for one in profiles if one.id == inherited.vnic_profile_id), None)
+        elif self._template is not None:
+            has = ", ".join(known) or "none"
+            self._wrong(
+                f"{path}.vnic_profile",
+                f"is needed, or network; the template has no NIC '{wanted.name}' to take it from, but {has}"
+                f"{did_you_mean(wanted.name, known)}",
+            )
+        interface = NIC_INTERFACES.get(wanted.interface, inherited.interface if inherited else "")
+        if profile is not None:
+            if not interface or (profile.pass_through and not wanted.interface):
+                interface = "pci_passthrough" if profile.pass_through else "virtio"
+            elif interface == "pci_passthrough" and not profile.pass_through and not wanted.interface:
+                interface = "virtio"
+            if profile.pass_through != (interface == "pci_passthrough"):
+                takes = "takes PCI_PASSTHROUGH" if profile.pass_through else "does not pass through"
+                self._wrong(f"{path}.interface", f"vNIC profile '{profile.name}' {takes}, not {interface}")
+        return {
+            "name": wanted.name,
+            "vnic_profile_id": profile.id
+            if profile is not None
+            else inherited.vnic_profile_id
+            if inherited
+            else "",
+            "interface": interface,
+            "mac": wanted.mac.lower(),
+            "linked": wanted.linked if wanted.HasField("linked") else None,
+        }
+
+    @property
+    def _where(self) -> str:
+        return f"networks of cluster '{self._cluster.name}'" if self._cluster else "all networks"
+
+    def _profile(self, path: str, name: str, profiles: Sequence[VnicProfile]) -> VnicProfile | None:
+        matches = [one for one in profiles if name in (one.name, one.full_name)]
+        if len(matches) == 1:
+            return matches[0]
+        if not matches:
+            known = {text for one in profiles for text in (one.name, one.full_name)}
+            self._missing(
+                f"{path}.vnic_profile",
+                f"no vNIC profile '{name}'{did_you_mean(name, known)} (looked in {self._where})",
+            )
+        elif self._cluster is not None:
+            choices = ", ".join(sorted(one.full_name for one in matches))
+            self._missing(
+                f"{path}.vnic_profile", f"'{name}' names several vNIC profiles: {choices}; name one of these"
+            )
+        return None
+
+    def _profile_of_network(
+        self, path: str, network: str, profiles: Sequence[VnicProfile]
+    ) -> VnicProfile | None:
+        matches = [one for one in profiles if one.network == network]
+        own = [one for one in matches if one.name == network]
+        if len(matches) == 1 or (own and self._cluster is not None):
+            return (own or matches)[0]
+        if not matches:
+            known = {one.network for one in profiles}
+            self._missing(
+                f"{path}.network",
+                f"no network '{network}' with a vNIC profile{did_you_mean(network, known)} "
+                f"(looked in {self._where})",
+            )
+        elif self._cluster is not None:
+            choices = ", ".join(sorted(one.full_name for one in matches))
+            self._wrong(
+                f"{path}.network",
+                f"'{network}' has several vNIC profiles, none of its own name; as vnic_profile name one of "
+                f"{choices}",
+            )
+        return None
+
+    # All else
+
+    async def _memory(self, vm: dict[str, Any]) -> None:
+        spec = self._spec
+        memory, whose = (self._template.memory, "the template") if self._template is not None else (0, "")
+        if spec.instance_type:
+            types = await self._inventory.instance_types()
+            found = next((one for one in types if one.name == spec.instance_type), None)
+            if found is None:
+                self._unknown(
+                    "spec.instance_type", "instance type", spec.instance_type, [t.name for t in types]
+                )
+            else:
+                vm["instance_type_id"] = found.id
+                memory, whose = found.memory, f"instance type '{found.name}'"
+        if not spec.memory_bytes and memory and spec.guaranteed_memory_bytes > memory:
+            self._wrong(
+                "spec.guaranteed_memory_bytes",
+                f"{spec.guaranteed_memory_bytes} is more than the {memory} bytes of memory that {whose} has; "
+                "give memory_bytes, too",
+            )
+
+    async def _firmware(self) -> None:
+        """Source: `isTpmDeviceSupported` of VmDeviceUtils and `isBiosTypeSupported` of VmValidator."""
+        spec, cluster, template = self._spec, self._cluster, self._template
+        other = cluster is not None and cluster.architecture not in ("", "undefined", _X86)
+        if spec.bios_type and other and cluster is not None:
+            self._wrong(
+                "spec.bios_type",
+                f"can be chosen only with {_X86}; the CPUs of cluster '{cluster.name}' are "
+                f"{cluster.architecture}",
+            )
+        if not spec.HasField("tpm") or template is None or cluster is None:
+            return
+        bios, whose = BIOS_TYPES.get(spec.bios_type, template.bios_type), "the template's"
+        if spec.bios_type:
+            whose = "given"
+        if bios in ("", "cluster_default"):
+            bios, whose = cluster.bios_type, f"that of cluster '{cluster.name}'"
+        if spec.tpm and not other and bios and bios not in _UEFI:
+            self._wrong(
+                "spec.tpm",
+                f"takes UEFI: bios_type must be Q35_OVMF or Q35_SECURE_BOOT; it is {bios.upper()}, {whose}",
+            )
+        systems = await self._visible(self._inventory.tpm_support(), {})
+        support = systems.get(template.os_type, "")
+        if spec.tpm and support == "unsupported":
+            self._wrong(
+                "spec.tpm", f"the operating system of the template, {template.os_type}, can have no TPM"
+            )
+        elif not spec.tpm and support == "required":
+            self._wrong(
+                "spec.tpm", f"the operating system of the template, {template.os_type}, has to have a TPM"
+            )
+
+    async def _placement(self, vm: dict[str, Any]) -> None:
+        wanted = self._spec.placement
+        if wanted.affinity:
+            vm["affinity"] = _AFFINITIES[wanted.affinity]
+            # Without hosts in the request the engine takes those of the template away.
+            vm["host_ids"] = list(self._template.host_ids) if self._template is not None else []
+        if not wanted.hosts:
+            return
+        hosts = await self._visible(self._inventory.hosts(), ())
+        ours = [host for host in hosts if self._cluster is None or host.cluster_id == self._cluster.id]
+        vm["host_ids"] = []
+        for n, name in enumerate(wanted.hosts):
+            host = next((one for one in ours if one.name == name), None)
+            if host is not None:
+                vm["host_ids"].append(host.id)
+            elif any(one.name == name for one in hosts) and self._cluster is not None:
+                self._wrong(
+                    f"spec.placement.hosts[{n}]", f"host '{name}' is not in cluster '{self._cluster.name}'"
+                )
+            else:
+                self._unknown(f"spec.placement.hosts[{n}]", "host", name, [one.name for one in ours])
+
+    async def _custom_properties(self, vm: dict[str, Any]) -> None:
+        """What is sent stands in for all of the template's, so these are sent as well."""
+        wanted = self._spec.custom_properties
+        if not wanted or self._cluster is None:
+            return
+        inherited = dict(self._template.custom_properties if self._template is not None else ())
+        vm["custom_properties"] = {
+            name: value for name, value in {**inherited, **dict(wanted)}.items() if value
+        }
+        allowed = await self._visible(self._inventory.vm_properties(self._cluster.version), {})
+        for name, value in sorted(wanted.items()):
+            field = f"spec.custom_properties.{name}"
+            if not allowed or (not value and name in inherited):
+                continue
+            if name not in allowed:
+                self._unknown(field, "custom property", name, allowed)
+            elif value and not _fits(value, allowed[name]):
+                self._wrong(field, f"'{value}' is not allowed; it has to match {allowed[name]}")
+
+    async def _groups(self, plan: dict[str, Any]) -> None:
+        spec, inventory, cluster = self._spec, self._inventory, self._cluster
+        for name, kind, wanted, read in (
+            ("tags", "tag", spec.tags, inventory.tags),
+            ("affinity_labels", "affinity label", spec.affinity_labels, inventory.affinity_labels),
+        ):
+            known = await read() if wanted else {}
+            plan[name] = [self._named(f"spec.{name}[{n}]", kind, one, known) for n, one in enumerate(wanted)]
+        plan["affinity_groups"] = []
+        if spec.affinity_groups and cluster is not None:
+            known = await inventory.affinity_groups(cluster.id)
+            kind = f"affinity group of cluster '{cluster.name}'"
+            plan["affinity_groups"] = [
+                self._named(f"spec.affinity_groups[{n}]", kind, one, known)
+                for n, one in enumerate(spec.affinity_groups)
+            ]
+
+    # Telling
+
+    def _named(self, field: str, kind: str, name: str, known: Mapping[str, str]) -> str:
+        """The id of a name; told to be unknown where it is."""
+        if name not in known and self._cluster is not None:
+            self._unknown(field, kind, name, known)
+        return known.get(name, "")
+
+    def _unknown(self, field: str, kind: str, name: str, known: Iterable[str]) -> None:
+        names = sorted(known)
+        has = did_you_mean(name, names) or (
+            f"; there is {', '.join(names[:10])}" if names else "; none is to be seen"
+        )
+        self._missing(field, f"no {kind} '{name}'{has}")
+
+    def _missing(self, field: str, description: str) -> None:
+        self._tell(self._problems.missing, field, description)
+
+    def _wrong(self, field: str, description: str) -> None:
+        self._tell(self._problems.wrong, field, description)
+
+    @staticmethod
+    def _tell(told: list[Violation], field: str, description: str) -> None:
+        # One name may be that of many disks.
+        if Violation(field, description) not in told:
+            told.append(Violation(field, description))
+
+    @staticmethod
+    async def _visible(reading: Awaitable[T], otherwise: T) -> T:
+        """What the account may read; else what the engine knows, and refuses, is left to it."""
+        try:
+            return await reading
+        except (EnginePermissionDenied, EngineNotFound, EngineRefused):
+            return otherwise
+
+
+def _fits(value: str, pattern: str) -> bool:
+    """Whether a value matches the engine's pattern; true for one that only Java understands."""
+    try:
+        return re.fullmatch(pattern, value) is not None
+    except re.error:
+        return True
