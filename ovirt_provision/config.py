@@ -374,6 +374,9 @@ class Timeouts(_Model):
     disk_ready: float = _seconds(3600, "A disk that is not part of a create leaves the status locked.")
     start: float = _seconds(300, "A started VM is up (or powering up, for a guest without an agent).")
     address: float = _seconds(600, "The guest of a started VM reports an address.")
+    address_settle: float = _seconds(
+        2, "How long a guest's addresses must stay as they are before they count, unless a call says else."
+    )
     shutdown: float = _seconds(120, "The guest obeys a shutdown; afterwards the VM is powered off.")
     guest_goes_down: float = _seconds(
         86400,

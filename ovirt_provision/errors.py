@@ -314,6 +314,26 @@ class DeadlineExceeded(ProvisionError):
     advice = "Raise `timeouts.{timeout}` in the daemon's configuration if the engine needs longer."
 
 
+class NoAddress(DeadlineExceeded):
+    """A guest has no address that counts; `why` is a value of guest.addresses.Absence."""
+
+    reason = "NO_ADDRESS"
+    message = "VM {name} has no address after {seconds:g} s (time-out `{timeout}`): the guest {told}"
+    advice = "{what}"
+
+    _WHAT: ClassVar = {
+        "agent-silent": "Install and start qemu-guest-agent in the template; the VM's console shows whether "
+        "the guest has booted.",
+        "no-lease": "Check that its network has a DHCP server, or give a static address in "
+        "nic_configurations, with the name that the interface has in the guest.",
+        "only-ignored": "Change the address selection, or the network of the VM's NIC.",
+        "unsettled": "Give a shorter settle time, or find out in the guest what changes its addresses.",
+    }
+
+    def __init__(self, *, why: str, **fields: Any) -> None:
+        super().__init__(why=why, what=self._WHAT[why], **fields)
+
+
 class EngineUnreachable(ProvisionError):
     code = Code.UNAVAILABLE
     reason = "ENGINE_UNREACHABLE"

@@ -238,7 +238,7 @@ CASES = (
         _start,
         "waiting-for-address",
         _DEADLINE,
-        "do not count",
+        "only 169.254.1.7 of eth0 (link-local)",
         needs="down",
         by_engine=False,
     ),

@@ -121,7 +121,7 @@ def test_short_values_do_not_garble_the_log():
 
 
 def test_messages_and_secret_types_do_not_spill(stream):
-    request = resources_pb2.Initialization(custom_script=CANARY)
+    request = resources_pb2.Initialization(user_data=CANARY)
     structlog.get_logger("ovirt_provision.a").info("got", request=request, value=SecretStr(CANARY))
     assert "nary" not in stream.getvalue()
     assert "ovirt_provision.v1.Initialization" in stream.getvalue()

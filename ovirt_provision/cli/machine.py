@@ -86,10 +86,11 @@ AddressOption = Annotated[
 DnsServerOption = Annotated[list[str], typer.Option(metavar="IP", help="DNS server. Repeatable.")]
 DnsSearchOption = Annotated[list[str], typer.Option(metavar="DOMAIN", help="Search domain. Repeatable.")]
 ForceOption = Annotated[bool, typer.Option("--force", help="Power off at once instead of a shutdown first.")]
-CustomScriptOption = Annotated[
+UserDataOption = Annotated[
     Path | None,
     typer.Option(
-        metavar="FILE", help="More cloud-config (YAML) for the guest: write_files, runcmd and the rest."
+        metavar="FILE",
+        help="More for the guest to do: a #cloud-config (write_files, runcmd and the rest) or a #! script.",
     ),
 ]
 # Fields of Initialization and the options that fill them.
@@ -100,7 +101,7 @@ _GUEST_OPTIONS = {
     "nic_configurations": "--dhcp or --address",
     "dns_servers": "--dns-server",
     "dns_search_domains": "--dns-search",
-    "custom_script": "--custom-script",
+    "user_data": "--user-data",
 }
 
 
@@ -150,7 +151,7 @@ def create(
     address: AddressOption = [],  # noqa: B006
     dns_server: DnsServerOption = [],  # noqa: B006
     dns_search: DnsSearchOption = [],  # noqa: B006
-    custom_script: CustomScriptOption = None,
+    user_data: UserDataOption = None,
     hold: HoldOption = False,
     ttl: TtlOption = "",
     on_failure: OnFailureOption = OnFailure.DESTROY,
@@ -166,7 +167,7 @@ def create(
     minutes later, unless you call `machine confirm`.
     """
     initialization = _initialization(
-        user, ssh_key, hostname, dhcp, custom_script, address, dns_server, dns_search
+        user, ssh_key, hostname, dhcp, user_data, address, dns_server, dns_search
     )
     seconds = _check(initialization, start=start, hold=hold, no_wait=no_wait, ttl=ttl)
     template_name, version = options.template(template)
@@ -225,7 +226,7 @@ def clone(
     address: AddressOption = [],  # noqa: B006
     dns_server: DnsServerOption = [],  # noqa: B006
     dns_search: DnsSearchOption = [],  # noqa: B006
-    custom_script: CustomScriptOption = None,
+    user_data: UserDataOption = None,
     hold: HoldOption = False,
     ttl: TtlOption = "",
     on_failure: OnFailureOption = OnFailure.DESTROY,
@@ -240,7 +241,7 @@ def clone(
     It lives as one of `machine create` does, and an interrupted copy leaves nothing behind.
     """
     initialization = _initialization(
-        user, ssh_key, hostname, dhcp, custom_script, address, dns_server, dns_search
+        user, ssh_key, hostname, dhcp, user_data, address, dns_server, dns_search
     )
     seconds = _check(initialization, start=start, hold=hold, no_wait=no_wait, ttl=ttl)
     daemon = Daemon(engine)
@@ -276,7 +277,7 @@ def start(
     address: AddressOption = [],  # noqa: B006
     dns_server: DnsServerOption = [],  # noqa: B006
     dns_search: DnsSearchOption = [],  # noqa: B006
-    custom_script: CustomScriptOption = None,
+    user_data: UserDataOption = None,
     engine: EngineOption = "",
     request_id: RequestIdOption = "",
     no_wait: NoWaitOption = False,
@@ -284,13 +285,13 @@ def start(
 ) -> None:
     """Start a Machine and wait for its address. Starting one that is up succeeds.
 
-    With one of the options for the guest, from --user to --custom-script, it gets a first-boot configuration
+    With one of the options for the guest, from --user to --user-data, it gets a first-boot configuration
     for this start alone.
     """
     daemon = Daemon(engine)
     request = machines_pb2.StartMachineRequest(engine=daemon.engine, request_id=request_id, key=key)
     initialization = _initialization(
-        user, ssh_key, hostname, dhcp, custom_script, address, dns_server, dns_search
+        user, ssh_key, hostname, dhcp, user_data, address, dns_server, dns_search
     )
     if initialization.ByteSize():
         request.initialization.CopyFrom(initialization)
@@ -428,18 +429,18 @@ def _initialization(
     ssh_key: list[Path],
     hostname: str,
     dhcp: list[str],
-    custom_script: Path | None,
+    user_data: Path | None,
     address: list[str],
     dns_server: list[str],
     dns_search: list[str],
 ) -> resources_pb2.Initialization:
     script = ""
-    if custom_script:
+    if user_data:
         try:
-            script = custom_script.expanduser().read_text()
+            script = user_data.expanduser().read_text()
         except (OSError, UnicodeDecodeError) as error:
             raise typer.BadParameter(
-                f"{custom_script} cannot be read: {error}", param_hint="--custom-script"
+                f"{user_data} cannot be read: {error}", param_hint="--user-data"
             ) from None
     return resources_pb2.Initialization(
         user_name=user,
@@ -454,7 +455,7 @@ def _initialization(
         + [options.static_address(given) for given in address],
         dns_servers=dns_server,
         dns_search_domains=dns_search,
-        custom_script=script,
+        user_data=script,
     )
 
 

@@ -184,30 +184,47 @@ class NicRequest:
         )
 
 
-@dataclass(frozen=True)
+@dataclass
 class GuestInterface:
-    """How an interface of the guest gets its address: `protocol` is dhcp, static or none.
+    """How an interface of the guest gets its addresses: a protocol is dhcp, static or none.
 
-    `address`, `netmask` and `gateway` are IPv4 and only for static; `gateway` may be empty.
+    Addresses go with static alone, and gateways may be empty even then; `ipv6_prefix` is in bits.
     """
 
     name: str
-    protocol: str
+    protocol: str = "none"
     address: str = ""
     netmask: str = ""
     gateway: str = ""
+    ipv6_protocol: str = "none"
+    ipv6_address: str = ""
+    ipv6_prefix: int = 0
+    ipv6_gateway: str = ""
 
 
 @dataclass(frozen=True)
 class FirstBoot:
-    """Cloud-init for one start; the engine keeps nothing of it in the VM (behaviour.md 26)."""
+    """What a guest is told at one start; the engine keeps nothing of it in the VM (behaviour.md 26).
 
+    `kind` is cloud-init, ignition or sysprep. What is empty is left to the engine. `custom_script` is, by
+    kind: YAML that the engine appends to its own, the whole configuration, or an answer file.
+    """
+
+    kind: str
     user_name: str = ""
     authorized_ssh_keys: Sequence[str] = ()
     host_name: str = ""
+    time_zone: str = ""
     interfaces: Sequence[GuestInterface] = ()
     dns_servers: Sequence[str] = ()
     dns_search_domains: Sequence[str] = ()
+    admin_password: str = ""
+    organization: str = ""
+    domain: str = ""
+    input_locale: str = ""
+    ui_language: str = ""
+    system_locale: str = ""
+    user_locale: str = ""
     custom_script: str = ""
 
     def initialization(self) -> types.Initialization:
@@ -215,24 +232,44 @@ class FirstBoot:
             user_name=self.user_name or None,
             authorized_ssh_keys="\n".join(self.authorized_ssh_keys) or None,
             host_name=self.host_name or None,
+            timezone=self.time_zone or None,
             nic_configurations=[_nic_configuration(interface) for interface in self.interfaces] or None,
             dns_servers=" ".join(self.dns_servers) or None,
             dns_search=" ".join(self.dns_search_domains) or None,
+            root_password=self.admin_password or None,
+            org_name=self.organization or None,
+            domain=self.domain or None,
+            input_locale=self.input_locale or None,
+            ui_language=self.ui_language or None,
+            system_locale=self.system_locale or None,
+            user_locale=self.user_locale or None,
             custom_script=self.custom_script or None,
         )
 
 
 def _nic_configuration(interface: GuestInterface) -> types.NicConfiguration:
-    ip = None
+    ipv4 = ipv6 = None
     if interface.protocol == "static":
-        ip = types.Ip(
+        ipv4 = types.Ip(
             address=interface.address,
             netmask=interface.netmask,
             gateway=interface.gateway or None,
             version=types.IpVersion.V4,
         )
+    if interface.ipv6_protocol == "static":
+        ipv6 = types.Ip(
+            address=interface.ipv6_address,
+            netmask=str(interface.ipv6_prefix),
+            gateway=interface.ipv6_gateway or None,
+            version=types.IpVersion.V6,
+        )
     return types.NicConfiguration(
-        name=interface.name, boot_protocol=types.BootProtocol(interface.protocol), ip=ip, on_boot=True
+        name=interface.name,
+        boot_protocol=types.BootProtocol(interface.protocol),
+        ip=ipv4,
+        ipv6_boot_protocol=types.BootProtocol(interface.ipv6_protocol),
+        ipv6=ipv6,
+        on_boot=True,
     )
 
 
@@ -297,14 +334,20 @@ class Machines:
     async def start(
         self, vm_id: str, name: str, first_boot: FirstBoot | None, *, correlation_id: str
     ) -> None:
-        """Starts a VM that is down, with cloud-init for this one run if `first_boot` is given."""
+        """Starts a VM that is down, with a configuration for this one run if `first_boot` is given."""
         vm = types.Vm(initialization=first_boot.initialization()) if first_boot is not None else None
+        kind = first_boot.kind if first_boot is not None else ""
         await self._session.call(
             f"start VM {name}",
             lambda system: (
                 system.vms_service()
                 .vm_service(vm_id)
-                .start(use_cloud_init=True if first_boot is not None else None, vm=vm)
+                .start(
+                    use_cloud_init=True if kind == "cloud-init" else None,
+                    use_ignition=True if kind == "ignition" else None,
+                    use_sysprep=True if kind == "sysprep" else None,
+                    vm=vm,
+                )
             ),
             correlation_id=correlation_id,
         )

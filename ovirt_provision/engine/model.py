@@ -174,7 +174,8 @@ class Snapshot:
 class Vm:
     """A VM. `disks`, `nics`, `interfaces` and `snapshots` are filled only where the reading followed them.
 
-    `cpu` is sockets, cores and threads; `memory` is in bytes.
+    `cpu` is sockets, cores and threads; `memory` is in bytes; `os_type` is what the engine takes its
+    operating system for, such as `rhel_9x64`.
     """
 
     id: str
@@ -189,6 +190,7 @@ class Vm:
     snapshots: Sequence[Snapshot] = ()
     cpu: tuple[int, int, int] = (0, 0, 0)
     memory: int = 0
+    os_type: str = ""
 
     @classmethod
     def of(cls, vm: types.Vm) -> "Vm":
@@ -209,6 +211,7 @@ class Vm:
             snapshots=Snapshot.listed(vm.snapshots),
             cpu=_topology(vm.cpu),
             memory=vm.memory or 0,
+            os_type=(vm.os.type or "") if vm.os else "",
         )
 
     @property
@@ -219,8 +222,8 @@ class Vm:
 
 @dataclass(frozen=True)
 class Template:
-    """A template version; `status` is ok, locked or illegal. `disks` and `nics` only where they were
-    followed.
+    """A template version; `status` is ok, locked or illegal, `os_type` as of a VM. `disks` and `nics` only
+    where they were followed.
 
     `memory` is in bytes; `host_ids` are those that its VMs are placed on. `base_id` is the id of the version
     that the others hang on, its own for that one.

@@ -19,13 +19,18 @@ from ovirt_provision.errors import (
     OperationCancelled,
     ProvisionError,
 )
-from ovirt_provision.guest.first_boot import violations_of_script
+from ovirt_provision.guest.first_boot import violations_of
 from ovirt_provision.ledger.database import LedgerError
 from ovirt_provision.ledger.runner import Phase
 from ovirt_provision.ledger.store import GONE, INTENDED, Object
 from ovirt_provision.operations.allowance import insist_on_allowed
 from ovirt_provision.operations.create_once import create_once
-from ovirt_provision.operations.machines import find_machine, insist_on_idle
+from ovirt_provision.operations.machines import (
+    find_machine,
+    insist_on_idle,
+    kept_selection,
+    selection_of,
+)
 from ovirt_provision.operations.new_machine import (
     find_made,
     intend_machine,
@@ -50,17 +55,18 @@ async def resolve(call: Call) -> dict[str, Any]:
     """Looks at the Machine to copy. Raises MachineNotClonable, NotOurs and NameInUse."""
     request = call.request
     source = find_machine(call.ledger, call.owner, call.engine.name, request.source_key)
-    wrong = violations_of_script(request.start_with.custom_script, "start_with.custom_script")
-    if wrong:
-        raise InvalidRequest(wrong)
     insist_on_allowed(call, "clusters", source.details.get("cluster", ""), "source_key")
     vm = await call.engine.machines.get(source.known_id, follow="disk_attachments.disk")
     if vm is None or vm.status not in _CLONABLE:
         raise MachineNotClonable(key=source.key, status=vm.status if vm else "no longer in the engine")
     if not is_ours(call.ledger, call.installation, call.engine.name, vm):
         raise NotOurs(kind="VM", name=vm.name, id=vm.id, detail="it does not carry the mark of its Machine")
+    name = name_of_vm(request.name, request.key)
+    if request.HasField("start_with"):
+        wrong = violations_of(request.start_with, "start_with", vm_name=name, os_type=vm.os_type)
+        if wrong:
+            raise InvalidRequest(wrong)
     if call.ledger.living_machine(call.owner, request.key) is None:
-        name = name_of_vm(request.name, request.key)
         holder = await call.engine.machines.find_by_name(name)
         if holder is not None:
             raise NameInUse(name=name, kind="VM", holder=holder.id)
@@ -89,6 +95,7 @@ def intend(call: Call, plan: dict[str, Any], connection: sa.Connection) -> Inten
             "disks": len(plan["disk_ids"]),
             "cluster": source.details.get("cluster", ""),
             "copied": True,
+            **kept_selection(selection_of(source)),
         },
     )
     snapshot_id = call.ledger.add_object(

@@ -7,8 +7,8 @@ import sqlalchemy as sa
 
 from ovirt_provision.engine.catalog import Wanted
 from ovirt_provision.engine.machines import TemplateDisk, VmRequest
-from ovirt_provision.errors import InvalidRequest, ReferencesNotFound
-from ovirt_provision.guest.first_boot import violations_of_script
+from ovirt_provision.errors import InvalidRequest, ReferencesNotFound, Violation, did_you_mean
+from ovirt_provision.guest.first_boot import violations_of
 from ovirt_provision.ledger.runner import Phase
 from ovirt_provision.operations.allowance import insist_on_allowed
 from ovirt_provision.operations.create_once import create_once
@@ -61,10 +61,7 @@ async def resolve(call: Call) -> dict[str, Any]:
         insist_on_allowed(call, "clusters", cluster.name, "spec.cluster")
     problems = Problems(
         missing=list(placement.violations),
-        wrong=[
-            *violations_of_script(call.request.start_with.custom_script, "start_with.custom_script"),
-            *violations_of_timeouts(call.request),
-        ],
+        wrong=_violations_of_request(call.request, template.os_type if template is not None else ""),
     )
     vm_name = name_of_vm(spec.name, call.request.key)
     hardware = await HardwareResolver(call, spec, template, cluster, problems).resolve(vm_name)
@@ -79,6 +76,20 @@ async def resolve(call: Call) -> dict[str, Any]:
         "cluster": cluster.name,
         "hardware": hardware,
     }
+
+
+def _violations_of_request(request: machines_pb2.CreateMachineRequest, os_type: str) -> list[Violation]:
+    """What is wrong apart from references; `os_type` is that of the template, empty if unknown."""
+    wrong = list(violations_of_timeouts(request))
+    if request.HasField("start_with"):
+        name = name_of_vm(request.spec.name, request.key)
+        wrong += violations_of(request.start_with, "start_with", vm_name=name, os_type=os_type)
+    nics = [nic.name for nic in request.spec.nics]
+    for number, name in enumerate(request.address_selection.nics if nics else ()):
+        if name not in nics:
+            near = did_you_mean(name, nics)
+            wrong.append(Violation(f"address_selection.nics[{number}]", f"the VM gets no NIC '{name}'{near}"))
+    return wrong
 
 
 def intend(call: Call, plan: dict[str, Any], connection: sa.Connection) -> Intent:

@@ -2,9 +2,14 @@
 
 from typing import Any
 
+from google.protobuf.json_format import MessageToDict, ParseDict
+
 from ovirt_provision.errors import MachineBusy, MachineNotFound, did_you_mean
 from ovirt_provision.ledger.store import Ledger, Object, Operation
 from ovirt_provision.operations.verb import Call, Intent
+from ovirt_provision.v1 import resources_pb2
+
+_SELECTION = "address_selection"
 
 
 def find_machine(ledger: Ledger, owner: str, engine: str, key: str) -> Object:
@@ -14,6 +19,17 @@ def find_machine(ledger: Ledger, owner: str, engine: str, key: str) -> Object:
         known = [machine.key for machine in ledger.list_machines(owner, engine)]
         raise MachineNotFound(key=key, owner=owner, engine=engine, near=did_you_mean(key, known))
     return row
+
+
+def selection_of(row: Object) -> resources_pb2.AddressSelection:
+    """Which addresses of a Machine count, as it was last told."""
+    kept = row.details.get(_SELECTION, {})
+    return ParseDict(kept, resources_pb2.AddressSelection(), ignore_unknown_fields=True)
+
+
+def kept_selection(selection: resources_pb2.AddressSelection) -> dict[str, Any]:
+    """What is kept in the details of a Machine, so that the selection counts from now on."""
+    return {_SELECTION: MessageToDict(selection, preserving_proto_field_name=True)}
 
 
 def machine_of(call: Call) -> Object:

@@ -36,6 +36,7 @@ from ovirt_provision.ledger.store import (
 )
 from ovirt_provision.operations.allowance import insist_on_room
 from ovirt_provision.operations.destroy_machine import DESTROY_MACHINE
+from ovirt_provision.operations.machines import kept_selection
 from ovirt_provision.operations.provisioning import Provisioning, is_ours
 from ovirt_provision.operations.removal import (
     adopt_disks,
@@ -88,6 +89,8 @@ def intend_machine(
     """
     insist_on_room(call, connection)
     request, ledger = call.request, call.ledger
+    if request.HasField("address_selection"):
+        details = {**details, **kept_selection(request.address_selection)}
     last = ledger.last_machine(call.owner, request.key)
     generation = last.generation + 1 if last else 1
     engine_id = vm_id(call.installation, call.owner, request.key, generation)
@@ -235,7 +238,7 @@ def _arguments(request: Message) -> dict[str, Any]:
     """What makes two requests for a key the same, by field path; without secrets and without what names the
     call."""
     public, _ = split_secrets(request)
-    for name in ("engine", "request_id", "key", "on_failure", "timeouts"):
+    for name in ("engine", "request_id", "key", "on_failure", "timeouts", "address_selection"):
         if name in public.DESCRIPTOR.fields_by_name:
             public.ClearField(name)
     return _flat("", MessageToDict(public, preserving_proto_field_name=True))

@@ -7,10 +7,14 @@ from typing import Any
 import sqlalchemy as sa
 
 from ovirt_provision.errors import EngineRefused, InvalidRequest
-from ovirt_provision.guest.addresses import addresses_of
-from ovirt_provision.guest.first_boot import first_boot, violations_of_script
+from ovirt_provision.guest.first_boot import first_boot, violations_of
 from ovirt_provision.ledger.runner import Phase
-from ovirt_provision.operations.machines import intend_on_machine, machine_of
+from ovirt_provision.operations.machines import (
+    intend_on_machine,
+    kept_selection,
+    machine_of,
+    selection_of,
+)
 from ovirt_provision.operations.provisioning import Provisioning
 from ovirt_provision.operations.verb import Call, Intent, Verb
 from ovirt_provision.operations.waits import vm_reports, vm_up
@@ -68,9 +72,18 @@ async def wait_until_up(run: Provisioning) -> None:
 
 
 async def wait_for_address(run: Provisioning) -> None:
+    """Waits for an address, unless the Machine's selection says not to."""
     row = run.object
-    vm = await vm_reports(run, row.known_id, lambda state: bool(addresses_of(state)))
-    addresses = [asdict(address) for address in addresses_of(vm)]
+    selection = selection_of(row)
+    if run.request.HasField("address_selection"):
+        selection = run.request.address_selection
+        run.ledger.update_object(row.id, details={**row.details, **kept_selection(selection)})
+    if selection.do_not_wait:
+        return
+    settle = run.timeouts.address_settle
+    if selection.HasField("settle_time"):
+        settle = selection.settle_time.ToTimedelta().total_seconds()
+    addresses = [asdict(address) for address in await vm_reports(run, row.known_id, selection, settle)]
     run.ledger.update_object(row.id, details={**run.object.details, "addresses": addresses})
 
 
@@ -81,10 +94,17 @@ WAITING_FOR_ADDRESS: Phase[Provisioning] = Phase(
 
 
 async def resolve(call: Call) -> dict[str, Any]:
-    machine_of(call)
-    wrong = violations_of_script(call.request.initialization.custom_script, "initialization.custom_script")
-    if wrong:
-        raise InvalidRequest(wrong)
+    row = machine_of(call)
+    if call.request.HasField("initialization"):
+        vm = await call.engine.machines.find(row.known_id)
+        wrong = violations_of(
+            call.request.initialization,
+            "initialization",
+            vm_name=row.name,
+            os_type=vm.os_type if vm is not None else "",
+        )
+        if wrong:
+            raise InvalidRequest(wrong)
     return {}
 
 

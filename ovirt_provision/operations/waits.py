@@ -4,9 +4,11 @@ import contextlib
 from collections.abc import Callable, Sequence
 
 from ovirt_provision.engine.model import Disk, Snapshot, Template, Vm
-from ovirt_provision.errors import DeadlineExceeded, EngineOperationFailed, MachineFailed
+from ovirt_provision.errors import DeadlineExceeded, EngineOperationFailed, MachineFailed, NoAddress
+from ovirt_provision.guest.addresses import Absence, Address, absence, addresses_of
 from ovirt_provision.ledger.store import Object
 from ovirt_provision.operations.provisioning import Provisioning
+from ovirt_provision.v1 import resources_pb2
 
 # How long the engine's status may lag behind a start that it has accepted, in seconds.
 _START_LAG = 15.0
@@ -96,11 +98,20 @@ async def vm_up(run: Provisioning, vm_id: str) -> Vm:
     return vm
 
 
-async def vm_reports(run: Provisioning, vm_id: str, enough: Callable[[Vm], bool]) -> Vm:
-    """Waits until what the guest of a running VM reports about its network is `enough`."""
+async def vm_reports(
+    run: Provisioning, vm_id: str, selection: resources_pb2.AddressSelection, settle: float
+) -> Sequence[Address]:
+    """Waits until the guest of a running VM reports addresses that count, the same for `settle` seconds.
+
+    Raises NoAddress at the deadline.
+    """
+    last: Vm | None = None
+    found: Sequence[Address] = ()
+    since = 0.0
 
     def satisfied(vm: Vm | None) -> bool:
-        vm = _still_there(run, vm, "waiting for its address")
+        nonlocal last, found, since
+        vm = last = _still_there(run, vm, "waiting for its address")
         if vm.status == "down":
             raise MachineFailed(
                 name=vm.name,
@@ -108,19 +119,34 @@ async def vm_reports(run: Provisioning, vm_id: str, enough: Callable[[Vm], bool]
                 doing="waiting for its address",
                 correlation_id=run.correlation_id,
             )
-        ignored = sum(len(interface.addresses) for interface in vm.interfaces)
-        run.note(
-            f"the guest reports only addresses that do not count ({ignored})"
-            if ignored
-            else "the guest agent has not reported any address"
-        )
-        return enough(vm)
+        now, before, found = run.clock.monotonic(), found, addresses_of(vm, selection)
+        if found != before:
+            since = now
+        told = ", ".join(address.ip for address in found)
+        run.note(f"the guest has {told}" if found else f"the guest {absence(vm, selection)[1]}")
+        return bool(found) and now - since >= settle
 
-    vm = await run.wait(
-        run.engine.watcher.vm(vm_id, satisfied, correlation_id=run.correlation_id, with_addresses=True)
-    )
-    assert vm is not None
-    return vm
+    try:
+        await run.wait(
+            run.engine.watcher.vm(vm_id, satisfied, correlation_id=run.correlation_id, with_addresses=True)
+        )
+    except DeadlineExceeded as error:
+        # It may have passed before the first reading.
+        if last is None:
+            raise
+        why, told = absence(last, selection)
+        if found:
+            why, told = Absence.UNSETTLED, f"changes its addresses, the last time within {settle:g} s"
+        raise NoAddress(
+            name=last.name,
+            why=why.value,
+            told=told,
+            timeout=error.fields["timeout"],
+            seconds=error.fields["seconds"],
+            phase=error.phase,
+            correlation_id=error.correlation_id,
+        ) from None
+    return found
 
 
 async def vm_gone(run: Provisioning, vm_id: str, name: str) -> None:

@@ -11,6 +11,7 @@ from ovirt_provision.ledger import store
 from ovirt_provision.ledger.runner import QUEUED
 from ovirt_provision.operations.bridge import Bridge
 from ovirt_provision.operations.hardware import DISK_INTERFACES, NIC_INTERFACES
+from ovirt_provision.operations.machines import selection_of
 from ovirt_provision.services.errors import to_message
 from ovirt_provision.v1 import resources_pb2
 
@@ -79,7 +80,8 @@ def machine_message(bridge: Bridge, row: store.Object, vm: Vm | None = None) -> 
     else:
         status = _VM_STATUSES.get(vm.status, resources_pb2.Machine.STATUS_UNKNOWN)
     known = row.details.get("addresses", [])
-    addresses = [vars(address) for address in addresses_of(vm)] if vm is not None else known
+    if vm is not None:
+        known = [vars(address) for address in addresses_of(vm, selection_of(row))]
     return resources_pb2.Machine(
         key=row.key,
         owner=row.owner,
@@ -88,7 +90,7 @@ def machine_message(bridge: Bridge, row: store.Object, vm: Vm | None = None) -> 
         id=row.engine_id or "",
         name=row.name,
         status=status,
-        addresses=[resources_pb2.Address(**address) for address in addresses],
+        addresses=[resources_pb2.Address(**address) for address in known],
         **(_equipment(bridge, row, vm) if vm is not None else {}),
         template_id=row.details.get("template_id", ""),
         cluster=row.details.get("cluster", ""),

@@ -25,7 +25,7 @@ def test_create_sends_what_the_options_say(cli: Cli, daemon: FakeDaemon, tmp_pat
         "machine", "create", "web", "--template", "debian-12:3", "--clone", "--cluster", "Default",
         "--cpu-sockets", "2", "--cpu-cores", "4", "--memory", "2GiB", "--nic", "nic1=ovirtmgmt", "--start",
         "--user", "me", "--ssh-key", str(tmp_path / "key.pub"), "--hostname", "web", "--dhcp", "eth0",
-        "--custom-script", str(tmp_path / "more.yaml"), "--boot-disk-size", "20GiB",
+        "--user-data", str(tmp_path / "more.yaml"), "--boot-disk-size", "20GiB",
         "--address", "eth1=10.11.0.5/24,10.11.0.1", "--dns-server", "10.0.0.2", "--dns-search", "a.example",
     )  # fmt: skip
     assert result.code == 0, result.err
@@ -36,7 +36,7 @@ def test_create_sends_what_the_options_say(cli: Cli, daemon: FakeDaemon, tmp_pat
     assert [(nic.name, nic.vnic_profile) for nic in sent.spec.nics] == [("nic1", "ovirtmgmt")]
     assert (sent.start_with.user_name, sent.start_with.host_name) == ("me", "web")
     assert list(sent.start_with.authorized_ssh_keys) == ["ssh-ed25519 AAAA me@here"]
-    assert sent.start_with.custom_script == "runcmd: [date]\n"
+    assert sent.start_with.user_data == "runcmd: [date]\n"
     assert sent.spec.boot_disk.size_bytes == 20 * 2**30
     dhcp, static = sent.start_with.nic_configurations
     assert (dhcp.name, dhcp.boot_protocol) == ("eth0", NicConfiguration.BOOT_PROTOCOL_DHCP)

@@ -155,7 +155,7 @@ def _id(rng: random.Random) -> str:
 def _create(rng: random.Random, *, wait: bool) -> Step:
     fields: dict[str, Any] = {"key": rng.choice(KEYS), "spec": spec(clone=rng.random() < 0.3)}
     if rng.random() < 0.3:
-        fields["start_with"] = started(custom_script="runcmd: [id]")
+        fields["start_with"] = started(user_data="runcmd: [id]")
     return Step(
         "CreateMachine",
         fields,

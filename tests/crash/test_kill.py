@@ -93,7 +93,7 @@ def create(key: str) -> machines_pb2.CreateMachineRequest:
         request_id=str(uuid.uuid4()),
         key=key,
         spec=resources_pb2.MachineSpec(template=resources_pb2.TemplateRef(name="debian-12")),
-        start_with=resources_pb2.Initialization(custom_script="runcmd: [canary-5d1c]"),
+        start_with=resources_pb2.Initialization(user_data="runcmd: [canary-5d1c]"),
     )
 
 

@@ -143,7 +143,7 @@ def test_a_key_of_the_wrong_size_is_refused_without_showing_it(tmp_path):
 
 def test_a_request_is_split_and_merged():
     request = machines_pb2.CreateMachineRequest(
-        key="k", start_with={"user_name": "u", "custom_script": CANARY.decode()}
+        key="k", start_with={"user_name": "u", "user_data": CANARY.decode()}
     )
     before = request.SerializeToString()
     public, hidden = split_secrets(request)
@@ -151,7 +151,7 @@ def test_a_request_is_split_and_merged():
     assert request.SerializeToString() == before
     assert CANARY not in public.SerializeToString()
     assert public.start_with.user_name == "u"
-    assert hidden == machines_pb2.CreateMachineRequest(start_with={"custom_script": CANARY.decode()})
+    assert hidden == machines_pb2.CreateMachineRequest(start_with={"user_data": CANARY.decode()})
     assert merge_secrets(public, hidden) == request
 
 

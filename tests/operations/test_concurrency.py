@@ -25,7 +25,7 @@ async def create(site: Site) -> Operation:
             boot_disk=resources_pb2.DiskSpec(size_bytes=6 << 30),
             nics=[resources_pb2.Nic(name="nic2", vnic_profile="ovirtmgmt")],
         ),
-        start_with=started(custom_script="runcmd: [id]"),
+        start_with=started(user_data="runcmd: [id]"),
     )
 
 

@@ -55,7 +55,7 @@ async def call(site: Site, verb: str, **fields: object) -> Operation:
 
 async def create_and_start(site: Site) -> Operation:
     creating = await call(
-        site, "CreateMachine", key="web", spec=spec(), start_with=started(custom_script="runcmd: [id]")
+        site, "CreateMachine", key="web", spec=spec(), start_with=started(user_data="runcmd: [id]")
     )
     return await site.ended(creating)
 

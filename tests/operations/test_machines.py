@@ -151,17 +151,17 @@ def test_a_version_that_a_template_lacks_is_named_with_those_it_has(site, run_vi
 @pytest.mark.parametrize(
     ("script", "said"),
     [
-        ("#!/bin/sh\necho", "runcmd"),
-        ("a: [", "not YAML"),
+        ("#include\nhttps://example.com", "URLs"),
+        ("a: [", "line 1, column 5"),
         ("- a", "mapping"),
-        ("ssh_pwauth: false", "ssh_pwauth"),
+        ("user: other", "`user:`"),
     ],
 )
-def test_a_custom_script_that_would_break_the_engines_is_refused(site, run_virtually, script, said):
+def test_user_data_that_the_engines_drive_cannot_carry_is_refused(site, run_virtually, script, said):
     async def scenario() -> None:
         async with site() as s:
             with pytest.raises(InvalidRequest, match=said):
-                await s.run("CreateMachine", key="web", spec=spec(), start_with=started(custom_script=script))
+                await s.run("CreateMachine", key="web", spec=spec(), start_with=started(user_data=script))
             assert s.vms() == []
 
     run_virtually(scenario())

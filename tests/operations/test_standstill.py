@@ -42,7 +42,7 @@ async def requests_while_full(site: Site, disk: Disk, monkeypatch: pytest.Monkey
     Afterwards there is space again, and the create has to end well."""
     await fill_after(site, disk, commits, monkeypatch)
     creating = await site.call(
-        "CreateMachine", key="web", spec=spec(), start_with=started(custom_script="runcmd: [id]")
+        "CreateMachine", key="web", spec=spec(), start_with=started(user_data="runcmd: [id]")
     )
     while not disk.full:
         await site.clock.sleep(1)
@@ -125,7 +125,7 @@ def test_secrets_that_find_no_space_are_not_accepted(site, disk, run_virtually, 
                 patch.setattr("ovirt_provision.paths.write_whole", refuse)
                 with pytest.raises(LedgerFull):
                     await s.call(
-                        "CreateMachine", key="web", spec=spec(), start_with=started(custom_script="x: 1")
+                        "CreateMachine", key="web", spec=spec(), start_with=started(user_data="x: 1")
                     )
             assert s.bridge.ledger.unended_operations() == []
 

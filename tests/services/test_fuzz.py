@@ -95,7 +95,16 @@ USUAL = {
     "gateway": ("", "10.11.0.1"),
     "dns_servers": ("10.11.0.1",),
     "dns_search_domains": ("example.com",),
-    "custom_script": ("", "runcmd: [id]"),
+    "user_data": ("", "runcmd: [id]", "#!/bin/sh\nid\n", "user: builder"),
+    "time_zone": ("", "Europe/Berlin"),
+    "ipv6_static_address": ("", "2001:db8::5/64"),
+    "ipv6_gateway": ("", "2001:db8::1"),
+    "ignition": ("", '{"ignition": {"version": "3.3.0"}}'),
+    "unattend_xml": ("", '<unattend xmlns="urn:schemas-microsoft-com:unattend"/>'),
+    "cidrs": ("10.0.0.0/8", "2001:db8::/32"),
+    "ignored_cidrs": ("172.16.0.0/12",),
+    "permissions": ("", "0600"),
+    "owner": ("",),
 }
 # What a call may end with.
 CODES = {code.value[0] for code in grpc.StatusCode} - {

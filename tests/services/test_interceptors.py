@@ -156,10 +156,10 @@ def test_long_values_are_shown_in_part():
 
 def test_a_secret_is_never_shown():
     request = good()
-    request.start_with.custom_script = CANARY * 10_000
+    request.start_with.user_data = CANARY * 10_000
     found = complaints(request)
-    assert "65536 bytes" in found["start_with.custom_script"]
-    assert "secret" in found["start_with.custom_script"]
+    assert "65536 bytes" in found["start_with.user_data"]
+    assert "secret" in found["start_with.user_data"]
     assert CANARY not in str(found)
 
 

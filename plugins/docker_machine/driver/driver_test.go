@@ -278,7 +278,7 @@ func TestEveryFlag(t *testing.T) {
 		`{"name":"nic2","vnicProfile":"storage/profile"}],"description":"a host","bootDisk":{"sizeBytes":"21474836480"}},` +
 		`"startWith":{"userName":"admin","authorizedSshKeys":["` + strings.TrimSpace(string(publicKey)) + `"],"hostName":"inside",` +
 		`"nicConfigurations":[{"name":"ens3","bootProtocol":"BOOT_PROTOCOL_STATIC","staticAddress":"10.11.0.5/24","gateway":"10.11.0.1"}],` +
-		`"customScript":"runcmd: [[true]]\n","dnsServers":["10.11.0.2"],"dnsSearchDomains":["example.com"]}}`
+		`"userData":"runcmd: [[true]]\n","dnsServers":["10.11.0.2"],"dnsSearchDomains":["example.com"]}}`
 	if got := h.daemon.Calls()[0]; got != want {
 		t.Errorf("called\n%s\nwant\n%s", got, want)
 	}

@@ -37,7 +37,7 @@ var origins = options.Origins{
 	{Field: "start_with.nic_configurations[0].name", Option: "--" + flagInterface},
 	{Field: "start_with.nic_configurations[0].gateway", Option: "--" + flagGateway},
 	{Field: "start_with.nic_configurations[0]", Option: "--" + flagStaticAddress},
-	{Field: "start_with.custom_script", Option: "--" + flagUserData},
+	{Field: "start_with.user_data", Option: "--" + flagUserData},
 	{Field: "start_with.dns_servers", Option: "--" + flagDNSServer},
 	{Field: "start_with.dns_search_domains", Option: "--" + flagDNSSearchDomain},
 }
@@ -111,7 +111,7 @@ func (d *Driver) initialization(publicKey string) (*pb.Initialization, error) {
 		initialization.AuthorizedSshKeys = []string{publicKey}
 	}
 	var err error
-	initialization.CustomScript, err = userData(chosen.UserDataFile)
+	initialization.UserData, err = userData(chosen.UserDataFile)
 	return initialization, err
 }
 

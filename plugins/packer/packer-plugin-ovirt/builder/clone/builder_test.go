@@ -72,7 +72,7 @@ func TestRequestsOfABuild(t *testing.T) {
 					`{"name":"nic1","vnicProfile":"ovirtmgmt"},{"name":"nic2","vnicProfile":"storage/profile"}],` +
 					`"description":"being built"},"startWith":{"hostName":"builder","nicConfigurations":[` +
 					`{"name":"ens3","bootProtocol":"BOOT_PROTOCOL_DHCP"},{"name":"ens4","bootProtocol":"BOOT_PROTOCOL_NONE"}],` +
-					`"customScript":"runcmd: [[echo, 'debian']]"}}`,
+					`"userData":"runcmd: [[echo, 'debian']]"}}`,
 				watch("1"),
 				`StopMachine {"engine":{"profile":"production"},"requestId":"` + id(3) + `","key":"` + key + `"}`,
 				watch("2"),

@@ -22,7 +22,7 @@ var machineOptions = options.Origins{
 	{Field: "start_with.user_name", Option: "ssh_username"},
 	{Field: "start_with.host_name", Option: "host_name"},
 	{Field: "start_with.nic_configurations", Option: "nic_configuration"},
-	{Field: "start_with.custom_script", Option: "custom_script"},
+	{Field: "start_with.user_data", Option: "custom_script"},
 }
 
 var templateOptions = options.Origins{

@@ -41,7 +41,7 @@ func (c *Config) createMachine(engine *pb.EngineRef, requestID, key, publicKey s
 }
 
 func (c *Config) initialization(publicKey string) *pb.Initialization {
-	initialization := &pb.Initialization{HostName: c.HostName, CustomScript: c.CustomScript}
+	initialization := &pb.Initialization{HostName: c.HostName, UserData: c.CustomScript}
 	if c.usesKey() {
 		initialization.UserName = c.Comm.SSHUsername
 	}

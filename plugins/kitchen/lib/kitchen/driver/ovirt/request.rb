@@ -27,7 +27,7 @@ module Kitchen
         OTHERS = {
           "spec.template.id" => "template_id", "spec.template.name" => "template",
           "spec.template.version" => "template_version", "spec.template" => "template",
-          "start_with.authorized_ssh_keys" => "ssh_key", "start_with.custom_script" => "user_data",
+          "start_with.authorized_ssh_keys" => "ssh_key", "start_with.user_data" => "user_data",
           "engine.profile" => "engine", "engine" => "engine"
         }.freeze
         FIELDS = [["spec.", SPEC], ["start_with.", INITIALIZATION], ["", CREATE]].flat_map do |prefix, options|
@@ -181,7 +181,7 @@ module Kitchen
         end
 
         def initialization(public_key)
-          V1::Initialization.new(authorized_ssh_keys: [public_key].compact, custom_script: user_data,
+          V1::Initialization.new(authorized_ssh_keys: [public_key].compact, user_data: user_data,
                                  **fields(INITIALIZATION, V1::Initialization))
         end
 

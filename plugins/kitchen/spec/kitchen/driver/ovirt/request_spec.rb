@@ -92,9 +92,9 @@ RSpec.describe Kitchen::Driver::Ovirt::Request do
 
   it "takes user data as text, from a file of the project, and cloud-config as a structure" do
     File.write(File.join(folder, "first-boot.yml"), "#cloud-config\nruncmd: [x]\n")
-    expect(request(user_data: "runcmd: [x]\n").start_with.custom_script).to eq("runcmd: [x]\n")
-    expect(request(user_data: "first-boot.yml").start_with.custom_script).to eq("#cloud-config\nruncmd: [x]\n")
-    made = request(cloud_config: { runcmd: [%w[echo hi]] }).start_with.custom_script
+    expect(request(user_data: "runcmd: [x]\n").start_with.user_data).to eq("runcmd: [x]\n")
+    expect(request(user_data: "first-boot.yml").start_with.user_data).to eq("#cloud-config\nruncmd: [x]\n")
+    made = request(cloud_config: { runcmd: [%w[echo hi]] }).start_with.user_data
     expect(YAML.safe_load(made)).to eq("runcmd" => [%w[echo hi]])
   end
 
@@ -154,7 +154,8 @@ RSpec.describe Kitchen::Driver::Ovirt::Request do
   it "has an option for each field of the schema but those without one" do
     without = %w[template_disks new_disks attached_disks storage_domain guaranteed_memory_bytes instance_type bios_type
                  tpm virtio_scsi virtio_scsi_multi_queues nic_multi_queues placement affinity_groups affinity_labels
-                 quota custom_properties tags]
+                 quota custom_properties tags time_zone ssh_password_authentication ignition sysprep files
+                 address_selection]
     known = Kitchen::Driver::Ovirt.defaults.keys.map(&:to_s)
     { "spec." => "MachineSpec", "start_with." => "Initialization", "" => "CreateMachineRequest" }.each do |prefix, type|
       fields = OvirtProvision::V1.const_get(type).descriptor.map(&:name)
