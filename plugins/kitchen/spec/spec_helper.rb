@@ -28,10 +28,11 @@ RSpec.configure do |config|
     tested_against = STAND_IN ? "a stand-in, because Test Kitchen is not installed" : "Test Kitchen #{Kitchen::VERSION}"
     warn("The driver is tested against #{tested_against}.")
   end
-  # An example that waits for what never comes fails.
-  config.around { |example| Timeout.timeout(60) { example.run } }
+  # An example that waits for what never comes fails. Real guests take their time.
+  config.around { |example| Timeout.timeout(example.metadata[:live] ? 900 : 60) { example.run } }
   config.around { |example| Dir.mktmpdir("kitchen-") { |folder| (@folder = folder) && example.run } }
   config.before(:each, :real_kitchen) { skip("needs Test Kitchen, which is not installed") if STAND_IN }
+  config.before(:each, :live) { skip("is run by `make kitchen-live`, or with KITCHEN_LIVE=1") unless ENV["KITCHEN_LIVE"] }
   config.before(:each, :daemon) { skip("needs .venv/bin/ovirt-provision") unless Support::Stage.possible? }
   config.after(:suite) { Support::Stage.clear }
 end

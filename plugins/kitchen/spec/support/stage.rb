@@ -1,11 +1,15 @@
 # frozen_string_literal: true
 
 require "fileutils"
+require "json"
+require "net/http"
 require "securerandom"
 require "tmpdir"
+require "uri"
+require "yaml"
 
 module Support
-  # A simulated engine without guests, and an environment in which the driver finds it and starts a daemon of its own.
+  # A simulated engine, and an environment in which the driver finds it and starts a daemon of its own.
   class Stage
     V1 = OvirtProvision::V1
     BIN = File.expand_path("../../../../.venv/bin", __dir__)
@@ -17,7 +21,7 @@ module Support
         File.executable?(File.join(BIN, "ovirt-provision"))
       end
 
-      # The stage that all examples share.
+      # The stage without guests that all examples share.
       def shared
         @shared ||= new
       end
@@ -29,27 +33,20 @@ module Support
 
     attr_reader :environment
 
-    def initialize
+    # `world` is a world file of the simulator, `configuration` one of the daemon, as structures.
+    def initialize(guests: "none", profile: "fast", world: {}, configuration: nil)
       @folder = Dir.mktmpdir("ovirt-")
-      ready = File.join(@folder, "engine.env")
       @environment = { "HOME" => @folder, "PATH" => "#{BIN}:#{ENV.fetch("PATH")}",
-                       "XDG_RUNTIME_DIR" => File.join(@folder, "run"), "XDG_STATE_HOME" => File.join(@folder, "state"),
-                       "XDG_CONFIG_HOME" => File.join(@folder, "config") }
-      FileUtils.mkdir_p(@environment["XDG_RUNTIME_DIR"], mode: 0o700)
-      @simulator = spawn(@environment, "ovirt-provision", "simulate", "--port", "0", "--guests", "none", "--state-dir",
-                         File.join(@folder, "simulator"), "--ready-file", ready,
-                         %i[out err] => File.join(@folder, "simulator.log"))
-      deadline = Time.now + START
-      until File.exist?(ready)
-        raise "the simulator does not start:\n#{File.read(File.join(@folder,
-                                                                    "simulator.log"))}" if Time.now > deadline
+                       "XDG_CACHE_HOME" => ENV.fetch("XDG_CACHE_HOME") { File.join(Dir.home, ".cache") } }
+      @homes = []
+      @environment.update(home("daemon"))
+      @simulator = simulate("--guests", guests, "--profile", profile, "--data", file("world.yaml", YAML.dump(world)))
+      configure(configuration) if configuration
+    end
 
-        sleep 0.1
-      end
-      File.readlines(ready, chomp: true).each do |line|
-        name, value = line.delete_prefix("export ").split("=", 2)
-        @environment[name] = value.delete("'\"")
-      end
+    # The environment for another daemon, which has a ledger of its own.
+    def elsewhere(name)
+      @environment.merge(home(name))
     end
 
     # The objects of ours that the engine holds.
@@ -75,9 +72,15 @@ module Support
       end
     end
 
+    # Waits until no operation runs.
+    def settle
+      running = V1::ListOperationsRequest.new(running_only: true)
+      ask { |client| sleep 0.05 while client.call(:operations, :list_operations, running).operations.any? }
+    end
+
     # Process id of the daemon.
     def daemon
-      Integer(File.read(File.join(@environment["XDG_STATE_HOME"], "ovirt-provision/daemon.lock")).split.first)
+      Integer(File.read(lock_of(@homes.first)).split.first)
     end
 
     # Yields a client of the stage's daemon.
@@ -88,9 +91,19 @@ module Support
       client&.close
     end
 
-    # Ends the daemon and waits for its end.
-    def stop_daemon(signal = "TERM")
-      number = daemon
+    # How often the engine was asked for what so far.
+    def requests
+      JSON.parse(tell_simulator(Net::HTTP::Get, "requests").body).fetch("operations")
+    end
+
+    # Lets the next requests that fit fail by a fault of the simulator.
+    def arm(fault, **options)
+      tell_simulator(Net::HTTP::Post, "faults", JSON.generate(fault: fault, **options))
+    end
+
+    # Ends a daemon and waits for its end; by default that of the stage.
+    def stop_daemon(signal = "TERM", home = @homes.first)
+      number = Integer(File.read(lock_of(home)).split.first)
       Process.kill(signal, number)
       sleep 0.05 while File.exist?("/proc/#{number}") && !File.read("/proc/#{number}/stat").include?(") Z")
     rescue Errno::ENOENT, Errno::ESRCH
@@ -98,10 +111,62 @@ module Support
     end
 
     def clear
-      stop_daemon
+      @homes.each { |home| stop_daemon("TERM", home) }
       Process.kill("TERM", @simulator)
       Process.wait(@simulator)
       FileUtils.rm_rf(@folder)
+    end
+
+    private
+
+    # Where a daemon is at home.
+    def home(name)
+      base = File.join(@folder, name)
+      FileUtils.mkdir_p(File.join(base, "run"), mode: 0o700)
+      @homes << base
+      { "XDG_RUNTIME_DIR" => "run", "XDG_STATE_HOME" => "state", "XDG_CONFIG_HOME" => "config" }
+        .transform_values { |folder| File.join(base, folder) }
+    end
+
+    def lock_of(home)
+      File.join(home, "state/ovirt-provision/daemon.lock")
+    end
+
+    def file(name, text)
+      File.join(@folder, name).tap { |path| File.write(path, text) }
+    end
+
+    def configure(configuration)
+      folder = File.join(@environment["XDG_CONFIG_HOME"], "ovirt-provision")
+      FileUtils.mkdir_p(folder)
+      File.write(File.join(folder, "config.yaml"), YAML.dump(configuration))
+    end
+
+    def simulate(*options)
+      ready = File.join(@folder, "engine.env")
+      log = File.join(@folder, "simulator.log")
+      started = spawn(@environment, "ovirt-provision", "simulate", "--port", "0", "--state-dir",
+                      File.join(@folder, "simulator"), "--ready-file", ready, *options, %i[out err] => log)
+      deadline = Time.now + START
+      until File.exist?(ready)
+        raise "the simulator does not start:\n#{File.read(log)}" if Time.now > deadline
+
+        sleep 0.1
+      end
+      File.readlines(ready, chomp: true).each do |line|
+        name, value = line.delete_prefix("export ").split("=", 2)
+        @environment[name] = value.delete("'\"")
+      end
+      started
+    end
+
+    def tell_simulator(kind, path, body = nil)
+      url = URI.join(@environment["OVIRT_URL"], "/simulator/#{path}")
+      request = kind.new(url)
+      request.basic_auth(@environment["OVIRT_USERNAME"], @environment["OVIRT_PASSWORD"])
+      Net::HTTP.start(url.host, url.port, use_ssl: true, ca_file: @environment["OVIRT_CAFILE"]) do |http|
+        http.request(request, body).tap(&:value)
+      end
     end
   end
 end
