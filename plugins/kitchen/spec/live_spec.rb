@@ -2,9 +2,8 @@
 
 # The real `kitchen`, with shell provisioner and shell verifier, on real guests.
 RSpec.describe "kitchen on real guests", :live, :real_kitchen, :daemon, order: :defined do
-  PROJECT = File.expand_path("../../../tools/kitchen/project", __dir__)
-  SUITES = %w[web db cache queue].freeze
-
+  project = File.expand_path("../../../tools/kitchen/project", __dir__)
+  suites = %w[web db cache queue]
   figures = []
 
   before(:context) do
@@ -20,7 +19,7 @@ RSpec.describe "kitchen on real guests", :live, :real_kitchen, :daemon, order: :
   around do |example|
     next example.run unless @stage
 
-    %w[bootstrap.sh verify.sh].each { |name| FileUtils.cp(File.join(PROJECT, name), folder) }
+    %w[bootstrap.sh verify.sh].each { |name| FileUtils.cp(File.join(project, name), folder) }
     configure
     with_environment(stage.environment.merge("GUEST_SSH_PORT" => port)) { example.run }
   end
@@ -32,13 +31,15 @@ RSpec.describe "kitchen on real guests", :live, :real_kitchen, :daemon, order: :
     ENV["IN_NAMESPACE"] ? "22" : "2222"
   end
 
-  # Writes kitchen.yml; `suites` are driver configurations by suite.
-  def configure(suites = SUITES.to_h { |name| [name, {}] }, **driver)
-    File.write(File.join(folder, "kitchen.yml"), YAML.dump(JSON.parse(JSON.generate({
+  # Writes kitchen.yml; `given` are driver configurations by suite.
+  define_method(:configure) do |given = suites.to_h { |name| [name, {}] }, **driver|
+    project = {
       driver: { name: "ovirt", cpus: 1, memory: "512 MiB", **driver }, transport: { name: "ssh", port: port },
       provisioner: { name: "shell", script: "bootstrap.sh" }, verifier: { name: "shell", command: "sh verify.sh" },
-      platforms: [{ name: "debian-12" }], suites: suites.map { |name, given| { name: name, driver: given } }
-    }))))
+      platforms: [{ name: "debian-12" }], suites: given.map { |name, options| { name: name, driver: options } }
+    }
+    # By JSON, because YAML would write symbols as such.
+    File.write(File.join(folder, "kitchen.yml"), YAML.dump(JSON.parse(JSON.generate(project))))
   end
 
   # Runs `kitchen`, which has to succeed, and returns what it said.
@@ -69,16 +70,16 @@ RSpec.describe "kitchen on real guests", :live, :real_kitchen, :daemon, order: :
     began = Process.clock_gettime(Process::CLOCK_MONOTONIC)
     block.call.tap do
       seconds = Process.clock_gettime(Process::CLOCK_MONOTONIC) - began
-      asked = stage.requests.to_h { |name, count| [name, count - before.fetch(name, 0)] }.select { |_, count| count.positive? }
+      asked = stage.requests.to_h { |name, count| [name, count - before.fetch(name, 0)] }.reject { |_, count| count.zero? }
       changes = asked.reject { |name, _| name.start_with?("GET ", "POST /ovirt-engine/") }
-      figures << format("%s: %.1f s, %d requests to the engine, %d of them change it (%s)", what, seconds,
-                        asked.values.sum, changes.values.sum, changes.map { |name, count| "#{count} #{name}" }.join(", "))
+      figures << format("%s: %.1f s, %d requests to the engine, %d of them change it", what, seconds,
+                        asked.values.sum, changes.values.sum)
     end
   end
 
   it "tests four instances at the same time, and leaves nothing" do
     said = measure("kitchen test -c 4") { kitchen!("test", "-c", "4") }
-    SUITES.each do |suite|
+    suites.each do |suite|
       expect(said).to include("provisioned as root on #{suite}-debian-12", "says #{suite}-debian-12\n",
                               "Finished testing <#{suite}-debian-12>")
       expect(said).to match(/<#{suite}-debian-12> waiting-for-address\.\.\. \(\d+ s\)/)
@@ -176,7 +177,9 @@ RSpec.describe "kitchen on real guests", :live, :real_kitchen, :daemon, order: :
     kitchen!("destroy")
     templates = stage.census.select { |entry| entry.kind == "template" }
     expect(templates.map(&:name)).to eq([name, name])
-    templates.reverse_each { |entry| system("ovirt-provision", "template", "destroy", entry.id, exception: true, out: File::NULL) }
+    templates.reverse_each do |entry|
+      system("ovirt-provision", "template", "destroy", entry.id, exception: true, out: File::NULL)
+    end
     expect(ours).to eq([])
   end
 
@@ -198,6 +201,18 @@ RSpec.describe "kitchen on real guests", :live, :real_kitchen, :daemon, order: :
     expect(ours).to eq([])
   end
 
+  # A file with the certificate of an authority that has signed nothing here.
+  def another_authority
+    key = OpenSSL::PKey::EC.generate("prime256v1")
+    certificate = OpenSSL::X509::Certificate.new
+    certificate.subject = certificate.issuer = OpenSSL::X509::Name.parse("/CN=other")
+    certificate.public_key = key
+    certificate.not_before = Time.now - 60
+    certificate.not_after = Time.now + 3600
+    certificate.sign(key, "SHA256")
+    File.join(folder, "other.pem").tap { |path| File.write(path, certificate.to_pem) }
+  end
+
   describe "doctor" do
     it "finds nothing where all is well, and knows by earlier guests that the template has an agent" do
       said = kitchen!("doctor")
@@ -207,7 +222,8 @@ RSpec.describe "kitchen on real guests", :live, :real_kitchen, :daemon, order: :
 
     {
       "no daemon" => [{ "OVIRT_PROVISION_ADDRESS" => "unix:/nowhere/daemon.sock" }, {}, /no daemon listens at/],
-      "the certificate of another engine" => [{ "OVIRT_CAFILE" => :other_ca }, {}, /certificate: .*cannot be verified|certificate: /],
+      "the certificate of another engine" => [{ "OVIRT_CAFILE" => :another }, {},
+                                              /certificate: .*cannot be verified|certificate: /],
       "a wrong password" => [{ "OVIRT_PASSWORD" => "wrong" }, {}, /login: .*OVIRT_PASSWORD|login: /],
       "an engine that does not answer" => [{ "OVIRT_URL" => "https://127.0.0.1:9/ovirt-engine/api" }, {}, /connection: /],
       "an account without rights" => [{ "OVIRT_USERNAME" => "nobody@internal", "OVIRT_PASSWORD" => "secret" }, {},
@@ -220,15 +236,7 @@ RSpec.describe "kitchen on real guests", :live, :real_kitchen, :daemon, order: :
       it "finds #{breakage}" do
         configure({ "web" => options })
         elsewhere = environment.empty? ? {} : stage.elsewhere(breakage.tr(" ", "-")).merge(environment)
-        if elsewhere["OVIRT_CAFILE"] == :other_ca
-          certificate = OpenSSL::X509::Certificate.new
-          key = OpenSSL::PKey::EC.generate("prime256v1")
-          certificate.subject = certificate.issuer = OpenSSL::X509::Name.parse("/CN=other")
-          certificate.public_key = key
-          certificate.not_before, certificate.not_after = Time.now - 60, Time.now + 3600
-          certificate.sign(key, "SHA256")
-          File.write(elsewhere["OVIRT_CAFILE"] = File.join(folder, "other.pem"), certificate.to_pem)
-        end
+        elsewhere["OVIRT_CAFILE"] = another_authority if elsewhere["OVIRT_CAFILE"] == :another
         with_environment(elsewhere) do
           said = failing_kitchen("doctor")
           expect(said.scan(/^>>>>>> (.*(?:\n +.*)*)/).flatten.join("\n")).to match(finding), said
@@ -239,25 +247,26 @@ RSpec.describe "kitchen on real guests", :live, :real_kitchen, :daemon, order: :
 end
 
 RSpec.describe "kitchen with ten instances", :live, :real_kitchen, :daemon do
-  it "waits its turn where the engine takes but two, and says at which position" do
-    stage = Support::Stage.new(profile: "fast")
-    environment = stage.environment
-    stage.send(:configure, "engines" => { "lab" => { "url" => environment["OVIRT_URL"], "username" => environment["OVIRT_USERNAME"],
-                                                     "password" => environment["OVIRT_PASSWORD"], "operations" => 2,
-                                                     "ca_file" => environment["OVIRT_CAFILE"] } })
-    File.write(File.join(folder, "kitchen.yml"), YAML.dump(
-                                                    "driver" => { "name" => "ovirt", "engine" => "lab" }, "transport" => { "name" => "dummy" },
-                                                    "provisioner" => { "name" => "dummy" }, "verifier" => { "name" => "dummy" },
-                                                    "platforms" => [{ "name" => "debian-12" }],
-                                                    "suites" => Array.new(10) { |number| { "name" => "s#{number}" } }
-                                                  ))
-    with_environment(environment.merge("OVIRT_URL" => "")) do
+  after { @stage&.clear }
+
+  it "waits its turn where the engine takes but two at a time, and says at which position" do
+    @stage = Support::Stage.new
+    engine = %w[url username password ca_file].zip(%w[OVIRT_URL OVIRT_USERNAME OVIRT_PASSWORD OVIRT_CAFILE])
+    engine = engine.to_h { |name, variable| [name, @stage.environment.fetch(variable)] }
+    @stage.configure("engines" => { "lab" => { **engine, "operations" => 2 } })
+    File.write(File.join(folder, "kitchen.yml"), <<~YAML)
+      driver: {name: ovirt, engine: lab}
+      transport: {name: dummy}
+      provisioner: {name: dummy}
+      verifier: {name: dummy}
+      platforms: [{name: debian-12}]
+      suites: [#{Array.new(10) { |number| "{name: s#{number}}" }.join(", ")}]
+    YAML
+    with_environment(@stage.environment.merge("OVIRT_URL" => "")) do
       said, status = kitchen("create", "-c", "10")
       expect(status).to be_success, said
       expect(said.scan(/queued, position \d+ of \d+/).size).to be >= 8
       expect(kitchen("destroy", "-c", "10").last).to be_success
     end
-  ensure
-    stage&.clear
   end
 end

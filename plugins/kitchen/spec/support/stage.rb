@@ -33,20 +33,26 @@ module Support
 
     attr_reader :environment
 
-    # `world` is a world file of the simulator, `configuration` one of the daemon, as structures.
-    def initialize(guests: "none", profile: "fast", world: {}, configuration: nil)
+    # `world` is a world file of the simulator, as a structure.
+    def initialize(guests: "none", profile: "fast", world: {})
       @folder = Dir.mktmpdir("ovirt-")
       @environment = { "HOME" => @folder, "PATH" => "#{BIN}:#{ENV.fetch("PATH")}",
                        "XDG_CACHE_HOME" => ENV.fetch("XDG_CACHE_HOME") { File.join(Dir.home, ".cache") } }
       @homes = []
       @environment.update(home("daemon"))
       @simulator = simulate("--guests", guests, "--profile", profile, "--data", file("world.yaml", YAML.dump(world)))
-      configure(configuration) if configuration
     end
 
     # The environment for another daemon, which has a ledger of its own.
     def elsewhere(name)
       @environment.merge(home(name))
+    end
+
+    # Writes the configuration of the stage's daemon, which has to be written before it starts.
+    def configure(configuration)
+      folder = File.join(@environment["XDG_CONFIG_HOME"], "ovirt-provision")
+      FileUtils.mkdir_p(folder)
+      File.write(File.join(folder, "config.yaml"), YAML.dump(configuration))
     end
 
     # The objects of ours that the engine holds.
@@ -134,12 +140,6 @@ module Support
 
     def file(name, text)
       File.join(@folder, name).tap { |path| File.write(path, text) }
-    end
-
-    def configure(configuration)
-      folder = File.join(@environment["XDG_CONFIG_HOME"], "ovirt-provision")
-      FileUtils.mkdir_p(folder)
-      File.write(File.join(folder, "config.yaml"), YAML.dump(configuration))
     end
 
     def simulate(*options)

@@ -25,9 +25,26 @@ module Kitchen
       default_config :cluster, nil
       default_config :cpus, nil
       default_config :memory, nil
+      default_config :guaranteed_memory, nil
+      default_config :instance_type, nil
       default_config :boot_disk, nil
       default_config :boot_disk_size, nil
+      default_config :template_disks, nil
+      default_config :disks, nil
+      default_config :attached_disks, nil
+      default_config :storage_domain, nil
       default_config :nics, nil
+      default_config :bios_type, nil
+      default_config :tpm, nil
+      default_config :virtio_scsi, nil
+      default_config :virtio_scsi_multi_queues, nil
+      default_config :nic_multi_queues, nil
+      default_config :placement, nil
+      default_config :affinity_groups, nil
+      default_config :affinity_labels, nil
+      default_config :quota, nil
+      default_config :custom_properties, nil
+      default_config :tags, nil
       default_config(:hostname) { |driver| Identity.host_name(driver.instance.name, driver.windows_os? ? 15 : 63) }
       default_config :username, "kitchen"
       default_config(:ssh_key) { |driver| driver.instance.transport[:ssh_key] }

@@ -38,6 +38,9 @@ RSpec.describe Kitchen::Driver::Ovirt do
       vm_name: nil, vm_name_prefix: nil, cluster: nil, cpus: nil, memory: nil, boot_disk: nil, boot_disk_size: nil, nics: nil,
       hostname: "web-debian-12", username: "kitchen", ssh_key: nil,
       nic_configurations: [{ name: "eth0", boot_protocol: "dhcp" }], dns_servers: nil, dns_search_domains: nil,
+      guaranteed_memory: nil, instance_type: nil, template_disks: nil, disks: nil, attached_disks: nil, storage_domain: nil,
+      bios_type: nil, tpm: nil, virtio_scsi: nil, virtio_scsi_multi_queues: nil, nic_multi_queues: nil, placement: nil,
+      affinity_groups: nil, affinity_labels: nil, quota: nil, custom_properties: nil, tags: nil,
       user_data: nil, cloud_config: nil, ttl: nil, timeouts: nil, on_failure: "destroy", package: {}
     }.each do |option, default|
       it "has #{default.inspect} as default of #{option}" do

@@ -52,7 +52,7 @@ module Kitchen
         end
 
         def text(given, at)
-          return given.to_s if given.is_a?(String) || given.is_a?(Numeric) || given.is_a?(Symbol)
+          return given.to_s if [String, Numeric, Symbol, TrueClass, FalseClass].any? { |type| given.is_a?(type) }
 
           problem(at, "#{given.inspect} is given; it must be text")
         end

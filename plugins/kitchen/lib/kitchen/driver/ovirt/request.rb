@@ -14,7 +14,12 @@ module Kitchen
         # The options that are fields of MachineSpec, with their names there.
         SPEC = {
           vm_name: "name", description: "description", cluster: "cluster", full_clone: "clone", cpus: "cpu",
-          memory: "memory_bytes", boot_disk: "boot_disk", nics: "nics"
+          memory: "memory_bytes", guaranteed_memory: "guaranteed_memory_bytes", boot_disk: "boot_disk",
+          template_disks: "template_disks", disks: "new_disks", attached_disks: "attached_disks",
+          storage_domain: "storage_domain", nics: "nics", instance_type: "instance_type", bios_type: "bios_type", tpm: "tpm",
+          virtio_scsi: "virtio_scsi", virtio_scsi_multi_queues: "virtio_scsi_multi_queues",
+          nic_multi_queues: "nic_multi_queues", placement: "placement", affinity_groups: "affinity_groups",
+          affinity_labels: "affinity_labels", quota: "quota", custom_properties: "custom_properties", tags: "tags"
         }.freeze
         # The options that are fields of Initialization, with their names there.
         INITIALIZATION = {

@@ -66,6 +66,29 @@ RSpec.describe Kitchen::Driver::Ovirt::Request do
     end
   end
 
+  it "passes every kind of disk on" do
+    spec = request(disks: [{ size: 10, name: "data", interface: "virtio", format: "raw", sparse: false, storage_domain: "fast" }],
+                   template_disks: [{ name: "swap", size: "4 GiB" }], storage_domain: "data",
+                   attached_disks: [{ id: "d", read_only: true }]).spec
+    expect(spec.new_disks.first.to_h)
+      .to include(size_bytes: 10 << 30, name: "data", interface: :DISK_INTERFACE_VIRTIO, format: :DISK_FORMAT_RAW, sparse: false,
+                  storage_domain: "fast")
+    expect([spec.template_disks.first.size_bytes, spec.attached_disks.first.read_only, spec.storage_domain])
+      .to eq([4 << 30, true, "data"])
+  end
+
+  it "passes hardware and placement on" do
+    spec = request(guaranteed_memory: 256, instance_type: "Large", bios_type: "q35_ovmf", tpm: true, virtio_scsi: false,
+                   placement: { hosts: ["host1"], affinity: "pinned" }, affinity_groups: ["apart"], affinity_labels: "gpu",
+                   quota: "ci", custom_properties: { sap_agent: true }, tags: %w[ci kitchen],
+                   nics: [{ name: "nic1", network: "lab", interface: "e1000", mac: "56:6f:ab:cd:00:05", linked: false }]).spec.to_h
+    expect(spec).to include(guaranteed_memory_bytes: 256 << 20, instance_type: "Large", bios_type: :BIOS_TYPE_Q35_OVMF, tpm: true,
+                            virtio_scsi: false, placement: { hosts: ["host1"], affinity: :AFFINITY_PINNED },
+                            affinity_groups: ["apart"], affinity_labels: ["gpu"], quota: "ci",
+                            custom_properties: { "sap_agent" => "true" }, tags: %w[ci kitchen])
+    expect(spec[:nics].first).to include(network: "lab", interface: :NIC_INTERFACE_E1000, linked: false)
+  end
+
   { 90 => 90, "90" => 90, "90s" => 90, "30m" => 1800, "8h" => 28_800, "2d" => 172_800 }.each do |given, seconds|
     it "takes #{given.inspect} as a time" do
       expect(request(timeouts: { address: given }).timeouts["address"].seconds).to eq(seconds)
@@ -116,6 +139,15 @@ RSpec.describe Kitchen::Driver::Ovirt::Request do
       { template: ["a"] } => 'template: ["a"] is given; it must be text',
       { cluster: ["a"] } => 'cluster: ["a"] is given; it must be text',
       { vm_name_prefix: {} } => "vm_name_prefix: {} is given; it must be text",
+      { disks: [{ sise: 5 }] } => "disks[0].sise: is no option here; did you mean 'size'?",
+      { disks: [{ size: "5" }, { size: "five" }] } =>
+        "disks[1].size: \"five\" is given; it must be a number of GiB or a size such as '4 GiB'",
+      { disks: [{ size: 1, interface: "scsi" }] } =>
+        'disks[0].interface: "scsi" is given; it must be one of virtio_scsi, virtio, sata, ide',
+      { bios_type: "uefi" } => /\Abios_type: "uefi" is given; it must be one of .*q35_ovmf/,
+      { placement: "host1" } => 'placement: "host1" is given; it must be a map',
+      { custom_properties: ["a"] } => 'custom_properties: ["a"] is given; it must be a map',
+      { tpm: "on" } => 'tpm: "on" is given; it must be true or false',
       { nics: "nic1" } => 'nics[0]: "nic1" is given; it must be a map',
       { nics: [{ vnic_profil: "x" }] } => "nics[0].vnic_profil: is no option here; did you mean 'vnic_profile'?",
       { nic_configurations: [{ name: "eth0", boot_protocol: "bootp" }] } =>
@@ -151,11 +183,8 @@ RSpec.describe Kitchen::Driver::Ovirt::Request do
     end
   end
 
-  it "has an option for each field of the schema but those without one" do
-    without = %w[template_disks new_disks attached_disks storage_domain guaranteed_memory_bytes instance_type bios_type
-                 tpm virtio_scsi virtio_scsi_multi_queues nic_multi_queues placement affinity_groups affinity_labels
-                 quota custom_properties tags time_zone ssh_password_authentication ignition sysprep files
-                 address_selection]
+  it "has an option for each field of the schema" do
+    without = %w[time_zone ssh_password_authentication ignition sysprep files address_selection]
     known = Kitchen::Driver::Ovirt.defaults.keys.map(&:to_s)
     { "spec." => "MachineSpec", "start_with." => "Initialization", "" => "CreateMachineRequest" }.each do |prefix, type|
       fields = OvirtProvision::V1.const_get(type).descriptor.map(&:name)
@@ -166,7 +195,7 @@ RSpec.describe Kitchen::Driver::Ovirt::Request do
   end
 
   it "knows the option behind a field" do
-    { "spec.template.version" => "template_version", "spec.nics[0].vnic_profile" => "nics[0].vnic_profile",
+    { "spec.new_disks[0].size_bytes" => "disks[0].size", "spec.template.version" => "template_version", "spec.nics[0].vnic_profile" => "nics[0].vnic_profile",
       "spec.boot_disk.size_bytes" => "boot_disk.size", "spec.memory_bytes" => "memory", "spec.name" => "vm_name",
       "start_with.nic_configurations[1].gateway" => "nic_configurations[1].gateway", "timeouts.adress" => "timeouts.adress",
       "start_with.user_name" => "username" }.each do |field, option|
