@@ -33,13 +33,13 @@ RSpec.describe "kitchen on real guests", :live, :real_kitchen, :daemon, order: :
 
   # Writes kitchen.yml; `given` are driver configurations by suite.
   define_method(:configure) do |given = suites.to_h { |name| [name, {}] }, **driver|
-    project = {
+    content = {
       driver: { name: "ovirt", cpus: 1, memory: "512 MiB", **driver }, transport: { name: "ssh", port: port },
       provisioner: { name: "shell", script: "bootstrap.sh" }, verifier: { name: "shell", command: "sh verify.sh" },
       platforms: [{ name: "debian-12" }], suites: given.map { |name, options| { name: name, driver: options } }
     }
     # By JSON, because YAML would write symbols as such.
-    File.write(File.join(folder, "kitchen.yml"), YAML.dump(JSON.parse(JSON.generate(project))))
+    File.write(File.join(folder, "kitchen.yml"), YAML.dump(JSON.parse(JSON.generate(content))))
   end
 
   # Runs `kitchen`, which has to succeed, and returns what it said.

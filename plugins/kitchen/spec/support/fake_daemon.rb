@@ -84,7 +84,7 @@ module Support
 
     def machine(**fields)
       V1::Machine.new(key: "k", id: "22222222-2222-4222-8222-222222222222", name: "vm", status: :STATUS_UP,
-                      addresses: [{ ip: "fd00::1" }, { ip: "10.11.0.1" }], **fields)
+                      addresses: [{ ip: "10.11.0.1" }, { ip: "fd00::1" }], **fields)
     end
 
     def operation(state, revision, **fields)

@@ -45,15 +45,25 @@ module Kitchen
       default_config :quota, nil
       default_config :custom_properties, nil
       default_config :tags, nil
-      default_config(:hostname) { |driver| Identity.host_name(driver.instance.name, driver.windows_os? ? 15 : 63) }
-      default_config :username, "kitchen"
+      default_config(:hostname) do |driver|
+        Identity.host_name(driver.instance.name, driver.windows_guest? ? 15 : 63) unless driver[:sysprep] == false
+      end
+      default_config(:username) { |driver| driver.default_username }
       default_config(:ssh_key) { |driver| driver.instance.transport[:ssh_key] }
       expand_path_for :ssh_key
-      default_config :nic_configurations, [{ name: "eth0", boot_protocol: "dhcp" }].freeze
+      default_config(:nic_configurations) do |driver|
+        [{ name: "eth0", boot_protocol: "dhcp" }] unless driver.windows_guest? || driver[:ignition]
+      end
       default_config :dns_servers, nil
       default_config :dns_search_domains, nil
+      default_config :time_zone, nil
+      default_config :ssh_password_authentication, nil
       default_config :user_data, nil
       default_config :cloud_config, nil
+      default_config :ignition, nil
+      default_config(:sysprep) { |driver| {} if driver.windows_os? }
+      default_config :files, nil
+      default_config :address_selection, nil
       default_config :ttl, nil
       default_config :timeouts, nil
       default_config :on_failure, "destroy"
@@ -69,7 +79,7 @@ module Kitchen
       # What create writes into the state, apart from what a transport reads there.
       STATE = %i[machine_key engine vm_id vm_name hostname username ssh_key].freeze
       # Options that may hold what nobody is to read.
-      SECRETS = %i[user_data cloud_config].freeze
+      SECRETS = %i[user_data cloud_config ignition sysprep files].freeze
       # Statuses of gRPC.
       INVALID_ARGUMENT = 3
       NOT_FOUND = 5
@@ -123,8 +133,8 @@ module Kitchen
           tell_foreign_options
           connect(state) do |client|
             # A key that create would make does not matter here.
-            public_key = key_pair.public_key if config[:ssh_key]
-            Doctor.new(client, logger).trouble?(create_request(client, state, Request.new(self), public_key))
+            known = public_key if config[:ssh_key]
+            Doctor.new(client, logger).trouble?(create_request(client, state, Request.new(self), known))
           end
         end
       rescue ActionFailed, UserError
@@ -144,6 +154,22 @@ module Kitchen
       rescue OvirtProvision::Error => e
         gone = gone?(e)
         told(gone ? false : nil, gone ? "gone" : "unknown", state[:vm_id], e.message)
+      end
+
+      # Whether sysprep sets the guest up, or nothing does.
+      def windows_guest?
+        windows_os? || !config[:sysprep].nil?
+      end
+
+      def winrm?
+        instance.transport.name.casecmp?("winrm")
+      end
+
+      # The account to log in with, which the first boot makes, except on Windows.
+      def default_username
+        return "kitchen" unless windows_guest?
+
+        winrm? ? instance.transport[:username] : "Administrator"
       end
 
       # What `kitchen diagnose` prints, without what is secret.
@@ -170,8 +196,8 @@ module Kitchen
       def make(client, machine, state, request)
         state[:machine_key] ||= own_identity
         state[:engine] ||= config[:engine] if config[:engine]
-        state.merge!(username: config[:username], ssh_key: key_pair.path)
-        request = create_request(client, state, request, key_pair.public_key)
+        state.merge!({ username: config[:username], ssh_key: key_pair&.path }.compact)
+        request = create_request(client, state, request, public_key)
         # Before the request goes out: whatever ends us then, `kitchen destroy` knows what to destroy.
         save(state)
         machine.create(request) do |seen|
@@ -182,7 +208,7 @@ module Kitchen
       # Waits until the transport is ready. Until then the Machine has but a session, which is kept alive. Yields when
       # that fails.
       def reach(machine, state, seen)
-        address = seen.addresses.map(&:ip).min_by { |ip| ip.include?(":") ? 1 : 0 }
+        address = seen.addresses.first&.ip
         save(state.merge!(hostname: address, vm_id: seen.id, vm_name: seen.name))
         info("#{instance.to_str} has the address #{address}; waiting for #{instance.transport.name}...")
         machine.in_session { instance.transport.connection(state).wait_until_ready }
@@ -285,8 +311,15 @@ module Kitchen
         StateFile.new(config[:kitchen_root], instance.name).write(state)
       end
 
+      # The instance's key, which is made where none is given; none on Windows, which would not authorise it.
       def key_pair
-        config[:ssh_key] ? KeyPair.new(config[:ssh_key]) : KeyPair.at(own_key.path)
+        return KeyPair.new(config[:ssh_key]) if config[:ssh_key]
+
+        KeyPair.at(own_key.path) unless windows_guest?
+      end
+
+      def public_key
+        key_pair.public_key unless windows_guest?
       end
 
       # The key that is made for the instance alone.

@@ -41,6 +41,7 @@ RSpec.describe Kitchen::Driver::Ovirt do
       guaranteed_memory: nil, instance_type: nil, template_disks: nil, disks: nil, attached_disks: nil, storage_domain: nil,
       bios_type: nil, tpm: nil, virtio_scsi: nil, virtio_scsi_multi_queues: nil, nic_multi_queues: nil, placement: nil,
       affinity_groups: nil, affinity_labels: nil, quota: nil, custom_properties: nil, tags: nil,
+      time_zone: nil, ssh_password_authentication: nil, ignition: nil, sysprep: nil, files: nil, address_selection: nil,
       user_data: nil, cloud_config: nil, ttl: nil, timeouts: nil, on_failure: "destroy", package: {}
     }.each do |option, default|
       it "has #{default.inspect} as default of #{option}" do
@@ -48,6 +49,8 @@ RSpec.describe Kitchen::Driver::Ovirt do
       end
 
       it "takes another #{option}" do
+        next if option == :sysprep
+
         other = option == :ssh_key ? "/other" : "other"
         expect(driver(option => other)[option]).to eq(other)
       end
@@ -97,7 +100,7 @@ RSpec.describe Kitchen::Driver::Ovirt do
 
     it "shows nobody what may be secret" do
       expect(driver(user_data: "password: canary\n").diagnose.to_s).not_to include("canary")
-      expect(driver.diagnose).to include(user_data: "(given)", cloud_config: nil, username: "kitchen")
+      expect(driver.diagnose).to include(user_data: "(given)", cloud_config: nil, sysprep: nil, username: "kitchen")
     end
 
     it "knows every option that Kitchen sets by itself" do
@@ -403,6 +406,57 @@ RSpec.describe Kitchen::Driver::Ovirt do
       end
       expect(console).to include("no daemon listens")
       expect(state).to include(machine_key: "k")
+    end
+  end
+
+  describe "on Windows" do
+    def windows(config = {}, transport: Support::Instances::Transport.new({ username: "administrator", password: "canary" },
+                                                                          name: "Winrm"))
+      @driver = make_driver(config, name: "web-windows-2022", transport: transport, os_type: "windows")
+    end
+
+    def start_with
+      fake.requests(:CreateMachine).first.start_with
+    end
+
+    it "is set up by sysprep, with the password that WinRM logs in with, which is written nowhere" do
+      windows.create(state)
+      expect(start_with.sysprep.admin_password).to eq("canary")
+      expect(start_with.to_h.slice(:user_name, :authorized_ssh_keys, :nic_configurations).values).to all(be_empty)
+      expect(start_with.host_name).to match(/\Aweb-wind-\h{6}\z/)
+      expect(state).to include(username: "administrator", hostname: "10.11.0.1")
+      expect(state).not_to include(:ssh_key)
+      expect([saved("web-windows-2022").to_s, console, @driver.diagnose.to_s].join).not_to include("canary")
+    end
+
+    it "takes a key for SSH that the template knows, and forces no password" do
+      mine = File.join(folder, "mine")
+      windows({ ssh_key: mine }, transport: Support::Instances::Transport.new).create(state)
+      expect(start_with.sysprep.admin_password).to eq("")
+      expect(state).to include(username: "Administrator", ssh_key: mine)
+    end
+
+    it "says that it takes a key or a password" do
+      windows({}, transport: Support::Instances::Transport.new)
+      expect { @driver.create(state) }.to raise_error(Kitchen::UserError, /ssh_key: is needed, since Windows is given none/)
+      expect(Dir.glob(File.join(folder, ".kitchen/*.pem"))).to be_empty
+    end
+
+    it "is started as it is where sysprep is off" do
+      windows({ sysprep: false }).create(state)
+      expect(start_with).to eq(OvirtProvision::V1::Initialization.new)
+    end
+
+    it "takes an answer file and all else of sysprep" do
+      File.write(File.join(folder, "unattend.xml"), "<unattend/>")
+      windows({ sysprep: { unattend_xml: "unattend.xml", admin_password: "other", domain: "lab" }, time_zone: "UTC" }).create(state)
+      expect(start_with.sysprep.to_h).to include(unattend_xml: "<unattend/>", admin_password: "other", domain: "lab")
+      expect(start_with.time_zone).to eq("UTC")
+    end
+
+    it "leaves nothing out that was asked for" do
+      windows({ dns_servers: ["10.0.0.1"] }).create(state)
+      expect(start_with.dns_servers.to_a).to eq(["10.0.0.1"])
     end
   end
 

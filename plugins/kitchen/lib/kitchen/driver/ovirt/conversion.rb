@@ -122,7 +122,8 @@ module Kitchen
             duration?(field) ? duration(given, at) : message(field.subtype.msgclass, given, at)
           when :enum then enum(field.subtype, given, at)
           when :bool then flag(given, at)
-          when :string, :bytes then text(given, at)
+          when :string then text(given, at)
+          when :bytes then text(given, at)&.b
           else
             field.name.end_with?("_bytes") && !at.end_with?("_bytes") ? size(given, at) : number(given, at)
           end

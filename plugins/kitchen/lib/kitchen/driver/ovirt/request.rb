@@ -24,15 +24,17 @@ module Kitchen
         # The options that are fields of Initialization, with their names there.
         INITIALIZATION = {
           username: "user_name", hostname: "host_name", nic_configurations: "nic_configurations",
-          dns_servers: "dns_servers", dns_search_domains: "dns_search_domains"
+          dns_servers: "dns_servers", dns_search_domains: "dns_search_domains", time_zone: "time_zone",
+          ssh_password_authentication: "ssh_password_authentication", user_data: "user_data", ignition: "ignition",
+          sysprep: "sysprep", files: "files"
         }.freeze
         # The options that are fields of CreateMachineRequest itself.
-        CREATE = { on_failure: "on_failure", timeouts: "timeouts" }.freeze
+        CREATE = { on_failure: "on_failure", timeouts: "timeouts", address_selection: "address_selection" }.freeze
         # Other fields of the request, with the options that they come from.
         OTHERS = {
           "spec.template.id" => "template_id", "spec.template.name" => "template",
           "spec.template.version" => "template_version", "spec.template" => "template",
-          "start_with.authorized_ssh_keys" => "ssh_key", "start_with.user_data" => "user_data",
+          "start_with.authorized_ssh_keys" => "ssh_key",
           "engine.profile" => "engine", "engine" => "engine"
         }.freeze
         FIELDS = [["spec.", SPEC], ["start_with.", INITIALIZATION], ["", CREATE]].flat_map do |prefix, options|
@@ -121,6 +123,10 @@ module Kitchen
           when :cpus then cpus
           when :boot_disk then boot_disk
           when :nic_configurations then nic_configurations
+          when :username then config[:username] unless @driver.windows_guest?
+          when :user_data then user_data
+          when :ignition then ignition
+          when :sysprep then sysprep
           else config[option]
           end
         end
@@ -186,8 +192,17 @@ module Kitchen
         end
 
         def initialization(public_key)
-          V1::Initialization.new(authorized_ssh_keys: [public_key].compact, user_data: user_data,
-                                 **fields(INITIALIZATION, V1::Initialization))
+          insist_on_login
+          V1::Initialization.new(authorized_ssh_keys: [public_key].compact, **fields(INITIALIZATION, V1::Initialization))
+        end
+
+        # Sysprep authorises no keys, so that nobody could log in with one that was made here.
+        def insist_on_login
+          return unless @driver.windows_guest? && !@driver.winrm?
+          return if config[:ssh_key] || @driver.instance.transport[:password]
+
+          problem("ssh_key", "is needed, since Windows is given none: the private key to one that the template knows, " \
+                             "or a password of the transport")
         end
 
         # As text, as the name of a file with the text, or as the structure that cloud-config is.
@@ -198,8 +213,27 @@ module Kitchen
           elsif structure
             cloud_config(structure)
           elsif text
-            file_or_text(text)
+            file_or_text("user_data", text)
           end
+        end
+
+        # As text, as the name of a file with the text, or as the structure that it is.
+        def ignition
+          given = config[:ignition]
+          return JSON.generate(given) if given.is_a?(Hash)
+
+          file_or_text("ignition", given) if given
+        end
+
+        # The password of the administrator is the one that the transport logs in with, unless another is given.
+        def sysprep
+          given = config[:sysprep] || nil
+          return given unless given.is_a?(Hash)
+
+          password = @driver.instance.transport[:password]
+          given = given.transform_keys(&:to_s)
+          given["unattend_xml"] &&= file_or_text("sysprep.unattend_xml", given["unattend_xml"])
+          { "admin_password" => password }.compact.merge(given.compact)
         end
 
         def cloud_config(given)
@@ -209,14 +243,14 @@ module Kitchen
           YAML.dump(JSON.parse(JSON.generate(given))).delete_prefix("---\n")
         end
 
-        # What has no line break and does not begin as user data does is a path, relative to the project.
-        def file_or_text(given)
-          text = @conversion.text(given, "user_data") or return
-          return text if text.include?("\n") || text.start_with?("#", "{")
+        # What has no line break and does not begin as such text does is a path, relative to the project.
+        def file_or_text(option, given)
+          text = @conversion.text(given, option) or return
+          return text if text.include?("\n") || text.start_with?("#", "{", "<")
 
           File.read(File.expand_path(text, config[:kitchen_root]))
         rescue SystemCallError => e
-          problem("user_data", "#{text.inspect} is given; it must be text, or a file that can be read (#{e.message})")
+          problem(option, "#{text.inspect} is given; it must be text, or a file that can be read (#{e.message})")
         end
       end
     end

@@ -121,6 +121,23 @@ RSpec.describe Kitchen::Driver::Ovirt::Request do
     expect(YAML.safe_load(made)).to eq("runcmd" => [%w[echo hi]])
   end
 
+  it "takes ignition as text, from a file, or as a structure, and then configures nothing else" do
+    File.write(File.join(folder, "first.ign"), "{}")
+    expect([{ ignition: { version: "3.0.0" } }, '{"a": 1}', "first.ign"].map { |given| request(ignition: given).start_with.ignition })
+      .to eq(['{"ignition":{"version":"3.0.0"}}', '{"a": 1}', "{}"])
+    expect(request(ignition: {}).start_with.nic_configurations).to be_empty
+  end
+
+  it "passes files, time zone and the choice of addresses on" do
+    made = request(files: [{ path: "/etc/motd", content: "grüezi", permissions: "0644" }], time_zone: "Europe/Berlin",
+                   ssh_password_authentication: true,
+                   address_selection: { nics: "nic1", family: "ipv6", ignored_cidrs: ["10.0.0.0/8"], settle_time: "5s" })
+    expect(made.start_with.files.first.content).to eq("grüezi".b)
+    expect([made.start_with.time_zone, made.start_with.ssh_password_authentication]).to eq(["Europe/Berlin", true])
+    expect(made.address_selection.to_h).to include(nics: ["nic1"], family: :FAMILY_IPV6, ignored_cidrs: ["10.0.0.0/8"])
+    expect(made.address_selection.settle_time.seconds).to eq(5)
+  end
+
   it "gives each attempt a name of its own" do
     expect(request.request_id).not_to eq(request.request_id)
   end
@@ -145,6 +162,10 @@ RSpec.describe Kitchen::Driver::Ovirt::Request do
       { disks: [{ size: 1, interface: "scsi" }] } =>
         'disks[0].interface: "scsi" is given; it must be one of virtio_scsi, virtio, sata, ide',
       { bios_type: "uefi" } => /\Abios_type: "uefi" is given; it must be one of .*q35_ovmf/,
+      { ignition: "missing.ign" } => /\Aignition: "missing.ign" is given; it must be text, or a file/,
+      { ssh_key: "/k", sysprep: { admin_passwort: "x" } } => "sysprep.admin_passwort: is no option here; did you mean 'admin_password'?",
+      { files: [{ path: "/a", mode: 1 }] } => "files[0].mode: is no option here; there are path, content, permissions, owner",
+      { address_selection: { family: 4 } } => "address_selection.family: 4 is given; it must be one of ipv4, ipv6",
       { placement: "host1" } => 'placement: "host1" is given; it must be a map',
       { custom_properties: ["a"] } => 'custom_properties: ["a"] is given; it must be a map',
       { tpm: "on" } => 'tpm: "on" is given; it must be true or false',
@@ -184,11 +205,10 @@ RSpec.describe Kitchen::Driver::Ovirt::Request do
   end
 
   it "has an option for each field of the schema" do
-    without = %w[time_zone ssh_password_authentication ignition sysprep files address_selection]
     known = Kitchen::Driver::Ovirt.defaults.keys.map(&:to_s)
     { "spec." => "MachineSpec", "start_with." => "Initialization", "" => "CreateMachineRequest" }.each do |prefix, type|
       fields = OvirtProvision::V1.const_get(type).descriptor.map(&:name)
-      (fields - without - %w[request_id key spec start_with validate_only]).each do |field|
+      (fields - %w[request_id key spec start_with validate_only]).each do |field|
         expect(known).to include(described_class.option("#{prefix}#{field}")[/\w+/])
       end
     end
