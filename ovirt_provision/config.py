@@ -377,6 +377,7 @@ class Timeouts(_Model):
     address_settle: float = _seconds(
         2, "How long a guest's addresses must stay as they are before they count, unless a call says else."
     )
+    ssh: float = _seconds(300, "The guest of a boot test answers as an SSH server, once it has an address.")
     shutdown: float = _seconds(120, "The guest obeys a shutdown; afterwards the VM is powered off.")
     guest_goes_down: float = _seconds(
         86400,

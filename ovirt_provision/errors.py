@@ -199,6 +199,66 @@ class NameInUse(ProvisionError):
     advice = "Choose another name; what is not ours is never changed."
 
 
+class TemplateExists(NameInUse):
+    message = "there is a {kind} '{name}' already, made by this installation ({holder})"
+    advice = "Replace it, add a version to it, or choose another name."
+
+
+class TemplateHasVersions(ProvisionError):
+    code = Code.FAILED_PRECONDITION
+    reason = "TEMPLATE_HAS_VERSIONS"
+    message = "template {name} has the versions {versions}, and only one that has no others can be replaced"
+    advice = "Add a version to it and say how many to keep, or destroy those that are not needed first."
+
+
+class TemplateBusy(ProvisionError):
+    code = Code.ABORTED
+    reason = "TEMPLATE_BUSY"
+    message = "template {name} ({id}) is being replaced by operation {operation}"
+    advice = "Wait for that operation or cancel it, then call again."
+
+
+class TemplateInUse(ProvisionError):
+    code = Code.FAILED_PRECONDITION
+    reason = "TEMPLATE_IN_USE"
+    message = "template {name} ({id}) cannot be removed, because it is in use by {users}{new}"
+    advice = "Destroy the VMs that were made from it, or choose another name."
+
+
+class TemplateNotClean(ProvisionError):
+    code = Code.FAILED_PRECONDITION
+    reason = "TEMPLATE_NOT_CLEAN"
+    message = "template {name} carries an initialization that its Machine did not have: {fields}"
+    advice = "See with the engine's events who has changed the VM or the template meanwhile."
+
+
+class DiskInUse(ProvisionError):
+    code = Code.FAILED_PRECONDITION
+    reason = "DISK_IN_USE"
+    message = "disk {name} ({id}) cannot be removed, because a VM has it"
+    advice = "Detach it from that VM first."
+
+
+class DiskNotDetachable(ProvisionError):
+    code = Code.FAILED_PRECONDITION
+    reason = "DISK_NOT_DETACHABLE"
+    message = "the boot disk of Machine '{key}' cannot be detached: {why}"
+    advice = "Make the Machine as a full copy (`clone`), and remove its snapshots."
+
+
+class Ambiguous(ProvisionError):
+    code = Code.FAILED_PRECONDITION
+    reason = "AMBIGUOUS"
+    message = "{count} {kind}s match: {candidates}"
+    advice = "Describe it more closely{hint}."
+
+
+class NothingFound(ProvisionError):
+    code = Code.NOT_FOUND
+    reason = "NOT_FOUND"
+    message = "the engine has no {kind} {described}{near}"
+
+
 class NotOurs(ProvisionError):
     code = Code.FAILED_PRECONDITION
     reason = "NOT_OURS"

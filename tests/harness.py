@@ -6,6 +6,7 @@ from typing import Any
 
 from ovirt_provision.clock import VirtualClock
 from ovirt_provision.config import Config
+from ovirt_provision.guest.ssh import NoSshServer
 from ovirt_provision.ledger.store import Operation
 from ovirt_provision.operations.bridge import Bridge
 from ovirt_provision.operations.census import take_census
@@ -17,6 +18,21 @@ OWNER = "uid:1000"
 ENGINE = "sim"
 TEMPLATE = "debian-12"
 INSTALLATION = uuid.UUID(int=42)
+
+
+class Ssh:
+    """The SSH servers of the guests, as the bridge sees them: each answers from the moment that it has an
+    address, except with `silent`. `asked` are the addresses and ports that were tried."""
+
+    def __init__(self) -> None:
+        self.silent = ""
+        self.asked: list[tuple[str, int]] = []
+
+    async def greeting(self, address: str, port: int) -> str:
+        self.asked.append((address, port))
+        if self.silent:
+            raise NoSshServer(self.silent)
+        return "SSH-2.0-OpenSSH_9.2p1"
 
 
 class Site:
@@ -32,6 +48,7 @@ class Site:
         installation: uuid.UUID = INSTALLATION,
         profile: dict[str, Any] | None = None,
         operations: int | None = None,
+        owners: dict[str, Any] | None = None,
         **timeouts: float,
     ) -> None:
         """`profile` is how the bridge reaches the engine, by default over HTTPS; `operations` is how many may
@@ -46,12 +63,17 @@ class Site:
             "operations": operations,
             **(profile or {"url": simulator.url, "ca_file": str(simulator.ca_file)}),
         }
-        self._settings: dict[str, Any] = {"engines": {ENGINE: engine}, "timeouts": timeouts}
+        self._settings: dict[str, Any] = {
+            "engines": {ENGINE: engine},
+            "timeouts": timeouts,
+            "owners": owners or {},
+        }
+        self.ssh = Ssh()
         self.bridge = self.new_bridge()
 
     def new_bridge(self) -> Bridge:
         config = Config.model_validate(self._settings)
-        return Bridge(config, self._state, self.clock, self._installation)
+        return Bridge(config, self._state, self.clock, self._installation, greeting=self.ssh.greeting)
 
     async def become(self, username: str, password: str) -> None:
         """Starts the bridge again with another account of the engine."""

@@ -7,6 +7,8 @@ from ovirt_provision.engine.disks import Disks
 from ovirt_provision.engine.events import Events
 from ovirt_provision.engine.inventory import Inventory
 from ovirt_provision.engine.machines import Machines
+from ovirt_provision.engine.networks import Networks
+from ovirt_provision.engine.permissions import Permissions
 from ovirt_provision.engine.session import Session
 from ovirt_provision.engine.snapshots import Snapshots
 from ovirt_provision.engine.templates import Templates
@@ -25,6 +27,8 @@ class Engine:
         self.templates = Templates(self.session, clock, timeouts.watch_interval)
         self.disks = Disks(self.session)
         self.snapshots = Snapshots(self.session)
+        self.networks = Networks(self.session)
+        self.permissions = Permissions(self.session)
         self.catalog = Catalog(self.session, self.templates, clock)
         self.events = Events(self.session)
         self.inventory = Inventory(self.session, clock, timeouts.watch_interval)

@@ -1,4 +1,4 @@
-"""Disks: read, create and remove."""
+"""Disks: read, create, name and remove."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -51,7 +51,8 @@ class Disks:
     async def search(self, query: str, *, max_rows: int = 100) -> list[Disk]:
         """The disks that match a search expression."""
         found = await self._session.call(
-            f"search disks by {query}", lambda system: system.disks_service().list(search=query, max=max_rows)
+            f"search disks by {query or 'nothing'}",
+            lambda system: system.disks_service().list(search=query or None, max=max_rows),
         )
         return [Disk.of(disk) for disk in found]
 
@@ -110,6 +111,15 @@ class Disks:
             once=True,
         )
         return Disk.of(created)
+
+    async def describe(self, disk_id: str, *, name: str, description: str, correlation_id: str) -> None:
+        """Names and describes a disk; it is locked for a while afterwards (behaviour.md 54)."""
+        change = types.Disk(alias=name, description=description)
+        await self._session.call(
+            f"name disk {disk_id}",
+            lambda system: system.disks_service().disk_service(disk_id).update(change),
+            correlation_id=correlation_id,
+        )
 
     async def remove(self, disk: Disk, *, correlation_id: str) -> None:
         """Removes a disk; gone already is fine."""

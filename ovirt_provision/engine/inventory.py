@@ -12,6 +12,7 @@ from ovirt_provision.engine.batch import Batch
 from ovirt_provision.engine.session import Session
 
 _GIB = 1 << 30
+_BLOCK = (types.StorageType.ISCSI, types.StorageType.FCP)
 # What a permission can be on; without any of these it is on the whole system.
 _SCOPES = ("data_center", "cluster", "storage_domain", "host", "template", "vm", "vm_pool", "disk")
 
@@ -40,16 +41,20 @@ class StorageDomain:
     """A data domain of a data center; sizes are bytes.
 
     `low_space_percent` is where the engine begins to warn, `critical_space` where it refuses new disks.
+    `block` is whether its disks are volumes on block devices, and not files.
     """
 
+    id: str
     name: str
     data_center: str
+    data_center_id: str
     status: str
     available: int
     used: int
     low_space_percent: int
     critical_space: int
     backup: bool
+    block: bool
 
 
 @dataclass(frozen=True)
@@ -179,7 +184,7 @@ class Inventory:
         def read(system: Any) -> list[StorageDomain]:
             centers = system.data_centers_service()
             return [
-                _storage_domain(domain, center.name)
+                _storage_domain(domain, center)
                 for center in centers.list()
                 for domain in centers.data_center_service(center.id).storage_domains_service().list()
                 if domain.type == types.StorageDomainType.DATA
@@ -278,6 +283,19 @@ class Inventory:
     def _ids_by_name(found: Sequence[Any]) -> dict[str, str]:
         return {one.name: one.id for one in found}
 
+    async def storage_domain_names(self) -> dict[str, str]:
+        """Names of all storage domains by id."""
+        found = await self._list("storage domains", lambda system: system.storage_domains_service().list())
+        return {domain.id: domain.name for domain in found}
+
+    async def data_center_of(self, cluster_id: str) -> str:
+        """Id of the data center of a cluster."""
+        cluster = await self._session.call(
+            "read the cluster of the Machine",
+            lambda system: system.clusters_service().cluster_service(cluster_id).get(),
+        )
+        return cluster.data_center.id if cluster.data_center else ""
+
     async def _list(self, what: str, read: Callable[[Any], Sequence[Any]]) -> list[Any]:
         return list(await self._session.call(f"read the {what}", read))
 
@@ -294,14 +312,17 @@ def _data_domain(domain: types.StorageDomain) -> DataDomain:
     )
 
 
-def _storage_domain(domain: types.StorageDomain, data_center: str) -> StorageDomain:
+def _storage_domain(domain: types.StorageDomain, center: types.DataCenter) -> StorageDomain:
     return StorageDomain(
+        id=domain.id,
         name=domain.name,
-        data_center=data_center,
+        data_center=center.name,
+        data_center_id=center.id,
         status=domain.status.value if domain.status else "unknown",
         available=domain.available or 0,
         used=domain.used or 0,
         low_space_percent=domain.warning_low_space_indicator or 0,
         critical_space=(domain.critical_space_action_blocker or 0) * _GIB,
         backup=bool(domain.backup),
+        block=domain.storage is not None and domain.storage.type in _BLOCK,
     )

@@ -295,12 +295,16 @@ class Machines:
             found |= {vm.id: vm for vm in await self.search(query, follow=follow, max_rows=len(ids))}
         return found | {vm_id: await self.get(vm_id, follow=follow) for vm_id in ids if vm_id not in found}
 
-    async def get(self, vm_id: str, *, follow: str = "") -> Vm | None:
+    async def get(self, vm_id: str, *, follow: str = "", all_content: bool = False) -> Vm | None:
         """The VM with that id, or None; `follow` as in the oVirt API, such as `disk_attachments.disk`."""
         try:
             vm = await self._session.call(
                 f"read VM {vm_id}",
-                lambda system: system.vms_service().vm_service(vm_id).get(follow=follow or None),
+                lambda system: (
+                    system.vms_service()
+                    .vm_service(vm_id)
+                    .get(follow=follow or None, all_content=all_content or None)
+                ),
             )
         except EngineNotFound:
             return None

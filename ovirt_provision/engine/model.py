@@ -1,10 +1,26 @@
 """What the engine has, as plain data: the parts of its VMs, templates and disks that provisioning needs."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from ovirtsdk4 import types
+
+# What a guest may be told at its start; `regenerate_ssh_keys` and the like are no content of it.
+_INITIALIZATION = (
+    "active_directory_ou",
+    "authorized_ssh_keys",
+    "custom_script",
+    "dns_search",
+    "dns_servers",
+    "domain",
+    "host_name",
+    "nic_configurations",
+    "org_name",
+    "root_password",
+    "user_name",
+    "windows_license_key",
+)
 
 
 @dataclass(frozen=True)
@@ -125,6 +141,34 @@ class Cluster:
 
 
 @dataclass(frozen=True)
+class Network:
+    """A network; `vlan` and `mtu` are 0 for none and for the engine's default. `vnic_profiles` are names."""
+
+    id: str
+    name: str
+    description: str
+    data_center: str
+    vlan: int
+    mtu: int
+    vnic_profiles: Sequence[str]
+
+    @classmethod
+    def of(
+        cls, network: types.Network, centers: Mapping[str, str], profiles: Mapping[str, Sequence[str]]
+    ) -> "Network":
+        """`centers` are the names of data centers by id, `profiles` those of vNIC profiles by network."""
+        return cls(
+            id=network.id,
+            name=network.name,
+            description=network.description or "",
+            data_center=centers.get(network.data_center.id, "") if network.data_center else "",
+            vlan=int(network.vlan.id) if network.vlan and network.vlan.id is not None else 0,
+            mtu=network.mtu or 0,
+            vnic_profiles=tuple(sorted(profiles.get(network.id, ()))),
+        )
+
+
+@dataclass(frozen=True)
 class ReportedInterface:
     """An interface as the guest reports it; `mac` in lower case, `addresses` without prefix length."""
 
@@ -176,6 +220,7 @@ class Vm:
 
     `cpu` is sockets, cores and threads; `memory` is in bytes; `os_type` is what the engine takes its
     operating system for, such as `rhel_9x64`.
+    `initialization` names what is stored in it for its starts, where the reading was of all content.
     """
 
     id: str
@@ -191,6 +236,7 @@ class Vm:
     cpu: tuple[int, int, int] = (0, 0, 0)
     memory: int = 0
     os_type: str = ""
+    initialization: Sequence[str] = ()
 
     @classmethod
     def of(cls, vm: types.Vm) -> "Vm":
@@ -212,6 +258,7 @@ class Vm:
             cpu=_topology(vm.cpu),
             memory=vm.memory or 0,
             os_type=(vm.os.type or "") if vm.os else "",
+            initialization=_initialization(vm),
         )
 
     @property
@@ -222,8 +269,8 @@ class Vm:
 
 @dataclass(frozen=True)
 class Template:
-    """A template version; `status` is ok, locked or illegal, `os_type` as of a VM. `disks` and `nics` only
-    where they were followed.
+    """A template version; `status` is ok, locked or illegal, `os_type` as of a VM. `disks`, `nics` and `tags`
+    (names) only where they were followed; `initialization` as in Vm.
 
     `memory` is in bytes; `host_ids` are those that its VMs are placed on. `base_id` is the id of the version
     that the others hang on, its own for that one.
@@ -246,6 +293,8 @@ class Template:
     os_type: str = ""
     host_ids: Sequence[str] = ()
     custom_properties: Sequence[tuple[str, str]] = ()
+    tags: Sequence[str] = ()
+    initialization: Sequence[str] = ()
 
     @classmethod
     def of(cls, template: types.Template) -> "Template":
@@ -275,6 +324,8 @@ class Template:
             custom_properties=tuple(
                 (one.name, one.value or "") for one in template.custom_properties or () if one.name
             ),
+            tags=tuple(sorted(tag.name for tag in _followed(template.tags))),
+            initialization=_initialization(template),
         )
 
 
@@ -284,6 +335,12 @@ def _topology(cpu: types.Cpu | None) -> tuple[int, int, int]:
     if topology is None:
         return (0, 0, 0)
     return (topology.sockets or 0, topology.cores or 0, topology.threads or 0)
+
+
+def _initialization(machine: types.Vm | types.Template) -> tuple[str, ...]:
+    """The names of the fields that hold anything; their values may be secret."""
+    stored = machine.initialization
+    return tuple(name for name in _INITIALIZATION if stored is not None and getattr(stored, name))
 
 
 def _followed(collection: Any) -> list[Any]:

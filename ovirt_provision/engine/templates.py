@@ -1,6 +1,7 @@
 """Templates: create from a VM, remove and read."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from ovirtsdk4 import types
 
@@ -12,6 +13,37 @@ from ovirt_provision.engine.session import Session
 
 # Of one template, in one search.
 _MOST_VERSIONS = 100
+
+
+@dataclass(frozen=True)
+class DiskChange:
+    """What is to differ in the template's copy of a disk of the VM; empty means as it is there.
+
+    `format` is cow or raw, and `sparse` counts only with it.
+    """
+
+    id: str
+    domain_id: str = ""
+    format: str = ""
+    sparse: bool = True
+
+
+@dataclass(frozen=True)
+class TemplateRequest:
+    """A template to make from a VM, or with `base_id` the next version of that template.
+
+    Without `clone_permissions` who may do what with the VM is not copied.
+    """
+
+    name: str
+    vm_id: str
+    comment: str
+    description: str = ""
+    seal: bool = False
+    base_id: str = ""
+    version_name: str = ""
+    clone_permissions: bool = False
+    disks: Sequence[DiskChange] = ()
 
 
 class Templates:
@@ -38,13 +70,16 @@ class Templates:
         """What was remembered is out of date. A reading under way is not remembered either."""
         self._remembered = {}
 
-    async def get(self, template_id: str, *, follow: str = "") -> Template | None:
-        """The template version with that id, or None."""
+    async def get(self, template_id: str, *, follow: str = "", all_content: bool = False) -> Template | None:
+        """The template version with that id, or None; its initialization only with `all_content`."""
+        query = {"all_content": "true"} if all_content else None
         try:
             template = await self._session.call(
                 f"read template {template_id}",
                 lambda system: (
-                    system.templates_service().template_service(template_id).get(follow=follow or None)
+                    system.templates_service()
+                    .template_service(template_id)
+                    .get(follow=follow or None, query=query)
                 ),
             )
         except EngineNotFound:
@@ -74,37 +109,58 @@ class Templates:
         newest_first = sorted(found, key=lambda template: template.version, reverse=True)
         return {name: [one for one in newest_first if one.name == name] for name in names}
 
-    async def create(
-        self,
-        name: str,
-        *,
-        vm_id: str,
-        comment: str,
-        description: str,
-        seal: bool,
-        correlation_id: str,
-        base_id: str = "",
-        version_name: str = "",
-    ) -> Template:
+    async def create(self, wanted: TemplateRequest, *, correlation_id: str) -> Template:
         """Sends the create request once.
 
         Never with an id: the engine takes it for the id of the source VM (behaviour.md 39). The comment is
-        always sent, because the template would inherit the VM's. With `base_id` it is the next version of
-        that template, and nothing keeps a second request from making another one (behaviour.md, identity).
+        always sent, because the template would inherit the VM's. Nothing keeps a second request for a version
+        from making another one (behaviour.md, identity).
         """
-        template = types.Template(name=name, comment=comment, description=description, vm=types.Vm(id=vm_id))
-        if base_id:
+        source = types.Vm(id=wanted.vm_id)
+        if wanted.disks:
+            source.disk_attachments = [types.DiskAttachment(disk=_changed(disk)) for disk in wanted.disks]
+        template = types.Template(
+            name=wanted.name, comment=wanted.comment, description=wanted.description, vm=source
+        )
+        if wanted.base_id:
             template.version = types.TemplateVersion(
-                base_template=types.Template(id=base_id), version_name=version_name or None
+                base_template=types.Template(id=wanted.base_id), version_name=wanted.version_name or None
             )
         self.forget()
         created = await self._session.call(
-            f"create template {name}",
-            lambda system: system.templates_service().add(template, seal=seal or None),
+            f"create template {wanted.name}",
+            lambda system: system.templates_service().add(
+                template, seal=wanted.seal or None, clone_permissions=wanted.clone_permissions or None
+            ),
             correlation_id=correlation_id,
             once=True,
         )
         return Template.of(created)
+
+    async def rename(self, template_id: str, name: str, *, correlation_id: str) -> None:
+        """Gives a template and all its versions a name (behaviour.md 25); it may have that already."""
+        self.forget()
+        await self._session.call(
+            f"rename template {template_id} to {name}",
+            lambda system: (
+                system.templates_service().template_service(template_id).update(types.Template(name=name))
+            ),
+            correlation_id=correlation_id,
+        )
+
+    async def add_tag(self, template_id: str, tag_id: str, *, correlation_id: str) -> None:
+        """Gives a template a tag; one that it has already is fine (behaviour.md 43)."""
+        self.forget()
+        await self._session.call(
+            f"tag template {template_id}",
+            lambda system: (
+                system.templates_service()
+                .template_service(template_id)
+                .tags_service()
+                .add(types.Tag(id=tag_id))
+            ),
+            correlation_id=correlation_id,
+        )
 
     async def remove(self, template_id: str, name: str, *, correlation_id: str) -> None:
         """Removes a template version; gone already is fine."""
@@ -117,3 +173,12 @@ class Templates:
             )
         except EngineNotFound:
             return
+
+
+def _changed(disk: DiskChange) -> types.Disk:
+    changed = types.Disk(id=disk.id)
+    if disk.domain_id:
+        changed.storage_domains = [types.StorageDomain(id=disk.domain_id)]
+    if disk.format:
+        changed.format, changed.sparse = types.DiskFormat(disk.format), disk.sparse
+    return changed

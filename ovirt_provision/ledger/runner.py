@@ -67,7 +67,7 @@ class Run:
         self.progress = ""
         self.on_progress: Callable[[], None] = lambda: None
         self._cancelled = asyncio.Event()
-        self._undoing = False
+        self._cancellable = True
         self._phase = ""
         self._timeout = ""
         self._seconds = 0.0
@@ -85,9 +85,9 @@ class Run:
         """Makes the wait under way, or the next one, raise OperationCancelled."""
         self._cancelled.set()
 
-    def enter(self, phase: str, timeout: str, seconds: float, *, undoing: bool) -> None:
+    def enter(self, phase: str, timeout: str, seconds: float, *, cancellable: bool) -> None:
         """Starts the deadline of a phase; `timeout` is its name in the configuration."""
-        self._phase, self._timeout, self._seconds, self._undoing = phase, timeout, seconds, undoing
+        self._phase, self._timeout, self._seconds, self._cancellable = phase, timeout, seconds, cancellable
         self._deadline = self.clock.monotonic() + seconds
 
     def note(self, progress: str) -> None:
@@ -98,10 +98,14 @@ class Run:
 
     def check(self) -> None:
         """Raises OperationCancelled or DeadlineExceeded when it is time to stop."""
-        if self._cancelled.is_set() and not self._undoing:
-            raise self._cancellation()
+        self.check_cancelled()
         if self.clock.monotonic() >= self._deadline:
             raise self._too_late()
+
+    def check_cancelled(self) -> None:
+        """Raises OperationCancelled when it is asked for and not too late."""
+        if self._cancelled.is_set() and self._cancellable:
+            raise self._cancellation()
 
     async def wait(self, awaitable: Awaitable[T], *, within: tuple[str, float] | None = None) -> T:
         """Awaits something, racing it against the cancellation and the deadline of the phase.
@@ -114,7 +118,7 @@ class Run:
         task = asyncio.ensure_future(awaitable)
         timer = asyncio.ensure_future(self.clock.sleep(remaining))
         racers: set[asyncio.Future[object]] = {task, timer}  # type: ignore[arg-type]
-        if not self._undoing:
+        if self._cancellable:
             racers.add(asyncio.ensure_future(self._cancelled.wait()))
         try:
             # Not before: an awaitable that nobody awaits is a defect.
@@ -206,6 +210,7 @@ class Phase(Generic[R]):
 
     `act` sends what the intent in the ledger says and `observe` waits until the engine has done it; both may
     be entered again after a crash. `undo` takes it back, and succeeds when there is nothing to take back.
+    What is not `cancellable` rolls forward: once it has begun, a cancellation comes too late.
     """
 
     name: str
@@ -214,6 +219,7 @@ class Phase(Generic[R]):
     act: Callable[[R], Awaitable[None]] | None = None
     observe: Callable[[R], Awaitable[None]] | None = None
     undo: Callable[[R], Awaitable[None]] | None = None
+    cancellable: bool = True
 
 
 class Runner(Generic[R]):
@@ -402,8 +408,15 @@ class Runner(Generic[R]):
             first = [phase.name for phase in phases].index(operation.phase) if run.reentered else 0
             for phase in phases[first:]:
                 if not run.reentered:
+                    if not phase.cancellable:
+                        run.check_cancelled()
                     self._enter_phase(run, phase)
-                run.enter(phase.name, phase.timeout, self._seconds_of(run, phase.timeout), undoing=False)
+                run.enter(
+                    phase.name,
+                    phase.timeout,
+                    self._seconds_of(run, phase.timeout),
+                    cancellable=phase.cancellable,
+                )
                 run.check()
                 if phase.act:
                     await phase.act(run)
@@ -431,7 +444,7 @@ class Runner(Generic[R]):
         for phase in reversed(self._phases_of(operation)):
             if phase.undo is None or phase.name not in entered:
                 continue
-            run.enter(phase.name, "undo", self._seconds_of(run, "undo"), undoing=True)
+            run.enter(phase.name, "undo", self._seconds_of(run, "undo"), cancellable=False)
             try:
                 await phase.undo(run)
             except (OwnershipLost, LedgerError):

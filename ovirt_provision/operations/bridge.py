@@ -8,6 +8,8 @@ from pathlib import Path
 from ovirt_provision.clock import Clock
 from ovirt_provision.config import Config
 from ovirt_provision.engine import Engine
+from ovirt_provision.guest import ssh
+from ovirt_provision.guest.ssh import Greeting
 from ovirt_provision.ledger.secrets import SecretStore
 from ovirt_provision.ledger.store import Ledger
 from ovirt_provision.operations.dispatcher import Dispatcher
@@ -18,10 +20,19 @@ from ovirt_provision.operations.leases import Leases
 class Bridge:
     """The ledger, the verbs, the leases and the engines of one daemon.
 
-    `state` is the state folder. Make and close it inside the event loop that it shall run in.
+    `state` is the state folder; `greeting` looks for an SSH server. Make and close it inside the event loop
+    that it shall run in.
     """
 
-    def __init__(self, config: Config, state: Path, clock: Clock, installation: uuid.UUID) -> None:
+    def __init__(
+        self,
+        config: Config,
+        state: Path,
+        clock: Clock,
+        installation: uuid.UUID,
+        *,
+        greeting: Greeting = ssh.greeting,
+    ) -> None:
         self.config = config
         self.clock = clock
         self.state = state
@@ -36,6 +47,7 @@ class Bridge:
             timeouts=config.timeouts,
             installation=self.installation,
             limits=config.limits,
+            greeting=greeting,
             cap_of=config.operations_cap,
         )
         self.leases = Leases(self.ledger, clock, config.timeouts, self.dispatcher)

@@ -1,28 +1,57 @@
-"""CreateTemplate: a new template, or a new version of one, from a Machine that is down, sealed or not."""
+"""CreateTemplate: a new template, or a new version of one, from a Machine that is down, sealed or not.
+
+One that is tested or replaces another is made under a temporary name and gets its own when it counts.
+"""
 
 from collections.abc import Sequence
 from typing import Any
 
 import sqlalchemy as sa
 
+from ovirt_provision.engine.errors import EngineNotFound
 from ovirt_provision.engine.model import Template, Vm
+from ovirt_provision.engine.templates import DiskChange, TemplateRequest
 from ovirt_provision.errors import (
     ForeignDiskAttached,
+    InvalidRequest,
     MachineNotDown,
     NameInUse,
     NotOurs,
+    NotYours,
     ReferencesNotFound,
+    TemplateExists,
+    TemplateHasVersions,
+    TemplateInUse,
+    TemplateNotClean,
     Violation,
     did_you_mean,
 )
+from ovirt_provision.guest.first_boot import violations_of
 from ovirt_provision.ledger.identity import Mark
 from ovirt_provision.ledger.runner import Phase
 from ovirt_provision.ledger.store import HANDED_OVER, INTENDED, Ledger, Object
+from ovirt_provision.operations import boot_test
 from ovirt_provision.operations.allowance import insist_on_allowed
 from ovirt_provision.operations.create_once import create_once
 from ovirt_provision.operations.machines import find_machine, insist_on_idle
-from ovirt_provision.operations.provisioning import Provisioning, is_ours
-from ovirt_provision.operations.removal import bury_if_unanswered, remove_template
+from ovirt_provision.operations.old_versions import remove_versions
+from ovirt_provision.operations.provisioning import Provisioning, is_ours, our_template
+from ovirt_provision.operations.references import (
+    all_at_once,
+    find_permissions,
+    find_storage,
+    find_tags,
+    grant,
+)
+from ovirt_provision.operations.removal import bury_if_unanswered, remove_template, users_of
+from ovirt_provision.operations.replacement import (
+    insist_on_no_other,
+    keep,
+    remove_old,
+    rename,
+    stays,
+    temporary_name,
+)
 from ovirt_provision.operations.verb import Call, Intent, Verb
 from ovirt_provision.operations.waits import template_ok, vm_ready
 from ovirt_provision.v1 import templates_pb2
@@ -30,28 +59,71 @@ from ovirt_provision.v1 import templates_pb2
 
 async def resolve(call: Call) -> dict[str, Any]:
     request = call.request
+    # Before the look-ups, so that no near miss tells what else there is.
     insist_on_allowed(call, "templates", request.name, "name")
-    row = find_machine(call.ledger, call.owner, call.engine.name, request.machine_key)
-    vm = await call.engine.machines.get(row.known_id, follow="disk_attachments.disk")
+    vm = None if request.validate_only else await _source(call)
+    plan = await all_at_once(
+        _name(call),
+        find_tags(call.engine, request.tags),
+        find_permissions(call.engine, request.permissions),
+        find_storage(call.engine, request.storage_domain, request.disk_format, vm),
+        _test(call, vm),
+    )
+    plan["admin"] = call.limits.is_admin
+    if vm is not None:
+        plan |= {
+            "vm_id": vm.id,
+            "cluster_id": vm.cluster_id,
+            "disks": len(vm.disks),
+            "initialization": list(vm.initialization),
+        }
+    return plan
+
+
+async def _source(call: Call) -> Vm:
+    """The VM of the Machine. Raises MachineNotFound, MachineNotDown, NotOurs and ForeignDiskAttached."""
+    row = find_machine(call.ledger, call.owner, call.engine.name, call.request.machine_key)
+    vm = await call.engine.machines.get(row.known_id, follow="disk_attachments.disk", all_content=True)
     if vm is None or vm.status != "down":
         raise MachineNotDown(key=row.key, status=vm.status if vm else "no longer in the engine")
     if not is_ours(call.ledger, call.installation, call.engine.name, vm):
         raise NotOurs(kind="VM", name=vm.name, id=vm.id, detail="it does not carry the mark of its Machine")
     _insist_on_own_disks(call.ledger, row, vm)
+    return vm
+
+
+async def _name(call: Call) -> dict[str, Any]:
+    """What stands under the name: the base of a new version, or the template to replace."""
+    try:
+        return await _holder(call)
+    except (NameInUse, NotOurs, NotYours, TemplateInUse, TemplateHasVersions) as error:
+        error.violations = (Violation("name", str(error)),)
+        raise
+
+
+async def _holder(call: Call) -> dict[str, Any]:
+    request = call.request
     versions = await call.engine.templates.versions_of(request.name)
     if request.new_version:
-        return {"vm_id": vm.id, "base_id": await _base_of(call, versions)}
-    if versions:
-        raise NameInUse(name=request.name, kind="template", holder=versions[-1].id)
-    return {"vm_id": vm.id}
-
-
-def _insist_on_own_disks(ledger: Ledger, row: Object, vm: Vm) -> None:
-    """Raises ForeignDiskAttached: a template is made of all disks of its VM, and each is locked for it."""
-    owned = {disk.engine_id for disk in ledger.children(row.id)}
-    for disk in vm.disks:
-        if row.details.get("disks_known") and disk.id not in owned:
-            raise ForeignDiskAttached(key=row.key, disk=disk.name, id=disk.id)
+        return {"base_id": await _base_of(call, versions)}
+    if not versions:
+        return {}
+    holder = versions[-1]
+    row = our_template(call.ledger, call.installation, call.engine.name, holder)
+    if not request.replace:
+        taken = TemplateExists if row is not None else NameInUse
+        raise taken(name=request.name, kind="template", holder=holder.id)
+    if row is None:
+        raise NotOurs(kind="template", name=holder.name, id=holder.id, detail="the ledger does not know it")
+    if row.owner != call.owner and not call.limits.is_admin:
+        raise NotYours(kind="template", id=holder.id, owner=call.owner)
+    if len(versions) > 1:
+        numbers = ", ".join(str(version.version) for version in reversed(versions))
+        raise TemplateHasVersions(name=holder.name, versions=numbers)
+    users = await users_of(call.engine, holder)
+    if users:
+        raise TemplateInUse(name=holder.name, id=holder.id, users=", ".join(users), new="")
+    return {"old_object_id": row.id, "old_id": holder.id}
 
 
 async def _base_of(call: Call, versions: Sequence[Template]) -> str:
@@ -69,23 +141,54 @@ async def _base_of(call: Call, versions: Sequence[Template]) -> str:
     raise ReferencesNotFound([Violation("name", wrong)])
 
 
+async def _test(call: Call, vm: Vm | None) -> dict[str, Any]:
+    wrong = violations_of(
+        call.request.boot_test.initialization,
+        "boot_test.initialization",
+        vm_name=boot_test.key_of(call.request),
+        os_type=vm.os_type if vm is not None else "",
+    )
+    if wrong:
+        raise InvalidRequest(wrong)
+    return {}
+
+
+def _insist_on_own_disks(ledger: Ledger, row: Object, vm: Vm) -> None:
+    """Raises ForeignDiskAttached: a template is made of all disks of its VM, and each is locked for it."""
+    owned = {disk.engine_id for disk in ledger.children(row.id)}
+    for disk in vm.disks:
+        if row.details.get("disks_known") and disk.id not in owned:
+            raise ForeignDiskAttached(key=row.key, disk=disk.name, id=disk.id)
+
+
 def intend(call: Call, plan: dict[str, Any], connection: sa.Connection) -> Intent:
-    source = find_machine(call.ledger, call.owner, call.engine.name, call.request.machine_key)
+    request = call.request
+    source = find_machine(call.ledger, call.owner, call.engine.name, request.machine_key)
     insist_on_idle(call.ledger, source)
+    if "old_object_id" in plan:
+        insist_on_no_other(call.ledger, plan["old_object_id"])
     object_id = call.ledger.add_object(
         connection,
         engine=call.engine.name,
         kind="template",
         engine_id=None,
-        name=call.request.name,
+        name=temporary_name(request.name, request.request_id) if _is_renamed(request) else request.name,
         owner=call.owner,
         key=source.key,
         generation=source.generation,
-        request_id=call.request.request_id,
+        request_id=request.request_id,
         state=INTENDED,
     )
     call.ledger.set_lease(connection, object_id, HANDED_OVER)
-    return Intent(object_id=object_id, plan={**plan, "source_object_id": source.id})
+    plan = {**plan, "source_object_id": source.id}
+    if request.HasField("boot_test"):
+        plan["test_object_id"] = boot_test.intend_test(call, connection, disks=plan["disks"])
+    return Intent(object_id=object_id, plan=plan)
+
+
+def _is_renamed(request: templates_pb2.CreateTemplateRequest) -> bool:
+    """Whether it is made under a temporary name. A version has none: the engine gives it that of its base."""
+    return not request.new_version and (request.replace or request.HasField("boot_test"))
 
 
 async def create(run: Provisioning) -> None:
@@ -107,17 +210,15 @@ async def create(run: Provisioning) -> None:
             _insist_on_own_disks(run.ledger, run.ledger.object(run.plan["source_object_id"]), vm)
 
     async def send() -> str:
-        template = await run.engine.templates.create(
-            row.name,
-            vm_id=run.plan["vm_id"],
-            comment=str(mark),
-            description=request.description,
-            seal=request.seal,
-            correlation_id=run.correlation_id,
-            base_id=run.plan.get("base_id", ""),
-            version_name=request.version_name,
-        )
-        return template.id
+        base_id = run.plan.get("base_id", "")
+        try:
+            return await _send(run, row, str(mark), base_id)
+        except EngineNotFound:
+            # Another build may have removed the base as one version too many: then there is another base.
+            bases = {version.base_id for version in await run.engine.templates.versions_of(row.name)}
+            if not base_id or len(bases) != 1 or base_id in bases:
+                raise
+            return await _send(run, row, str(mark), bases.pop())
 
     if row.engine_id is None:
         await create_once(
@@ -131,6 +232,25 @@ async def create(run: Provisioning) -> None:
         )
     if request.new_version:
         bury_if_unanswered(run, row)
+
+
+async def _send(run: Provisioning, row: Object, mark: str, base_id: str) -> str:
+    request = run.request
+    template = await run.engine.templates.create(
+        TemplateRequest(
+            name=row.name,
+            vm_id=run.plan["vm_id"],
+            comment=mark,
+            description=request.description,
+            seal=request.seal,
+            base_id=base_id,
+            version_name=request.version_name,
+            clone_permissions=request.clone_permissions,
+            disks=[DiskChange(**change) for change in run.plan.get("disk_changes", ())],
+        ),
+        correlation_id=run.correlation_id,
+    )
+    return template.id
 
 
 async def _is_over(run: Provisioning, asked_at: float) -> bool:
@@ -161,19 +281,57 @@ async def _find(run: Provisioning, row: Object, mark: Mark) -> str | None:
 
 
 async def wait_until_ok(run: Provisioning) -> None:
-    """Waits until the template is ok and the engine has given the Machine back."""
+    """Waits until the template is ok and the engine has given the Machine back, and looks what it carries."""
     row = run.object
     template = await template_ok(run, row.known_id, row.name)
     await vm_ready(run, run.plan["vm_id"], f"template {row.name}")
+    await _insist_on_clean(run, row)
     details = {**row.details, "version": template.version, "version_name": template.version_name}
     run.ledger.update_object(row.id, details=details)
 
 
+async def _insist_on_clean(run: Provisioning, row: Object) -> None:
+    """Raises TemplateNotClean when the template carries more initialization than the Machine did before.
+
+    What a build's guest is told at its start belongs to that start alone; in a template every clone would
+    have it.
+    """
+    template = await run.insist(lambda: run.engine.templates.get(row.known_id, all_content=True))
+    more = set(template.initialization if template else ()) - set(run.plan["initialization"])
+    if more:
+        raise TemplateNotClean(
+            name=row.name, fields=", ".join(sorted(more)), correlation_id=run.correlation_id
+        )
+
+
+async def tag(run: Provisioning) -> None:
+    template_id = run.object.known_id
+    for tag_id in run.plan["tag_ids"]:
+        await run.insist(
+            lambda tag_id=tag_id: run.engine.templates.add_tag(  # type: ignore[misc]
+                template_id, tag_id, correlation_id=run.correlation_id
+            )
+        )
+
+
+async def grant_roles(run: Provisioning) -> None:
+    await grant(run, "template", run.object.known_id)
+
+
 async def undo_create(run: Provisioning) -> None:
-    await remove_template(run, run.object)
+    """Removes the new template, unless the old one may be gone for it."""
+    boot_test.forget_test(run)
+    if stays(run.object):
+        keep(run)
+    else:
+        await remove_template(run, run.object)
 
 
 def phases(request: templates_pb2.CreateTemplateRequest) -> Sequence[Phase[Provisioning]]:
+    """What is replaced or removed goes last, and from then on nothing is taken back."""
+    tested = request.HasField("boot_test")
+    ends = not (request.keep_versions or _is_renamed(request))
+    made = 50 if tested else 100 if ends else 90
     return (
         Phase(
             "creating-template",
@@ -182,9 +340,39 @@ def phases(request: templates_pb2.CreateTemplateRequest) -> Sequence[Phase[Provi
             act=create,
             undo=undo_create,
         ),
-        Phase("sealing", timeout="seal", done=100, observe=wait_until_ok)
+        Phase("sealing", timeout="seal", done=made, observe=wait_until_ok)
         if request.seal
-        else Phase("copying-disks", timeout="create_template", done=100, observe=wait_until_ok),
+        else Phase("copying-disks", timeout="create_template", done=made, observe=wait_until_ok),
+        *((Phase("tagging", timeout="create_machine", done=made, act=tag),) if request.tags else ()),
+        *(
+            (Phase("granting", timeout="create_machine", done=made, act=grant_roles),)
+            if request.permissions
+            else ()
+        ),
+        *(boot_test.phases(request.boot_test) if tested else ()),
+        *(
+            (Phase("removing-old", timeout="destroy", done=95, act=remove_old, cancellable=False),)
+            if request.replace
+            else ()
+        ),
+        *(
+            (
+                Phase(
+                    "renaming",
+                    timeout="create_machine",
+                    done=100,
+                    act=rename,
+                    cancellable=not request.replace,
+                ),
+            )
+            if _is_renamed(request)
+            else ()
+        ),
+        *(
+            (Phase("removing-versions", timeout="destroy", done=100, act=remove_versions, cancellable=False),)
+            if request.keep_versions
+            else ()
+        ),
     )
 
 

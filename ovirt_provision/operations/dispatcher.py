@@ -20,6 +20,7 @@ from ovirt_provision.errors import (
     ProvisionError,
     RequestIdReused,
 )
+from ovirt_provision.guest.ssh import Greeting
 from ovirt_provision.ledger.queue import Queue
 from ovirt_provision.ledger.runner import Phase, Runner
 from ovirt_provision.ledger.secrets import SecretStore, merge_secrets, split_secrets
@@ -37,8 +38,10 @@ from ovirt_provision.operations.clean_up import CLEAN_UP
 from ovirt_provision.operations.clone_machine import CLONE_MACHINE
 from ovirt_provision.operations.create_machine import CREATE_MACHINE
 from ovirt_provision.operations.create_template import CREATE_TEMPLATE
+from ovirt_provision.operations.destroy_disk import DESTROY_DISK
 from ovirt_provision.operations.destroy_machine import DESTROY_MACHINE
 from ovirt_provision.operations.destroy_template import DESTROY_TEMPLATE
+from ovirt_provision.operations.detach_disk import DETACH_DISK
 from ovirt_provision.operations.provisioning import Provisioning
 from ovirt_provision.operations.restart_machine import RESTART_MACHINE
 from ovirt_provision.operations.start_machine import START_MACHINE
@@ -57,6 +60,8 @@ VERBS = {
         DESTROY_MACHINE,
         CREATE_TEMPLATE,
         DESTROY_TEMPLATE,
+        DETACH_DISK,
+        DESTROY_DISK,
         CLEAN_UP,
     )
 }
@@ -78,10 +83,12 @@ class Dispatcher:
         timeouts: Timeouts,
         installation: str,
         limits: Callable[[str], Owner],
+        greeting: Greeting,
         cap_of: Callable[[str], int] = lambda _: 0,
     ) -> None:
         """`engines` finds the engine of a profile and raises EngineProfileNotFound; `limits` says what an
-        owner may do; `cap_of` is how many operations may be at work on an engine at once, 0 for any number.
+        owner may do; `greeting` looks for an SSH server; `cap_of` is how many operations may be at work on an
+        engine at once, 0 for any number.
         """
         self._ledger = ledger
         self._clock = clock
@@ -90,6 +97,7 @@ class Dispatcher:
         self._timeouts = timeouts
         self._installation = installation
         self._limits = limits
+        self._greeting = greeting
         self._cap_of = cap_of
         self._queues: dict[str, Queue] = {}
         self.runner: Runner[Provisioning] = Runner(
@@ -251,6 +259,7 @@ class Dispatcher:
             timeouts=timeouts_of(public, self._timeouts),
             installation=self._installation,
             wait_for_operation=self.runner.ended,
+            greeting=self._greeting,
         )
 
     def _with_secrets(self, operation: Operation, public: Message) -> Message:
@@ -312,7 +321,7 @@ async def _explain(run: Provisioning, error: ProvisionError) -> ProvisionError:
     why."""
     if not isinstance(error, DeadlineExceeded | EngineOperationFailed | MachineFailed):
         return error
-    run.enter(error.phase, "explain", run.timeouts.explain, undoing=True)
+    run.enter(error.phase, "explain", run.timeouts.explain, cancellable=False)
     try:
         # What fails is logged, though perhaps a moment later; what only takes too long need not be.
         text = await _reason(run, insist=not isinstance(error, DeadlineExceeded))

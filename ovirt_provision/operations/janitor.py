@@ -86,12 +86,12 @@ class Janitor:
             log.info("forgotten what is long over", rows=rows)
 
     def _waiting(self) -> list[Object]:
-        """Objects that are to be removed and that no operation removes; disks go with their VM, but for those
-        that come late."""
+        """Objects that are to be removed and that no operation removes; the disks of a VM go with it, but
+        for those that come late."""
         return [
             row
             for row in self._ledger.list_objects(REMOVING, LATE)
-            if (row.kind != "disk" or row.state == LATE)
+            if (row.kind != "disk" or row.state == LATE or row.parent_id is None)
             and not self._ledger.unended_operations(row.id)
             and not self._is_being_made(row)
         ]

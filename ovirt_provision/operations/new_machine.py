@@ -147,13 +147,14 @@ async def find_made(run: Provisioning, row: Object) -> str | None:
     return vm.id
 
 
-async def wait_until_ready(run: Provisioning) -> None:
-    """Waits until the Machine's VM is down with all its disks, and writes down which these are.
+async def wait_until_ready(run: Provisioning, row: Object | None = None) -> None:
+    """Waits until a Machine's VM is down with all its disks, and writes down which these are; by default that
+    of the operation.
 
     That is done at the first look that shows all, while the engine still copies: what somebody attaches
     later is not taken for one of them.
     """
-    row = run.object
+    row = row or run.object
     known = row.details.get("disks_known", False)
 
     def learn(vm: Vm) -> None:

@@ -19,6 +19,7 @@ from ovirt_provision.errors import (
     NotOurs,
     ProvisionError,
 )
+from ovirt_provision.guest.ssh import Greeting
 from ovirt_provision.ledger.identity import Mark
 from ovirt_provision.ledger.runner import Run
 from ovirt_provision.ledger.store import Ledger, Object, Operation
@@ -79,8 +80,10 @@ class Provisioning(Run):
         timeouts: Timeouts,
         installation: str,
         wait_for_operation: Callable[[str], Awaitable[Any]],
+        greeting: Greeting,
     ) -> None:
-        """`request` holds no secret; `secret_request` reads the whole request and raises SecretsLost."""
+        """`request` holds no secret; `secret_request` reads the whole request and raises SecretsLost.
+        `greeting` is how an SSH server is looked for; see guest/ssh.py."""
         super().__init__(operation, ledger, clock)
         self._find_engine = find_engine
         self.request: Any = request
@@ -88,6 +91,7 @@ class Provisioning(Run):
         self.timeouts = timeouts
         self.installation = installation
         self.wait_for_operation = wait_for_operation
+        self.greeting = greeting
 
     @property
     def engine(self) -> Engine:

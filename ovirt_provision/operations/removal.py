@@ -170,6 +170,12 @@ async def remove_template(run: Provisioning, row: Object) -> None:
     run.ledger.update_object(row.id, state=GONE)
 
 
+async def users_of(engine: Engine, template: Template) -> list[str]:
+    """Names of the VMs that stand on a template version, as far as the account sees them."""
+    found = await engine.machines.search(f'template.name="{template.name}"', max_rows=1000)
+    return sorted(vm.name for vm in found if vm.template_id == template.id)
+
+
 async def insist_on_own_versions(
     engine: Engine, ledger: Ledger, installation: str, template: Template, *, correlation_id: str = ""
 ) -> None:

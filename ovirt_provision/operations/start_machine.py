@@ -1,6 +1,6 @@
 """StartMachine: up, and with an address."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -9,6 +9,7 @@ import sqlalchemy as sa
 from ovirt_provision.errors import EngineRefused, InvalidRequest
 from ovirt_provision.guest.first_boot import first_boot, violations_of
 from ovirt_provision.ledger.runner import Phase
+from ovirt_provision.ledger.store import Object
 from ovirt_provision.operations.machines import (
     intend_on_machine,
     kept_selection,
@@ -29,15 +30,22 @@ _INITIALIZATION_FIELDS = {
 
 
 async def start(run: Provisioning) -> None:
-    """Starts the VM unless it is on its way already."""
-    row = run.object
+    """Starts the operation's VM unless it is on its way already."""
+    await start_vm(run, run.object, lambda: _initialization(run))
+
+
+async def start_vm(
+    run: Provisioning, row: Object, initialization: Callable[[], resources_pb2.Initialization | None]
+) -> None:
+    """Starts a VM of ours unless it is on its way already. `initialization` reads what its guest is told, and
+    is asked only when that is needed."""
     vm_id = row.known_id
     vm = await run.insist(lambda: run.engine.machines.find(vm_id))
     if vm is not None:
         run.insist_on_ours(vm)
     if vm is not None and vm.status != "down":
         return
-    boot = _initialization(run)
+    boot = initialization()
     run.note(f"starting VM {row.name}")
 
     async def send() -> None:
@@ -80,11 +88,16 @@ async def wait_for_address(run: Provisioning) -> None:
         run.ledger.update_object(row.id, details={**row.details, **kept_selection(selection)})
     if selection.do_not_wait:
         return
-    settle = run.timeouts.address_settle
-    if selection.HasField("settle_time"):
-        settle = selection.settle_time.ToTimedelta().total_seconds()
-    addresses = [asdict(address) for address in await vm_reports(run, row.known_id, selection, settle)]
+    found = await vm_reports(run, row.known_id, selection, settle_of(run, selection))
+    addresses = [asdict(address) for address in found]
     run.ledger.update_object(row.id, details={**run.object.details, "addresses": addresses})
+
+
+def settle_of(run: Provisioning, selection: resources_pb2.AddressSelection) -> float:
+    """For how many seconds addresses must stay as they are."""
+    if selection.HasField("settle_time"):
+        return selection.settle_time.ToTimedelta().total_seconds()
+    return run.timeouts.address_settle
 
 
 BOOTING: Phase[Provisioning] = Phase("booting", timeout="start", done=80, act=start, observe=wait_until_up)

@@ -1,13 +1,17 @@
 """From ledger rows and engine data to the messages of the schema."""
 
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from ovirt_provision.engine.model import Template, Vm
+from ovirt_provision.engine import Engine
+from ovirt_provision.engine.model import Disk, Network, Template, Vm
 from ovirt_provision.errors import ErrorReport, Violation
 from ovirt_provision.guest.addresses import addresses_of
 from ovirt_provision.ledger import store
+from ovirt_provision.ledger.identity import Mark
 from ovirt_provision.ledger.runner import QUEUED
 from ovirt_provision.operations.bridge import Bridge
 from ovirt_provision.operations.hardware import DISK_INTERFACES, NIC_INTERFACES
@@ -51,6 +55,21 @@ _LEASES = {
     store.KEPT: resources_pb2.Lease.KIND_KEPT,
     store.HANDED_OVER: resources_pb2.Lease.KIND_HANDED_OVER,
 }
+
+
+@dataclass(frozen=True)
+class Details:
+    """Names of storage domains and clusters by id, where they were read."""
+
+    domains: Mapping[str, str] = field(default_factory=dict)
+    clusters: Mapping[str, str] = field(default_factory=dict)
+
+
+async def details_of(engine: Engine, templates: Sequence[Template] = ()) -> Details:
+    """The names that the messages of templates and disks need: two requests at most."""
+    domains = await engine.inventory.storage_domain_names()
+    clusters = await engine.inventory.clusters() if any(one.cluster_id for one in templates) else {}
+    return Details(domains, clusters)
 
 
 def timestamp(seconds: float) -> Timestamp:
@@ -130,9 +149,15 @@ def _equipment(bridge: Bridge, row: store.Object, vm: Vm) -> dict[str, Any]:
 
 
 def template_message(
-    engine: str, template: Template, row: store.Object | None, *, show_owner: bool
+    engine: str,
+    template: Template,
+    row: store.Object | None,
+    *,
+    show_owner: bool,
+    details: Details | None = None,
 ) -> resources_pb2.Template:
     """A template of the engine; `row` is its ledger row where it is ours."""
+    details = details or Details()
     return resources_pb2.Template(
         engine=engine,
         id=template.id,
@@ -144,6 +169,50 @@ def template_message(
         ours=row is not None,
         owner=row.owner if row and show_owner else "",
         create_time=timestamp(template.created_at),
+        tags=template.tags,
+        disks=[
+            disk_message(engine, disk, None, details)
+            for disk in sorted(template.disks, key=lambda disk: (not disk.bootable, disk.name))
+        ],
+        os=template.os_type,
+        cluster=details.clusters.get(template.cluster_id, ""),
+    )
+
+
+def disk_message(
+    engine: str, disk: Disk, row: store.Object | None, details: Details, *, show_owner: bool = False
+) -> resources_pb2.DiskInfo:
+    """A disk of the engine; `row` is its ledger row where it was handed over by us."""
+    described = disk.description.rstrip().splitlines()
+    if Mark.parse(disk.description) is not None:
+        described = described[:-1]
+    return resources_pb2.DiskInfo(
+        engine=engine,
+        id=disk.id,
+        name=disk.name,
+        description="\n".join(described),
+        size_bytes=disk.size,
+        status=disk.status,
+        format=disk.format,
+        content_type=disk.content_type,
+        storage_domains=sorted(details.domains.get(domain, domain) for domain in disk.domain_ids),
+        bootable=disk.bootable,
+        ours=row is not None,
+        owner=row.owner if row is not None and show_owner else "",
+        create_time=timestamp(row.created_at) if row is not None else None,
+    )
+
+
+def network_message(engine: str, network: Network) -> resources_pb2.Network:
+    return resources_pb2.Network(
+        engine=engine,
+        id=network.id,
+        name=network.name,
+        description=network.description,
+        data_center=network.data_center,
+        vlan_id=network.vlan,
+        mtu=network.mtu,
+        vnic_profiles=network.vnic_profiles,
     )
 
 
@@ -189,13 +258,19 @@ def operation_message(bridge: Bridge, operation: store.Operation) -> resources_p
 
 def _add_result(bridge: Bridge, operation: store.Operation, message: resources_pb2.Operation) -> None:
     row = bridge.ledger.object(operation.object_id or 0)
-    if row.kind == "vm":
+    if operation.verb == "DetachDisk":
+        if operation.state == store.SUCCEEDED:
+            message.disk.CopyFrom(
+                _detached_disk(bridge.ledger.object(operation.plan["disk_object_id"]), operation)
+            )
+    elif row.kind == "vm":
         machine = machine_message(bridge, row)
         if operation.state == store.SUCCEEDED and row.state == store.PRESENT:
             up = operation.verb in ("StartMachine", "RestartMachine") or "start_with" in operation.request
             machine.status = resources_pb2.Machine.STATUS_UP if up else resources_pb2.Machine.STATUS_DOWN
         message.machine.CopyFrom(machine)
     elif operation.verb == "CreateTemplate":
+        message.warnings.extend(row.details.get("warnings", ()))
         message.template.CopyFrom(
             resources_pb2.Template(
                 engine=row.engine,
@@ -214,3 +289,20 @@ def _add_result(bridge: Bridge, operation: store.Operation, message: resources_p
                 create_time=timestamp(row.created_at),
             )
         )
+
+
+def _detached_disk(row: store.Object, operation: store.Operation) -> resources_pb2.DiskInfo:
+    """The disk that was handed over, as it was then."""
+    return resources_pb2.DiskInfo(
+        engine=row.engine,
+        id=row.known_id,
+        name=row.name,
+        description=operation.request.get("description", ""),
+        size_bytes=row.details.get("size", 0),
+        status="ok",
+        format=row.details.get("format", ""),
+        content_type="data",
+        ours=True,
+        owner=row.owner,
+        create_time=timestamp(row.created_at),
+    )

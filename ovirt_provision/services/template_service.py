@@ -2,36 +2,51 @@
 
 from collections.abc import Callable
 
+from ovirt_provision.engine import Engine
 from ovirt_provision.engine.model import Template
 from ovirt_provision.errors import TemplateNotFound
 from ovirt_provision.operations.bridge import Bridge
 from ovirt_provision.operations.create_template import CREATE_TEMPLATE
 from ovirt_provision.operations.destroy_template import DESTROY_TEMPLATE
+from ovirt_provision.operations.lookups import Named, find_template, list_templates
 from ovirt_provision.operations.provisioning import our_template
 from ovirt_provision.services.calls import Context, caller_of, engine_of, owner_of
-from ovirt_provision.services.messages import operation_message, template_message
+from ovirt_provision.services.messages import Details, details_of, operation_message, template_message
 from ovirt_provision.services.pages import next_page, offset_of
 from ovirt_provision.v1 import resources_pb2, templates_pb2, templates_pb2_grpc
 
 _DEFAULT_PAGE = 100
-_MAX_TEMPLATES = 10_000
+_DETAILS = "disk_attachments.disk,tags"
 
 
 class TemplateServicer(templates_pb2_grpc.TemplateServiceServicer):
     def __init__(self, bridge: Callable[[], Bridge]) -> None:
         self._bridge = bridge
 
-    def _message(self, engine: str, template: Template, context: Context) -> resources_pb2.Template:
+    def _message(
+        self, engine: str, template: Template, context: Context, details: Details | None = None
+    ) -> resources_pb2.Template:
         bridge = self._bridge()
         row = our_template(bridge.ledger, bridge.installation, engine, template)
         show_owner = row is not None and caller_of(context).may_see(row.owner)
-        return template_message(engine, template, row, show_owner=show_owner)
+        return template_message(engine, template, row, show_owner=show_owner, details=details)
+
+    async def _whole(self, engine: Engine, template_id: str, context: Context) -> resources_pb2.Template:
+        """A template with its details. Raises TemplateNotFound, also for one of which the caller may not
+        know."""
+        template = await engine.templates.get(template_id, follow=_DETAILS)
+        if template is None or not caller_of(context).limits.may_use("templates", template.name):
+            raise TemplateNotFound(id=template_id)
+        return self._message(engine.name, template, context, await details_of(engine, [template]))
 
     async def CreateTemplate(
         self, request: templates_pb2.CreateTemplateRequest, context: Context
     ) -> templates_pb2.CreateTemplateResponse:
         bridge = self._bridge()
         engine = engine_of(bridge, request.engine, context)
+        if request.validate_only:
+            await bridge.dispatcher.validate(CREATE_TEMPLATE, owner_of(context), engine.name, request)
+            return templates_pb2.CreateTemplateResponse()
         operation = await bridge.dispatcher.call(CREATE_TEMPLATE, owner_of(context), engine.name, request)
         return templates_pb2.CreateTemplateResponse(operation=operation_message(bridge, operation))
 
@@ -48,27 +63,45 @@ class TemplateServicer(templates_pb2_grpc.TemplateServiceServicer):
     ) -> templates_pb2.GetTemplateResponse:
         bridge = self._bridge()
         engine = engine_of(bridge, request.engine, context)
-        template = await engine.templates.get(request.id)
-        if template is None or not caller_of(context).limits.may_use("templates", template.name):
-            raise TemplateNotFound(id=request.id)
-        return templates_pb2.GetTemplateResponse(template=self._message(engine.name, template, context))
+        return templates_pb2.GetTemplateResponse(template=await self._whole(engine, request.id, context))
+
+    async def FindTemplate(
+        self, request: templates_pb2.FindTemplateRequest, context: Context
+    ) -> templates_pb2.FindTemplateResponse:
+        bridge = self._bridge()
+        engine = engine_of(bridge, request.engine, context)
+        limits = caller_of(context).limits
+        found = await find_template(
+            engine,
+            Named(request.name, request.name_regex),
+            tags=request.tags,
+            latest=request.latest,
+            version=request.version,
+            counts=lambda template: (
+                not request.ours
+                or our_template(bridge.ledger, bridge.installation, engine.name, template) is not None
+            ),
+            may_see=lambda name: limits.may_use("templates", name),
+        )
+        return templates_pb2.FindTemplateResponse(template=await self._whole(engine, found.id, context))
 
     async def ListTemplates(
         self, request: templates_pb2.ListTemplatesRequest, context: Context
     ) -> templates_pb2.ListTemplatesResponse:
-        bridge = self._bridge()
-        engine = engine_of(bridge, request.engine, context)
-        found = (
-            await engine.templates.versions_of(request.name)
-            if request.name
-            else await engine.templates.search("", max_rows=_MAX_TEMPLATES)
-        )
+        engine = engine_of(self._bridge(), request.engine, context)
         limits = caller_of(context).limits
-        found = [template for template in found if limits.may_use("templates", template.name)]
-        found = sorted(found, key=lambda template: (template.name, template.version, template.id))
+        found = await list_templates(
+            engine,
+            Named(request.name, request.name_regex),
+            tags=request.tags,
+            latest=request.latest,
+            may_see=lambda name: limits.may_use("templates", name),
+            follow=_DETAILS if request.details else "",
+        )
         start = offset_of(request.page_token)
         page = found[start : start + (request.page_size or _DEFAULT_PAGE)]
+        details = await details_of(engine, page) if request.details else None
         return templates_pb2.ListTemplatesResponse(
-            templates=[self._message(engine.name, template, context) for template in page],
+            templates=[self._message(engine.name, template, context, details) for template in page],
             next_page_token=next_page(start, len(page), len(found)),
         )

@@ -27,7 +27,7 @@ from ovirt_provision.operations import start_machine
 from ovirt_provision.operations.dispatcher import VERBS
 from ovirt_provision.services.messages import operation_message
 from ovirt_provision.simulator.markup import set_text
-from ovirt_provision.v1 import resources_pb2
+from ovirt_provision.v1 import resources_pb2, templates_pb2
 from tests.harness import Site, spec, started
 
 CANARY = "canary-5d1c7a90"
@@ -39,7 +39,7 @@ PLANTED = {
 }
 # What the operating system must be for it.
 SYSTEMS = {"ignition": "rhcos_x64", "sysprep": "windows_2022"}
-PHASE = "booting"
+PHASES = ("booting", "booting-test-machine")
 
 FieldPath = tuple[str, ...]
 
@@ -98,6 +98,11 @@ FIELDS: dict[str, dict[str, Any]] = {
     "CreateMachine": {"key": "new", "spec": spec(), "start_with": started()},
     "CloneMachine": {"key": "new", "source_key": "web", "start_with": started()},
     "StartMachine": {"key": "web", "initialization": started()},
+    "CreateTemplate": {
+        "machine_key": "web",
+        "name": "golden",
+        "boot_test": templates_pb2.BootTest(initialization=started()),
+    },
 }
 # Each field is planted in the first verb that has it, and the first field in all verbs;
 # with OVIRT_PROVISION_CANARIES=all each in all.
@@ -165,7 +170,7 @@ async def look_everywhere(
         look(repr(changed), str(operation_message(site.bridge, changed)))
         if sent and outcome == "cancel":
             site.bridge.dispatcher.cancel(changed, "by its client")
-        if changed.phase == PHASE and outcome == "crash":
+        if changed.phase in PHASES and outcome == "crash":
             await site.restart()
             break
     ended = await site.ended(calling)

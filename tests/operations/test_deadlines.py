@@ -155,8 +155,8 @@ def test_every_operation_ends_by_its_deadline(site, run_virtually, virtual_clock
 def test_without_deadlines_an_operation_never_ends(site, run_virtually, monkeypatch):
     enter = Run.enter
 
-    def endless(run: Run, phase: str, timeout: str, seconds: float, *, undoing: bool) -> None:
-        enter(run, phase, timeout, 1e9, undoing=undoing)
+    def endless(run: Run, phase: str, timeout: str, seconds: float, *, cancellable: bool) -> None:
+        enter(run, phase, timeout, 1e9, cancellable=cancellable)
         run._seconds = 1e9
 
     monkeypatch.setattr(Run, "enter", endless)

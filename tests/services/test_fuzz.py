@@ -35,9 +35,11 @@ from ovirt_provision.services.server import Server
 from ovirt_provision.simulator import Simulator
 from ovirt_provision.simulator.timing import find_profile
 from ovirt_provision.v1 import (
+    disks_pb2,
     engines_pb2,
     machines_pb2,
     machines_pb2_grpc,
+    networks_pb2,
     operations_pb2,
     operations_pb2_grpc,
     resources_pb2,
@@ -49,7 +51,7 @@ EXAMPLES = int(os.environ.get("OVIRT_PROVISION_EXAMPLES", "4"))
 DEADLINE = 30.0
 METHODS: list[MethodDescriptor] = [
     method
-    for file in (engines_pb2, machines_pb2, operations_pb2, templates_pb2)
+    for file in (engines_pb2, machines_pb2, operations_pb2, templates_pb2, disks_pb2, networks_pb2)
     for service in file.DESCRIPTOR.services_by_name.values()
     for method in service.methods
 ]
@@ -105,6 +107,13 @@ USUAL = {
     "ignored_cidrs": ("172.16.0.0/12",),
     "permissions": ("", "0600"),
     "owner": ("",),
+    "name_regex": ("", "^deb", "(", "(a+)+$"),
+    "content_type": ("", "data", "iso"),
+    "data_center": ("", "Default"),
+    "storage_domain": ("", "data"),
+    "role": ("UserTemplateBasedVm",),
+    "user": ("admin@internal",),
+    "group": ("Everyone",),
 }
 # What a call may end with.
 CODES = {code.value[0] for code in grpc.StatusCode} - {
@@ -341,7 +350,7 @@ def test_what_the_calls_have_begun_has_not_failed_unexpectedly(house):
 
 def test_a_page_that_no_reply_has_named_is_refused(house):
     for method in METHODS:
-        if method.name in ("ListOperations", "ListTemplates"):
+        if method.name in ("ListOperations", "ListTemplates", "ListDisks", "ListNetworks"):
             request = message_factory.GetMessageClass(method.input_type)(page_token="9" * 60)
             assert (
                 house.call(method, request.SerializeToString()) == grpc.StatusCode.INVALID_ARGUMENT.value[0]

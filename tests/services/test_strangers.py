@@ -26,6 +26,7 @@ from google.protobuf.text_format import MessageToString
 from ovirt_provision.clock import SystemClock
 from ovirt_provision.config import Config
 from ovirt_provision.ledger.schema import leases, objects, operations
+from ovirt_provision.ledger.store import PRESENT
 from ovirt_provision.operations.bridge import Bridge
 from ovirt_provision.runtime import Runtime
 from ovirt_provision.services.authentication import Authenticator
@@ -36,8 +37,10 @@ from ovirt_provision.services.server import Server
 from ovirt_provision.simulator import Simulator
 from ovirt_provision.simulator.timing import Timing, find_profile
 from ovirt_provision.v1 import (
+    disks_pb2,
     engines_pb2,
     machines_pb2,
+    networks_pb2,
     operations_pb2,
     resources_pb2,
     templates_pb2,
@@ -49,19 +52,19 @@ NEIGHBOUR = "spiffe://example.com/neighbour"
 ADMIN = "spiffe://example.com/admin"
 ELSEWHERE = "spiffe://example.com/elsewhere"
 KEY = "web"
-NAMES = ("victims-vm-4711", "victims-template-4711", "victims-db-4711")
+NAMES = ("victims-vm-4711", "victims-template-4711", "victims-db-4711", "victims-disk-4711")
 TOKEN = "5c1f0f6e-victims-token"
 
 METHODS: list[MethodDescriptor] = [
     method
-    for file in (engines_pb2, operations_pb2, templates_pb2, machines_pb2)
+    for file in (engines_pb2, networks_pb2, operations_pb2, templates_pb2, machines_pb2, disks_pb2)
     for service in file.DESCRIPTOR.services_by_name.values()
     for method in service.methods
 ]
 # In this order the defenceless tests see each harm before another hides it.
-METHODS.sort(key=lambda method: method.name.startswith(("Cancel", "Destroy")))
+METHODS.sort(key=lambda method: method.name.startswith(("Cancel", "Destroy", "Detach")))
 # What every owner may see who may use the engine.
-OF_THE_ENGINE = {"ListEngines", "GetEngine", "ExamineEngine"}
+OF_THE_ENGINE = {"ListEngines", "GetEngine", "ExamineEngine", "ListNetworks", "FindNetwork"}
 
 
 def free_port() -> int:
@@ -83,6 +86,7 @@ class House:
     tokens: str
     socket: str
     template_id: str = ""
+    disk_id: str = ""
     operation_id: str = ""
     request_id: str = ""
 
@@ -140,18 +144,25 @@ def request_for(
     house: House, method: MethodDescriptor, *, request_id: str | None = None, owner: str = ""
 ) -> Message:
     """A request that would do something to the victim."""
-    template = method.containing_service.name == "TemplateService"
+    ids = {"TemplateService": house.template_id, "DiskService": house.disk_id}
     known = {
         "request_id": request_id or str(uuid.uuid4()),
         "key": "a-copy" if method.name == "CloneMachine" else KEY,
         "source_key": KEY,
         "machine_key": KEY,
         "owner": owner,
-        "id": house.template_id if template else house.operation_id,
+        "id": ids.get(method.containing_service.name, house.operation_id),
         "spec": {"template": {"name": "debian-12"}, "name": "strangers-vm"},
     }
-    if method.name == "CreateTemplate":
-        known["name"] = "strangers-template"
+    names = {
+        "CreateTemplate": "strangers-template",
+        "DetachDisk": "strangers-disk",
+        "FindTemplate": NAMES[1],
+        "FindDisk": NAMES[3],
+        "FindNetwork": "ovirtmgmt",
+    }
+    if method.name in names:
+        known["name"] = names[method.name]
     fields = {field.name: known[field.name] for field in method.input_type.fields if field.name in known}
     request = ParseDict(fields, message_factory.GetMessageClass(method.input_type)())
     assert violations_of(request) == [], f"teach this test what {method.name} takes"
@@ -276,6 +287,7 @@ async def furnish(house: House, victim: Certificate) -> None:
         assert made.owner == VICTIM
         template = await ended(await run("CreateTemplate", machine_key=KEY, name=NAMES[1]))
         house.template_id = template.template.id
+        house.disk_id = _hand_over_a_disk(house)
         # The next copy takes long: an operation under way.
         house.simulator.world.timing = house.simulator.world.timing.model_copy(update={"clone_thin": 3600.0})
         house.operation_id = (await run("CreateMachine", key="db", spec=spec(NAMES[2]))).id
@@ -287,6 +299,33 @@ async def furnish(house: House, victim: Certificate) -> None:
         # The VM's disk is learnt a little later, and is not to be taken for a stranger's doing.
         while not house.bridge.ledger.object(operation.object_id).details.get("disks_known"):
             await house.bridge.clock.sleep(0.01)
+
+
+def _hand_over_a_disk(house: House) -> str:
+    """Puts a disk into engine and ledger as DetachDisk leaves one."""
+    domain = next(iter(house.simulator.world.domains))
+    made = house.simulator.call(
+        "POST",
+        "/disks",
+        f"<disk><name>{NAMES[3]}</name><provisioned_size>1073741824</provisioned_size><format>cow</format>"
+        f'<storage_domains><storage_domain id="{domain}"/></storage_domains></disk>',
+    ).element
+    assert made is not None
+    disk_id = str(made.get("id"))
+    with house.bridge.ledger.transaction() as connection:
+        house.bridge.ledger.add_object(
+            connection,
+            engine="sim",
+            kind="disk",
+            engine_id=disk_id,
+            name=NAMES[3],
+            owner=VICTIM,
+            key="gone",
+            generation=1,
+            request_id=str(uuid.uuid4()),
+            state=PRESENT,
+        )
+    return disk_id
 
 
 STRANGERS: dict[str, Callable[[House], grpc.aio.Channel]] = {
@@ -385,21 +424,26 @@ async def test_an_admin_sees_and_ends_what_belongs_to_others(house):
             seen[method.name] = reason or VICTIM in told
     own = {name for name, told in seen.items() if told is not True} - OF_THE_ENGINE
     # These mean an admin's own Machines, as everybody's. RenewLease tells no name, and the destroying of a
-    # template is an operation of the admin's own.
+    # template or disk is an operation of the admin's own.
     assert own == {
         *("CreateMachine", "CloneMachine", "StartMachine", "RestartMachine", "CreateTemplate"),
-        *("RenewLease", "DestroyTemplate"),
+        *("RenewLease", "DestroyTemplate", "DetachDisk", "DestroyDisk"),
     }
     assert house.bridge.leases._heard[vm["id"]] > heard
     cancelled = house.bridge.ledger.operation_or_fail(house.operation_id)
     assert cancelled.cancelled_by == f"by the admin {ADMIN}"
-    for owner, verb in ((VICTIM, "DestroyMachine"), (ADMIN, "DestroyTemplate")):
+    for owner, verb in (
+        (VICTIM, "DestroyMachine"),
+        (ADMIN, "DestroyTemplate"),
+        (ADMIN, "DestroyDisk"),
+    ):
         found = house.bridge.ledger.list_operations(owner, unended_only=False, key="", limit=9, offset=0)
         destroyed = next(operation for operation in found if operation.verb == verb)
         ended = await house.bridge.dispatcher.runner.ended(destroyed.id)
         assert (ended.verb, ended.state) == (verb, "succeeded")
     assert vm["engine_id"] not in house.simulator.world.vms
     assert house.template_id not in house.simulator.world.templates
+    assert house.disk_id not in house.simulator.world.disks
 
 
 async def test_the_unix_socket_is_the_daemons_user(house):

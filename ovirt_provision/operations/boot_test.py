@@ -1,0 +1,173 @@
+"""The boot test of a new template: a Machine that is made from it, has to boot, and is thrown away.
+
+It is a VM of ours like any other: intended in the ledger before it is made, with an id and a mark of its own,
+and removed whatever comes of the test. It has no lease that could end: the operation that makes it ends it.
+"""
+
+from collections.abc import Sequence
+
+import sqlalchemy as sa
+import structlog
+
+from ovirt_provision.engine.machines import VmRequest
+from ovirt_provision.errors import MachineFailed, OperationCancelled, ProvisionError
+from ovirt_provision.guest.addresses import addresses_of
+from ovirt_provision.guest.ssh import NoSshServer
+from ovirt_provision.ledger.database import LedgerError
+from ovirt_provision.ledger.identity import vm_id
+from ovirt_provision.ledger.runner import Phase
+from ovirt_provision.ledger.store import GONE, HANDED_OVER, INTENDED, Object
+from ovirt_provision.operations.allowance import insist_on_room
+from ovirt_provision.operations.create_once import create_once
+from ovirt_provision.operations.new_machine import find_made, wait_until_ready
+from ovirt_provision.operations.provisioning import Provisioning
+from ovirt_provision.operations.removal import remove_machine
+from ovirt_provision.operations.start_machine import settle_of, start_vm
+from ovirt_provision.operations.verb import Call
+from ovirt_provision.operations.waits import vm_reports, vm_up
+from ovirt_provision.v1 import templates_pb2
+
+log = structlog.get_logger("operations")
+
+SSH_PORT = 22
+_FIRST_PAUSE = 1.0
+_LONGEST_PAUSE = 10.0
+
+
+def key_of(request: templates_pb2.CreateTemplateRequest) -> str:
+    """The key of the Machine of a test, and the name of its VM."""
+    return f"boot-test-{request.request_id}"
+
+
+def intend_test(call: Call, connection: sa.Connection, *, disks: int) -> int:
+    """Writes the Machine of the test, which is to have so many disks, and returns its row id.
+
+    Raises TooManyMachines.
+    """
+    insist_on_room(call, connection)
+    key = key_of(call.request)
+    object_id = call.ledger.add_object(
+        connection,
+        engine=call.engine.name,
+        kind="vm",
+        engine_id=vm_id(call.installation, call.owner, key, 1),
+        name=key,
+        owner=call.owner,
+        key=key,
+        generation=1,
+        request_id=call.request.request_id,
+        state=INTENDED,
+        details={"disks": disks},
+    )
+    call.ledger.set_lease(connection, object_id, HANDED_OVER)
+    return object_id
+
+
+def _machine(run: Provisioning) -> Object:
+    return run.ledger.object(run.plan["test_object_id"])
+
+
+async def create(run: Provisioning) -> None:
+    """Sends the create until the VM with our id and our mark stands (law 1)."""
+    row, template = _machine(run), run.object
+    wanted = VmRequest(
+        id=row.known_id,
+        name=row.name,
+        comment=str(run.mark("vm", row)),
+        template_id=template.known_id,
+        cluster_id=run.plan["cluster_id"],
+        description=f"Boot test of template {run.request.name}; it is removed afterwards",
+    )
+
+    async def send() -> str:
+        return (await run.engine.machines.create(wanted, correlation_id=run.correlation_id)).id
+
+    await create_once(run, row, doing=f"create VM {row.name}", find=lambda: find_made(run, row), send=send)
+
+
+async def wait_until_made(run: Provisioning) -> None:
+    await wait_until_ready(run, _machine(run))
+
+
+async def boot(run: Provisioning) -> None:
+    test = run.request.boot_test
+    await start_vm(
+        run,
+        _machine(run),
+        lambda: run.secret_request().boot_test.initialization if test.HasField("initialization") else None,
+    )
+
+
+async def wait_until_up(run: Provisioning) -> None:
+    await vm_up(run, _machine(run).known_id)
+
+
+async def wait_for_address(run: Provisioning) -> None:
+    selection = run.request.boot_test.address_selection
+    await vm_reports(run, _machine(run).known_id, selection, settle_of(run, selection))
+
+
+async def reach_ssh(run: Provisioning) -> None:
+    """Tries the addresses that the guest reports until an SSH server answers at one of them."""
+    row, port = _machine(run), run.request.boot_test.ssh_port or SSH_PORT
+    pause = _FIRST_PAUSE
+    while True:
+        vm = await run.insist(lambda: run.engine.machines.find(row.known_id, follow="nics,reported_devices"))
+        if vm is None or vm.status == "down":
+            raise MachineFailed(
+                name=row.name,
+                status="down" if vm else "missing",
+                doing="answering by SSH",
+                correlation_id=run.correlation_id,
+            )
+        for address in addresses_of(vm, run.request.boot_test.address_selection):
+            try:
+                told = await run.wait(run.greeting(address.ip, port))
+            except NoSshServer as failure:
+                run.note(f"{address.ip} port {port}: {failure}")
+            else:
+                log.info("boot test", template=run.object.name, address=address.ip, port=port, ssh=told)
+                return
+        await run.sleep(pause)
+        pause = min(2 * pause, _LONGEST_PAUSE)
+
+
+async def remove(run: Provisioning) -> None:
+    """Removes the Machine. What the engine cannot remove is left to the janitor: the template has stood the
+    test."""
+    try:
+        await remove_machine(run, _machine(run))
+    except (OperationCancelled, LedgerError):
+        raise
+    except ProvisionError as error:
+        log.warning("a boot test is left to be removed", operation=run.operation.id, error=str(error))
+
+
+async def undo(run: Provisioning) -> None:
+    if _machine(run).state != GONE:
+        await remove_machine(run, _machine(run))
+
+
+def forget_test(run: Provisioning) -> None:
+    """Of a test that was never begun nothing is to be looked for."""
+    if "test_object_id" in run.plan and _machine(run).state == INTENDED:
+        run.ledger.update_object(_machine(run).id, state=GONE)
+
+
+def phases(test: templates_pb2.BootTest) -> Sequence[Phase[Provisioning]]:
+    """Between the template that is whole and the one that counts."""
+    reaching = Phase[Provisioning]("reaching-ssh", timeout="ssh", done=80, act=reach_ssh)
+    return (
+        Phase(
+            "creating-test-machine",
+            timeout="machine_ready",
+            done=60,
+            act=create,
+            observe=wait_until_made,
+            undo=undo,
+        ),
+        Phase("booting-test-machine", timeout="start", done=70, act=boot, observe=wait_until_up),
+        Phase("waiting-for-test-address", timeout="address", done=75, observe=wait_for_address),
+        *(() if test.address_only else (reaching,)),
+        Phase("removing-test-machine", timeout="destroy", done=85, act=remove),
+    )

@@ -1,0 +1,149 @@
+"""What a new template or disk refers to: tags, permissions and storage, looked up before the first effect.
+
+All that is wrong is reported at once.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Sequence
+from typing import Any
+
+from ovirt_provision.engine import Engine
+from ovirt_provision.engine.model import Vm
+from ovirt_provision.engine.permissions import Principal, same_user
+from ovirt_provision.errors import (
+    InvalidRequest,
+    ProvisionError,
+    ReferencesNotFound,
+    Violation,
+    did_you_mean,
+)
+from ovirt_provision.operations.provisioning import Provisioning
+from ovirt_provision.v1 import resources_pb2
+
+_FORMATS: dict[int, str] = {resources_pb2.DISK_FORMAT_COW: "cow", resources_pb2.DISK_FORMAT_RAW: "raw"}
+
+
+async def all_at_once(*look_ups: Awaitable[dict[str, Any]]) -> dict[str, Any]:
+    """What several look-ups have found, in one. Raises for all that they found wrong with the request."""
+    found: dict[str, Any] = {}
+    wrong: list[ProvisionError] = []
+    for outcome in await asyncio.gather(*look_ups, return_exceptions=True):
+        if isinstance(outcome, ProvisionError) and outcome.violations:
+            wrong.append(outcome)
+        elif isinstance(outcome, BaseException):
+            raise outcome
+        else:
+            found |= outcome
+    if len(wrong) == 1:
+        raise wrong[0]
+    if wrong:
+        unknown = all(isinstance(error, ReferencesNotFound) for error in wrong)
+        violations = [violation for error in wrong for violation in error.violations]
+        raise (ReferencesNotFound if unknown else InvalidRequest)(violations)
+    return found
+
+
+async def find_tags(engine: Engine, names: Sequence[str]) -> dict[str, Any]:
+    """`tag_ids` in the order of the names. Raises ReferencesNotFound."""
+    if not names:
+        return {}
+    known = await engine.inventory.tags()
+    wrong = [
+        Violation(f"tags[{index}]", f"no tag '{name}'{did_you_mean(name, known)}")
+        for index, name in enumerate(names)
+        if name not in known
+    ]
+    if wrong:
+        raise ReferencesNotFound(wrong)
+    return {"tag_ids": [known[name] for name in names]}
+
+
+async def find_permissions(engine: Engine, wanted: Sequence[resources_pb2.Permission]) -> dict[str, Any]:
+    """`grants`: the role's id with kind, id and name of whom it is for. Raises ReferencesNotFound."""
+    if not wanted:
+        return {}
+    roles = await engine.permissions.roles()
+    kinds = {permission.WhichOneof("to") for permission in wanted}
+    known = {
+        "user": await engine.permissions.users() if "user" in kinds else (),
+        "group": await engine.permissions.groups() if "group" in kinds else (),
+    }
+    wrong: list[Violation] = []
+    grants = []
+    for index, permission in enumerate(wanted):
+        kind = str(permission.WhichOneof("to"))
+        name = getattr(permission, kind)
+        to = _principal(name, known[kind])
+        if permission.role not in roles:
+            near = did_you_mean(permission.role, roles)
+            wrong.append(Violation(f"permissions[{index}].role", f"no role '{permission.role}'{near}"))
+        if to is None:
+            near = did_you_mean(name, [one.name for one in known[kind]])
+            wrong.append(
+                Violation(f"permissions[{index}].{kind}", f"the engine knows no {kind} '{name}'{near}")
+            )
+        if permission.role in roles and to is not None:
+            grants.append([roles[permission.role], to.kind, to.id, to.name])
+    if wrong:
+        raise ReferencesNotFound(wrong)
+    return {"grants": grants}
+
+
+def _principal(name: str, known: Sequence[Principal]) -> Principal | None:
+    return next(
+        (one for one in known if one.name == name or (one.kind == "user" and same_user(name, one.name))), None
+    )
+
+
+async def find_storage(engine: Engine, domain_name: str, disk_format: int, vm: Vm | None) -> dict[str, Any]:
+    """`disk_changes`: what is to differ in the copies of the VM's disks, as fields of `DiskChange`.
+
+    Raises ReferencesNotFound. Without a VM it only looks whether there is such a storage domain.
+    """
+    if not domain_name and not disk_format:
+        return {}
+    domains = await engine.inventory.storage_domains()
+    by_id = {domain.id: domain for domain in domains}
+    target = None
+    if domain_name:
+        center = await engine.inventory.data_center_of(vm.cluster_id) if vm is not None else ""
+        usable = [one for one in domains if not center or one.data_center_id == center]
+        target = next((one for one in usable if one.name == domain_name), None)
+        why = ""
+        if target is None:
+            near = did_you_mean(domain_name, [one.name for one in usable])
+            where = " in the data center of the Machine" if center else ""
+            why = f"no storage domain '{domain_name}'{where}{near}"
+        elif target.backup:
+            why = f"storage domain '{domain_name}' is for backups: no VM runs from there"
+        elif target.status != "active":
+            why = f"storage domain '{domain_name}' is {target.status}, not active"
+        if why:
+            raise ReferencesNotFound([Violation("storage_domain", why)])
+    changes = []
+    for disk in vm.disks if vm is not None else ():
+        place = target or next((by_id[one] for one in disk.domain_ids if one in by_id), None)
+        changes.append(
+            {
+                "id": disk.id,
+                "domain_id": target.id if target is not None else "",
+                "format": _FORMATS.get(disk_format, ""),
+                # Of raw disks block storage has preallocated ones alone (behaviour.md 51).
+                "sparse": not (
+                    disk_format == resources_pb2.DISK_FORMAT_RAW and place is not None and place.block
+                ),
+            }
+        )
+    return {"disk_changes": changes}
+
+
+async def grant(run: Provisioning, kind: str, object_id: str) -> None:
+    """Gives the roles that `find_permissions` has put into the plan on a `template` or `disk`."""
+    for role_id, *to in run.plan["grants"]:
+        principal = Principal(*to)
+        run.note(f"giving {principal.name} a role on {kind} {object_id}")
+        await run.insist(
+            lambda role_id=role_id, principal=principal: run.engine.permissions.grant(  # type: ignore[misc]
+                kind, object_id, role_id, principal, correlation_id=run.correlation_id
+            )
+        )
