@@ -1,9 +1,13 @@
-"""The files of the config drive that the engine gives a VM at a start with cloud-init; label `config-2`.
+"""What the engine gives a VM at a start with a configuration: a config drive for cloud-init and Ignition,
+label `config-2`, or an answer file for Windows.
 
 Source: the engine's `CloudInitHandler` and `VmInitToOpenStackMetadataAdapter`. What surprises: keys are in
 `meta_data.json` alone, as a list; the uuid is new at every start; `user_data` is a YAML mapping to which the
 custom script is appended as raw text, so a script is YAML too and a second `runcmd:` in it replaces the
 engine's.
+
+Ignition gets the custom script as it is, where nothing is to be added to it (`IgnitionHandler`), Windows an
+answer file whose placeholders are filled in (`SysprepHandler`).
 """
 
 import json
@@ -22,6 +26,37 @@ _DATASOURCES = (
     "sed -i '/^datasource_list: /d' /etc/cloud/cloud.cfg; "
     'echo \'datasource_list: ["NoCloud", "ConfigDrive"]\' >> /etc/cloud/cloud.cfg'
 )
+
+# `MaxVmNameLengthSysprep` of the engine's configuration.
+_LONGEST_COMPUTER_NAME = 15
+_ANSWER_FILE = """<?xml version="1.0" encoding="utf-8"?>
+<unattend xmlns="urn:schemas-microsoft-com:unattend">
+  <settings pass="specialize">
+    <component name="Microsoft-Windows-Shell-Setup">
+      <ComputerName><![CDATA[$ComputerName$]]></ComputerName>
+      <ProductKey><![CDATA[$ProductKey$]]></ProductKey>
+    </component>
+    <component name="Microsoft-Windows-UnattendedJoin">
+      <Identification><JoinDomain><![CDATA[$JoinDomain$]]></JoinDomain></Identification>
+    </component>
+  </settings>
+  <settings pass="oobeSystem">
+    <component name="Microsoft-Windows-International-Core">
+      <InputLocale><![CDATA[$InputLocale$]]></InputLocale>
+      <SystemLocale><![CDATA[$SystemLocale$]]></SystemLocale>
+      <UILanguage><![CDATA[$UILanguage$]]></UILanguage>
+      <UserLocale><![CDATA[$UserLocale$]]></UserLocale>
+    </component>
+    <component name="Microsoft-Windows-Shell-Setup">
+      <UserAccounts><AdministratorPassword>
+        <Value><![CDATA[$AdminPassword$]]></Value><PlainText>true</PlainText>
+      </AdministratorPassword></UserAccounts>
+      <RegisteredOrganization><![CDATA[$OrgName$]]></RegisteredOrganization>
+      <TimeZone><![CDATA[$TimeZone$]]></TimeZone>
+    </component>
+  </settings>
+</unattend>
+"""
 
 
 @dataclass(frozen=True)
@@ -42,7 +77,7 @@ class NicConfiguration:
 
 @dataclass(frozen=True)
 class Initialization:
-    """The API type `initialization`, as far as cloud-init uses it."""
+    """The API type `initialization`."""
 
     host_name: str = ""
     user_name: str = ""
@@ -55,6 +90,12 @@ class Initialization:
     custom_script: str | None = None
     network_protocol: str = "openstack_metadata"
     nics: Sequence[NicConfiguration] = field(default_factory=tuple)
+    domain: str = ""
+    org_name: str = ""
+    input_locale: str = ""
+    ui_language: str = ""
+    system_locale: str = ""
+    user_locale: str = ""
 
 
 def read_initialization(element: Element) -> Initialization:
@@ -93,12 +134,66 @@ def read_initialization(element: Element) -> Initialization:
             )
             for nic in element.iterfind("nic_configurations/nic_configuration")
         ],
+        domain=text("domain"),
+        org_name=text("org_name"),
+        input_locale=text("input_locale"),
+        ui_language=text("ui_language"),
+        system_locale=text("system_locale"),
+        user_locale=text("user_locale"),
     )
 
 
 def config_drive(initialization: Initialization | None) -> Mapping[str, bytes]:
     """The drive's files by path. Without an initialization the drive still has the engine's own defaults."""
     init = initialization or Initialization()
+    return _drive(init, _user_data(init), network=initialization is not None)
+
+
+def ignition_drive(initialization: Initialization | None) -> Mapping[str, bytes]:
+    """The drive's files by path. Raises ValueError for what the engine fails with: no JSON, or an account
+    without a password."""
+    init = initialization or Initialization()
+    script = json.loads(init.custom_script or "{}")
+    changed = not init.custom_script
+    if "version" not in script.setdefault("ignition", {}):
+        script["ignition"]["version"] = "2.2.0"
+        changed = True
+    if init.host_name:
+        file = {"filesystem": "root", "path": "/etc/hostname", "mode": 420}
+        file["contents"] = {"source": f"data:,{init.host_name}"}
+        script.setdefault("storage", {}).setdefault("files", []).append(file)
+        changed = True
+    if init.user_name:
+        if not init.root_password:
+            raise ValueError("Failed to build ignition data: an account takes a password")
+        user = {"name": init.user_name, "passwordHash": init.root_password}
+        script.setdefault("passwd", {}).setdefault("users", []).append(user)
+        changed = True
+    text = json.dumps(script, separators=(",", ":")) if changed else init.custom_script or ""
+    return _drive(init, text.encode(), network=initialization is not None)
+
+
+def answer_file(initialization: Initialization | None, vm_name: str) -> Mapping[str, bytes]:
+    """The one file, by its name, on the floppy or CD that Windows is given."""
+    init = initialization or Initialization()
+    text = init.custom_script or re.sub("<ProductKey>.*?</ProductKey>", "", _ANSWER_FILE)
+    for placeholder, value in {
+        "$ComputerName$": (init.host_name or vm_name)[:_LONGEST_COMPUTER_NAME],
+        "$TimeZone$": init.timezone or "GMT Standard Time",
+        "$AdminPassword$": init.root_password,
+        "$OrgName$": init.org_name or "oVirt",
+        "$JoinDomain$": init.domain,
+        "$InputLocale$": init.input_locale or "en_US",
+        "$UILanguage$": init.ui_language or "en_US",
+        "$SetupUiLanguageUiLanguage$": init.ui_language or "en_US",
+        "$SystemLocale$": init.system_locale or "en_US",
+        "$UserLocale$": init.user_locale or "en_US",
+    }.items():
+        text = text.replace(placeholder, value)
+    return {"Unattend.xml": text.encode()}
+
+
+def _drive(init: Initialization, user_data: bytes, *, network: bool) -> Mapping[str, bytes]:
     files: dict[str, bytes] = {}
     meta_data: dict[str, Any] = {}
     if init.host_name:
@@ -107,7 +202,7 @@ def config_drive(initialization: Initialization | None) -> Mapping[str, bytes]:
     if init.authorized_ssh_keys:
         meta_data["public_keys"] = [key for key in re.split(r"[\r\n]+", init.authorized_ssh_keys) if key]
     network_data = None
-    if initialization is not None:
+    if network:
         if init.network_protocol == "eni":
             _add_interfaces(init, meta_data, files)
         else:
@@ -117,7 +212,7 @@ def config_drive(initialization: Initialization | None) -> Mapping[str, bytes]:
     meta_data["launch_index"] = "0"
     meta_data["availability_zone"] = "nova"
     files["openstack/latest/meta_data.json"] = _json(meta_data)
-    files["openstack/latest/user_data"] = _user_data(init)
+    files["openstack/latest/user_data"] = user_data
     if network_data:
         files["openstack/latest/network_data.json"] = _json(network_data)
     return files

@@ -114,6 +114,15 @@ FAULTS: Mapping[str, FaultKind] = {
     ),
     "agent-silent": FaultKind("the VM is `up`, but never reports a device or a name", "POST", _START),
     "address-late": FaultKind("the guest reports its devices only `seconds` late", "POST", _START, 120),
+    "address-none": FaultKind(
+        "for `seconds` or (0) for ever the guest's interfaces have no address", "POST", _START, seconds=0
+    ),
+    "address-flaps": FaultKind(
+        "for `seconds` or (0) for ever the guest has another address each second", "POST", _START, seconds=0
+    ),
+    "many-interfaces": FaultKind(
+        "the guest reports lo, bridges, a veth and a tunnel before its others", "POST", _START
+    ),
     "address-docker0": FaultKind(
         "the guest reports the device `docker0` (172.17.0.1) before its others", "POST", _START
     ),

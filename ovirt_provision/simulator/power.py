@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 
 from ovirt_provision.simulator.entities import Host, Job, Vm
 from ovirt_provision.simulator.guests import Guest, GuestInterface, GuestNic, GuestSpec, GuestState
@@ -26,7 +27,24 @@ STATUS_NAMES: Mapping[str, str] = {
 """How a status is written in faults."""
 
 _TROUBLES = ("start-fails", "vm-crashes", "vm-pauses", "vm-not-responding")
-_AGENT_FAULTS = ("agent-silent", "address-late", "address-docker0", "address-link-local")
+_AGENT_FAULTS = (
+    "agent-silent",
+    "address-late",
+    "address-none",
+    "address-flaps",
+    "address-docker0",
+    "address-link-local",
+    "many-interfaces",
+)
+# What guests with containers, bridges and tunnels report besides; none has the MAC of a NIC.
+_OTHER_INTERFACES = (
+    GuestInterface("lo", "00:00:00:00:00:00", ["127.0.0.1", "::1"]),
+    GuestInterface("docker0", "02:42:ac:11:00:01", ["172.17.0.1"]),
+    GuestInterface("br-0f1e2d3c4b5a", "02:42:0f:1e:2d:3c", ["172.18.0.1", "fe80::42:fff:fe1e:2d3c"]),
+    GuestInterface("veth1a2b3c4", "de:ad:be:ef:00:01", ["fe80::dcad:beff:feef:1"]),
+    GuestInterface("virbr0", "52:54:00:12:34:56", ["192.168.122.1"]),
+    GuestInterface("tun0", "", ["10.8.0.2", "fd42::2"]),
+)
 
 
 class _Booted:
@@ -55,7 +73,7 @@ class _Ended:
         return self._guest.state is GuestState.DOWN
 
 
-def _spec(vm: Vm, config_drive: Mapping[str, bytes]) -> GuestSpec:
+def _spec(vm: Vm, config_drive: Mapping[str, bytes], floppy: Mapping[str, bytes]) -> GuestSpec:
     boot_first = sorted(
         (a for a in vm.attachments if a.active), key=lambda attachment: not attachment.bootable
     )
@@ -71,6 +89,7 @@ def _spec(vm: Vm, config_drive: Mapping[str, bytes]) -> GuestSpec:
         nics=[GuestNic(nic.name, nic.mac) for nic in vm.nics if nic.mac is not None and nic.plugged],
         disks=[attachment.disk.id for attachment in boot_first],
         config_drive=config_drive,
+        floppy=floppy,
     )
 
 
@@ -81,14 +100,25 @@ def put_up(world: World, vm: Vm, host: Host) -> None:
     vm.status = "up"
     vm.host = host
     vm.started = world.now
-    world.run(vm, world.guests.start(_spec(vm, {})))
+    world.run(vm, world.guests.start(_spec(vm, {}, {})))
 
 
 def start(
-    world: World, vm: Vm, host: Host, job: Job, *, run_once: bool, config_drive: Mapping[str, bytes]
+    world: World,
+    vm: Vm,
+    host: Host,
+    job: Job,
+    *,
+    run_once: bool,
+    config_drive: Mapping[str, bytes],
+    floppy: Mapping[str, bytes] = MappingProxyType({}),
+    broken: str = "",
 ) -> None:
-    """Starts a VM that may be started; `job` goes on until the guest is up."""
-    spec = _spec(vm, config_drive)
+    """Starts a VM that may be started; `job` goes on until the guest is up.
+
+    `broken` is why it is known already that it will not be.
+    """
+    spec = _spec(vm, config_drive, floppy)
     job.in_background = True
     job.starts_vm = True
     trouble, trouble_seconds = _first_fault(world, _TROUBLES)
@@ -105,6 +135,8 @@ def start(
     try:
         if trouble == "start-fails":
             raise OSError("the host was told to refuse")
+        if broken:
+            raise OSError(broken)
         guest = world.guests.start(spec)
     except OSError as error:
         _fail(world, vm, job, str(error))
@@ -173,6 +205,13 @@ def reported(world: World, vm: Vm) -> Sequence[GuestInterface]:
     interfaces = vm.guest.interfaces
     if vm.agent_fault is None or world.monotonic >= vm.agent_fault_until or not interfaces:
         return interfaces
+    if vm.agent_fault == "many-interfaces":
+        return [*_OTHER_INTERFACES, *interfaces]
+    if vm.agent_fault == "address-none":
+        return [GuestInterface(one.name, one.mac, []) for one in interfaces]
+    if vm.agent_fault == "address-flaps":
+        lease = 1 + int(world.monotonic) % 250
+        return [GuestInterface(one.name, one.mac, [f"10.255.255.{lease}"]) for one in interfaces]
     if vm.agent_fault == "address-docker0":
         return [GuestInterface("docker0", "02:42:ac:11:00:01", ["172.17.0.1"]), *interfaces]
     if vm.agent_fault == "address-link-local":

@@ -6,7 +6,13 @@ import pytest
 import yaml
 from ovirtsdk4 import types
 
-from ovirt_provision.simulator.config_drive import Initialization, NicConfiguration, config_drive
+from ovirt_provision.simulator.config_drive import (
+    Initialization,
+    NicConfiguration,
+    answer_file,
+    config_drive,
+    ignition_drive,
+)
 
 META = "openstack/latest/meta_data.json"
 USER = "openstack/latest/user_data"
@@ -114,5 +120,62 @@ def test_a_stored_initialization_leaks_through_templates_to_their_vms(play):
         await lab.up(clone)
         assert json.loads(specs(lab)[-1].config_drive[META])["public_keys"] == ["ssh-rsa KEY k"]
         assert yaml.safe_load(specs(lab)[-1].config_drive[USER])["password"] == "secret"
+
+    play(scenario)
+
+
+def test_ignition_is_given_as_it_is_where_the_engine_has_nothing_to_add():
+    script = '{ "ignition": {"version": "3.3.0"} }'
+    files = ignition_drive(Initialization(custom_script=script, authorized_ssh_keys="ssh-rsa KEY k"))
+    assert files[USER] == script.encode()
+    assert json.loads(files[META])["public_keys"] == ["ssh-rsa KEY k"]
+    assert json.loads(ignition_drive(None)[USER]) == {"ignition": {"version": "2.2.0"}}
+    added = json.loads(ignition_drive(Initialization(custom_script=script, host_name="web"))[USER])
+    assert added["storage"]["files"][0]["contents"] == {"source": "data:,web"}
+    with pytest.raises(ValueError, match="password"):
+        ignition_drive(Initialization(user_name="core"))
+
+
+def test_windows_is_given_an_answer_file_with_its_places_filled():
+    (text,) = answer_file(Initialization(root_password="a$b"), "a-name-of-17-long").values()
+    assert b"<ComputerName><![CDATA[a-name-of-17-lo]]>" in text
+    assert b"<Value><![CDATA[a$b]]>" in text
+    assert b"ProductKey" not in text
+    own = Initialization(custom_script="$OrgName$ $ProductKey$", org_name="us")
+    assert answer_file(own, "web") == {"Unattend.xml": b"us $ProductKey$"}
+
+
+@pytest.mark.parametrize(
+    ("os_type", "asked", "drive", "floppy"),
+    [
+        ("debian_9", "use_cloud_init", True, False),
+        ("debian_9", "use_ignition", False, False),
+        ("debian_9", "use_sysprep", False, False),
+        ("rhcos_x64", "use_ignition", True, False),
+        ("rhcos_x64", "use_cloud_init", False, False),
+        ("windows_2022", "use_sysprep", False, True),
+        ("windows_2022", "use_cloud_init", False, False),
+    ],
+)
+def test_what_an_operating_system_does_not_take_is_dropped_without_a_word(
+    play, os_type, asked, drive, floppy
+):
+    async def scenario(lab):
+        vm_id = await lab.create("web", os=types.OperatingSystem(type=os_type))
+        once = types.Vm(initialization=types.Initialization(host_name="once"))
+        await lab.up(vm_id, vm=once, **{asked: True})
+        spec = specs(lab)[-1]
+        assert (bool(spec.config_drive), bool(spec.floppy)) == (drive, floppy)
+
+    play(scenario)
+
+
+def test_a_start_for_which_no_drive_can_be_made_fails_on_the_host(play):
+    async def scenario(lab):
+        vm_id = await lab.create("web", os=types.OperatingSystem(type="rhcos_x64"))
+        once = types.Vm(initialization=types.Initialization(custom_script="no JSON"))
+        await lab.call(lab.vms.vm_service(vm_id).start, use_ignition=True, vm=once)
+        assert lab.world.vms[vm_id].status == "down"
+        assert await lab.call(lab.system.events_service().list, search="type=119")
 
     play(scenario)

@@ -326,6 +326,7 @@ def test_a_vm_may_stop_responding_and_come_back(play):
             {"docker0": ["172.17.0.1"], "eth0": ["10.11.0.1"]},
             {"docker0": ["172.17.0.1"], "eth0": ["10.11.0.1"]},
         ),
+        ("address-none", 300, {"eth0": []}, {"eth0": ["10.11.0.1"]}),
         ("address-link-local", 300, {"eth0": ["169.254.1.7", "fe80::1"]}, {"eth0": ["10.11.0.1"]}),
         (
             "address-link-local",
@@ -344,7 +345,7 @@ def test_a_guest_may_report_wrong_addresses_or_none(play, fault, seconds, first,
         for expected in (first, later):
             await lab.clock.sleep(280)
             devices = await lab.call(service.list)
-            assert {one.name: [ip.address for ip in one.ips] for one in devices} == expected
+            assert {one.name: [ip.address for ip in one.ips or ()] for one in devices} == expected
 
     play(scenario)
 

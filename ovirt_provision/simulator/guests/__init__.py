@@ -50,7 +50,8 @@ class GuestSpec:
     """A VM as it is started. `memory` is in bytes, `disks` are disk ids with the boot disk first.
 
     `config_drive` holds the files of the cloud-init drive by path, such as `openstack/latest/user_data`;
-    empty means that the VM has no such drive at this start.
+    empty means that the VM has no such drive at this start. `floppy` holds Windows' answer file; no guest
+    here is a Windows, so none is given it.
     """
 
     vm_id: str
@@ -60,6 +61,7 @@ class GuestSpec:
     nics: Sequence[GuestNic]
     disks: Sequence[str]
     config_drive: Mapping[str, bytes] = field(default_factory=dict)
+    floppy: Mapping[str, bytes] = field(default_factory=dict)
 
 
 class Guest(Protocol):

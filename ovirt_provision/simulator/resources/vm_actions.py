@@ -1,7 +1,7 @@
 """Actions on a VM: start, stop, shutdown, suspend, reboot, reset, clone."""
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from ovirt_provision.simulator import config_drive, faults, machine_config, power, storage
 from ovirt_provision.simulator.api import BASE, Reply, Request, Routes, actions, links, perform
@@ -72,10 +72,18 @@ def start(request: Request, vm: Vm, body: Element) -> Job:
         if vm.status == "suspended":
             power.resume(world, vm, host, job)
             return job
-        drive = _config_drive(vm, body, once)
+        drive: Mapping[str, bytes] = {}
+        floppy: Mapping[str, bytes] = {}
+        broken = ""
+        try:
+            drive, floppy = _first_boot(vm, body, once)
+        except ValueError as error:
+            broken = str(error)
 
         def launch(_error: str | None = None) -> None:
-            power.start(world, vm, host, job, run_once=run_once, config_drive=drive)
+            power.start(
+                world, vm, host, job, run_once=run_once, config_drive=drive, floppy=floppy, broken=broken
+            )
 
         stateless = find_bool(vm.config, "stateless", False)
         if find_bool(once, "stateless", stateless) if once is not None else stateless:
@@ -187,20 +195,38 @@ def _affinity_against(world: World, vm: Vm, host: Host) -> str:
     return ""
 
 
-def _config_drive(vm: Vm, body: Element, once: Element | None) -> dict[str, bytes]:
-    """The drive of a start with cloud-init: asked for by the request, or the first start of a VM with a
-    stored initialization."""
+# What the engine has for an operating system, by how its name begins, and cloud-init for all others.
+_KINDS = {"windows": "use_sysprep", "rhcos": "use_ignition"}
+
+
+def _first_boot(
+    vm: Vm, body: Element, once: Element | None
+) -> tuple[Mapping[str, bytes], Mapping[str, bytes]]:
+    """The config drive and the floppy of a start with a configuration: asked for by the request, or the first
+    start of a VM with a stored initialization.
+
+    Where the VM's operating system has another kind than is asked for, there is neither. Source:
+    `BackendVmResource` and `RunVmCommand`. Raises ValueError for what no drive can be made of.
+    """
     given = once.find("initialization") if once is not None else None
     stored = vm.config.find("initialization")
-    wanted = find_bool(body, "use_cloud_init", False) or find_bool(body, "use_initialization", False)
-    if find_bool(body, "use_sysprep", False) or find_bool(body, "use_ignition", False):
-        return {}
+    os_type = find_text(vm.config, "os/type") or ""
+    takes = next((kind for begin, kind in _KINDS.items() if os_type.startswith(begin)), "use_cloud_init")
+    asked = [
+        kind for kind in ("use_cloud_init", "use_sysprep", "use_ignition") if find_bool(body, kind, False)
+    ]
+    unasked = not asked and not find_bool(body, "use_initialization", False)
+    if unasked and (given is not None or stored is None or vm.initialized):
+        return {}, {}
+    if (asked or [takes])[0] != takes:
+        return {}, {}
     element = given if given is not None else stored
-    if not wanted and (given is not None or stored is None or vm.initialized):
-        return {}
-    return dict(
-        config_drive.config_drive(config_drive.read_initialization(element) if element is not None else None)
-    )
+    wanted = config_drive.read_initialization(element) if element is not None else None
+    if takes == "use_sysprep":
+        return {}, config_drive.answer_file(wanted, vm.name)
+    if takes == "use_ignition":
+        return config_drive.ignition_drive(wanted), {}
+    return config_drive.config_drive(wanted), {}
 
 
 @routes.add("POST", "/vms/{vm}/stop")
