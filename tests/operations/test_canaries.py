@@ -90,6 +90,11 @@ def _types_of(annotation: Any) -> Iterator[Any]:
         yield from _types_of(inner)
 
 
+def in_initialization(path: FieldPath) -> FieldPath:
+    """The path of a secret field within the Initialization that all of them are in."""
+    return path[1 + path.index("initialization" if "initialization" in path else "start_with") :]
+
+
 PLACES = [
     (name, path) for name, verb in VERBS.items() for path in secret_fields(verb.request_type.DESCRIPTOR)
 ]
@@ -111,8 +116,8 @@ TRIED = [
     (verb, path)
     for number, (verb, path) in enumerate(PLACES)
     if EVERY
-    or path[1:] == PLACES[0][1][1:]
-    or path[1:] not in [earlier[1:] for _, earlier in PLACES[:number]]
+    or in_initialization(path) == in_initialization(PLACES[0][1])
+    or in_initialization(path) not in [in_initialization(earlier) for _, earlier in PLACES[:number]]
 ]
 # A verb's outcome that has the daemon write and tell most; with OVIRT_PROVISION_CANARIES=all all of them.
 MOST = "crash"
@@ -182,7 +187,7 @@ async def look_everywhere(
 async def make_web(site: Site, path: FieldPath) -> None:
     """Makes the stopped Machine, all that is of the operating system that the field is for."""
     for template in site.simulator.world.templates.values():
-        set_text(template.config, "os/type", SYSTEMS.get(path[1], "debian_9"))
+        set_text(template.config, "os/type", SYSTEMS.get(in_initialization(path)[0], "debian_9"))
     await site.run("CreateMachine", key="web", spec=spec())
 
 
