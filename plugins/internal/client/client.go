@@ -39,6 +39,8 @@ type Options struct {
 type Client struct {
 	Machines   pb.MachineServiceClient
 	Templates  pb.TemplateServiceClient
+	Disks      pb.DiskServiceClient
+	Networks   pb.NetworkServiceClient
 	Operations pb.OperationServiceClient
 	Engines    pb.EngineServiceClient
 	// Engine goes into the `engine` field of every request.
@@ -86,6 +88,8 @@ func Connect(ctx context.Context, options Options) (*Client, error) {
 	}
 	c.Machines = pb.NewMachineServiceClient(c.connection)
 	c.Templates = pb.NewTemplateServiceClient(c.connection)
+	c.Disks = pb.NewDiskServiceClient(c.connection)
+	c.Networks = pb.NewNetworkServiceClient(c.connection)
 	c.Operations = pb.NewOperationServiceClient(c.connection)
 	c.Engines = pb.NewEngineServiceClient(c.connection)
 	c.health = healthpb.NewHealthClient(c.connection)

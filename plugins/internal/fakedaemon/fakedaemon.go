@@ -35,6 +35,8 @@ const (
 	MachineID    = "11111111-1111-4111-8111-111111111111"
 	TemplateID   = "22222222-2222-4222-8222-222222222222"
 	SourceID     = "33333333-3333-4333-8333-333333333333"
+	DiskID       = "66666666-6666-4666-8666-666666666666"
+	NetworkID    = "77777777-7777-4777-8777-777777777777"
 	Installation = "55555555-5555-4555-8555-555555555555"
 )
 
@@ -62,6 +64,8 @@ type Behaviour struct {
 type Daemon struct {
 	pb.UnimplementedMachineServiceServer
 	pb.UnimplementedTemplateServiceServer
+	pb.UnimplementedDiskServiceServer
+	pb.UnimplementedNetworkServiceServer
 	pb.UnimplementedOperationServiceServer
 	pb.UnimplementedEngineServiceServer
 
@@ -156,6 +160,8 @@ func (d *Daemon) ServeOn(listener net.Listener) {
 	d.server = grpc.NewServer(grpc.UnaryInterceptor(d.intercept))
 	pb.RegisterMachineServiceServer(d.server, d)
 	pb.RegisterTemplateServiceServer(d.server, d)
+	pb.RegisterDiskServiceServer(d.server, d)
+	pb.RegisterNetworkServiceServer(d.server, d)
 	pb.RegisterOperationServiceServer(d.server, d)
 	pb.RegisterEngineServiceServer(d.server, d)
 	d.health = health.NewServer()

@@ -4,6 +4,7 @@ package options
 import (
 	"errors"
 	"fmt"
+	"math"
 	"regexp"
 	"slices"
 	"strings"
@@ -115,4 +116,9 @@ func (o Origins) Rename(err error) error {
 		violation.Field = o.of(violation.Field)
 	}
 	return &client.Error{Detail: renamed, Typed: refused.Typed}
+}
+
+// ToInt32 keeps what does not fit out of range instead of wrapping it around, so that the schema's rules refuse it.
+func ToInt32(value int) int32 {
+	return int32(min(max(value, math.MinInt32), math.MaxInt32))
 }

@@ -8,6 +8,9 @@ import (
 	"github.com/hashicorp/packer-plugin-sdk/plugin"
 
 	"github.com/ovirt-provision/ovirt-provision/plugins/packer/packer-plugin-ovirt/builder/clone"
+	"github.com/ovirt-provision/ovirt-provision/plugins/packer/packer-plugin-ovirt/datasource/disk"
+	"github.com/ovirt-provision/ovirt-provision/plugins/packer/packer-plugin-ovirt/datasource/network"
+	"github.com/ovirt-provision/ovirt-provision/plugins/packer/packer-plugin-ovirt/datasource/template"
 	"github.com/ovirt-provision/ovirt-provision/plugins/packer/packer-plugin-ovirt/version"
 )
 
@@ -22,6 +25,9 @@ func main() {
 func newSet() *plugin.Set {
 	set := plugin.NewSet()
 	set.RegisterBuilder("clone", clone.NewBuilder())
+	set.RegisterDatasource("template", new(template.Datasource))
+	set.RegisterDatasource("disk", new(disk.Datasource))
+	set.RegisterDatasource("network", new(network.Datasource))
 	set.SetVersion(version.PluginVersion)
 	return set
 }

@@ -19,4 +19,19 @@ integration {
     name = "oVirt clone"
     slug = "clone"
   }
+  component {
+    type = "data-source"
+    name = "oVirt template"
+    slug = "template"
+  }
+  component {
+    type = "data-source"
+    name = "oVirt disk"
+    slug = "disk"
+  }
+  component {
+    type = "data-source"
+    name = "oVirt network"
+    slug = "network"
+  }
 }
