@@ -54,7 +54,7 @@ func TestCheck(t *testing.T) {
 		RequestId: "00000000-0000-4000-8000-000000000000", Key: "k",
 		Spec: &pb.MachineSpec{
 			Template: &pb.TemplateRef{By: &pb.TemplateRef_Name{}},
-			Nics:     []*pb.Nic{{Name: "nic1"}},
+			Nics:     []*pb.Nic{{VnicProfile: "ovirtmgmt"}},
 			Name:     "a b",
 		},
 		StartWith: &pb.Initialization{DnsServers: []string{"ns"}},
@@ -64,7 +64,7 @@ func TestCheck(t *testing.T) {
 		got = append(got, problem.Error())
 	}
 	want := []string{
-		"spec.name: 'a b': does not match regex pattern `^[A-Za-z0-9._-]*$`", "--profile: is required",
+		"spec.name: 'a b': does not match regex pattern `^[A-Za-z0-9._-]*$`", "nic[0].name: is required",
 		"dns[0]: 'ns': must be a valid IP address",
 	}
 	slices.Sort(got)
