@@ -350,6 +350,7 @@ class Vm:
     watchdogs: list[Element] = field(default_factory=list)
     numa_nodes: list[Element] = field(default_factory=list)
     pool: VmPool | None = None
+    quota_id: str | None = None  # None is that of its data center
 
     @property
     def running(self) -> bool:

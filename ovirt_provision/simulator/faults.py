@@ -97,6 +97,30 @@ _TEXTS: Mapping[str, tuple[int, str]] = {
     "template missing": (400, "Cannot {action}. The relevant Template doesn't exist."),
     "cluster missing": (400, "Cannot {action}. The relevant Cluster doesn't exist."),
     "quota default": (400, "Cannot {action}. The default quota cannot be removed."),
+    "disks without domain": (
+        409,
+        "Cannot {action}. One or more provided storage domains are either not in active status or of an "
+        "illegal type for the requested operation",
+    ),
+    "template elsewhere": (
+        409,
+        "Cannot {action}. The selected Storage Domain does not contain the VM Template.",
+    ),
+    "thin disk raw": (409, "Cannot {action}. Thin provisioned template disks can not be defined as RAW."),
+    "host elsewhere": (
+        409,
+        "Cannot {action}. VM is pinned to a specific host. The host's cluster must be the same as the "
+        "selected VM cluster.",
+    ),
+    "tpm unsupported": (
+        409,
+        "Cannot {action}. TPM device is not supported by the platform, guest OS or BIOS type.",
+    ),
+    "virtio-scsi disabled": (409, "Cannot {action}. VirtIO-SCSI is disabled for the VM."),
+    "detach of template's": (
+        409,
+        "Cannot {action} with detaching disks, VM is based from template.",
+    ),
     "quota missing": (400, "Cannot {action}. Quota doesn't exist."),
     "vm running": (409, "Cannot {action}. VM is running."),
     "vm locked": (409, "Cannot {action}: VM is locked. Please try again in a few minutes."),

@@ -61,7 +61,7 @@ _NAME = re.compile(r"[A-Za-z0-9_.\-]+")
 _OS = re.compile(r"(other(_linux)?|(rhel|rhcos|sles|ubuntu|debian|windows|freebsd)_\w+)(_ppc64|_s390x)?")
 _REFERENCES = {"placement_policy/hosts/host": "hosts", "lease/storage_domain": "storagedomains"}
 """What refers to entities, by the names of their collections."""
-_CUSTOM_PROPERTIES = {
+CUSTOM_PROPERTIES = {
     "extra_cpu_flags": r"[+-]?[a-zA-Z0-9_-]+(,[+-]?[a-zA-Z0-9_-]+)*",
     "hugepages": r"[0-9]+",
     "nvram_template": r".*",
@@ -95,6 +95,9 @@ def apply(config: Element, body: Element, action: str, *, creates: bool) -> None
             set_text(config, "memory_policy/guaranteed", memory)
         if changes.find("memory_policy/max") is None:
             set_text(config, "memory_policy/max", 4 * int(memory))
+    if changes.find("custom_properties") is not None:
+        for old in config.findall("custom_properties"):
+            config.remove(old)  # those that are given stand in for all
     markup.merge(config, changes)
     protocol = find_text(changes, "display/type")
     if protocol is not None:
@@ -126,10 +129,10 @@ def _check_custom_properties(body: Element, action: str) -> None:
         find_text(one, "name") or "": find_text(one, "value") or ""
         for one in body.iterfind("custom_properties/custom_property")
     }
-    unknown = [name for name in given if name not in _CUSTOM_PROPERTIES]
+    unknown = [name for name in given if name not in CUSTOM_PROPERTIES]
     if unknown:
         raise faults.engine_fault("custom property unknown", action=action, keys=", ".join(unknown))
-    wrong = [name for name, value in given.items() if not re.fullmatch(_CUSTOM_PROPERTIES[name], value)]
+    wrong = [name for name, value in given.items() if not re.fullmatch(CUSTOM_PROPERTIES[name], value)]
     if wrong:
         raise faults.engine_fault("custom property value", action=action, keys=", ".join(wrong))
 

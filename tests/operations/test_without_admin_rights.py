@@ -65,7 +65,7 @@ def test_every_verb(as_user):
             s,
             "CreateMachine",
             key="thin",
-            spec=spec(cluster="Default", nics=nics, boot_disk=resources_pb2.BootDisk(size_bytes=8 << 30)),
+            spec=spec(cluster="Default", nics=nics, boot_disk=resources_pb2.DiskSpec(size_bytes=8 << 30)),
             start_with=started(),
         )
         await succeed(s, "CreateMachine", key="full", spec=spec(clone=True))

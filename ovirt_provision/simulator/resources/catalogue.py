@@ -243,6 +243,16 @@ _fixed(
 )
 
 
+def _properties() -> dict[str, dict[str, str]]:
+    """The custom properties that VMs may have. There are none but the engine's own."""
+    own = ";".join(f"{name}=^{pattern}$" for name, pattern in machine_config.CUSTOM_PROPERTIES.items())
+    versions = list(load("cluster_levels"))
+    return {
+        "PredefinedVMProperties": dict.fromkeys(versions, own),
+        "UserDefinedVMProperties": dict.fromkeys(versions, ""),
+    }
+
+
 def _option(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value, separators=(",", ":"))
 
@@ -250,8 +260,9 @@ def _option(value: Any) -> str:
 @routes.add("GET", "/options/{option}")
 def show_option(request: Request, option: str) -> Reply:
     """Options that are not in the table are unknown here."""
-    name = next((name for name in load("options") if name.lower() == option), "")
-    found = load("options").get(name)
+    table = {**load("options"), **_properties()}
+    name = next((name for name in table if name.lower() == option), "")
+    found = table.get(name)
     if found is None:
         raise faults.not_found()
     wanted = request.query.get("version")

@@ -85,6 +85,8 @@ def add_attachment(request: Request, vm: str) -> Reply:
         if disk is None:
             raise faults.engine_fault("disk missing", action=action)
         check_not_transferred(world, disk, action)
+        if disk.status == "locked":
+            raise faults.engine_fault("disks locked", action=action, disks=disk.name)
         if any(attachment.disk is disk for attachment in found.attachments):
             raise faults.engine_fault("disk attached here", action=action)
         if world.holders(disk) and not disk.shareable:
@@ -133,6 +135,8 @@ def _check(vm: Vm, attachment: Attachment, action: str) -> None:
         raise faults.engine_fault("interface required")
     if attachment.read_only and interface in _NEVER_READ_ONLY:
         raise faults.engine_fault("read-only interface", action=action, interface=_NEVER_READ_ONLY[interface])
+    if interface == "virtio_scsi" and not find_bool(vm.config, "virtio_scsi/enabled", True):
+        raise faults.engine_fault("virtio-scsi disabled", action=action)
     if interface in _UNSUPPORTED:
         raise faults.engine_fault("interface unsupported", action=action, os="Other OS")
     if attachment.bootable:

@@ -194,6 +194,7 @@ def copy_disks(
             propagate_errors=source.propagate_errors,
             wipe_after_delete=source.wipe_after_delete,
             source=source.id if thin else None,
+            quota_id=reference_of(changes, "quota") or None,
         )
         target.attachments.append(
             Attachment(

@@ -36,6 +36,11 @@ def _all(world: World, center: DataCenter) -> dict[str, Quota]:
     return {quota.id: quota for quota in world.quotas.values() if quota.data_center is center}
 
 
+def quota_ids(world: World, center: DataCenter) -> list[str]:
+    """Ids of the quotas of a data center."""
+    return list(_all(world, center))
+
+
 def _path(quota: Quota) -> str:
     return f"/datacenters/{quota.data_center.id}/quotas/{quota.id}"
 

@@ -4,7 +4,7 @@ import copy
 import functools
 import operator
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from lxml import etree
@@ -24,6 +24,7 @@ from ovirt_provision.simulator.api import (
     reference,
     require_id,
 )
+from ovirt_provision.simulator.data import load
 from ovirt_provision.simulator.entities import (
     ZERO_ID,
     Cluster,
@@ -45,6 +46,7 @@ from ovirt_provision.simulator.resources.lookups import (
     find_template,
     resolve_hosts,
 )
+from ovirt_provision.simulator.resources.quotas import chosen_quota, quota_ids
 from ovirt_provision.simulator.resources.tags import with_descendants
 from ovirt_provision.simulator.search import Field, Fields, Kind
 from ovirt_provision.simulator.world import World
@@ -208,7 +210,7 @@ def _shown(request: Request, vm: Vm, *, all_content: bool = False) -> tuple["_Sh
         request.world.ca_certificate,
         vm.cluster.id,
         vm.cluster.cpu_profile_id,
-        vm.cluster.data_center.quota_id,
+        vm.quota_id or vm.cluster.data_center.quota_id,
         bool(reported(request.world, vm)),
         vm.next_run is not None,
         host.id if host is not None else None,
@@ -416,12 +418,18 @@ def add_vm(request: Request) -> Reply:
         if template.status == "locked" and template.attachments:
             raise faults.engine_fault("template being created", action=action)
         overrides = _overrides(request, body, template)
+        _check_overrides(request, overrides, template, clone=clone)
+        _check_platform(world, config, cluster)
+        quota = reference_of(body, "quota")
+        if quota and all(require_id(quota) != one for one in quota_ids(world, cluster.data_center)):
+            raise faults.engine_fault("quota missing", action=action)
         for domain in {one.disk.domain.id: one.disk.domain for one in template.attachments}.values():
             storage.check_room(world, domain, action)
         world.execute_job(job)
         base = world.templates[ZERO_ID] if clone else template
         vm = new_vm(world, body, vm_id, cluster, config, base, template)
         vm.instance_type = instance_type
+        vm.quota_id = require_id(quota) if quota else None
         give_nics(world, vm, template.nics, action)
         sources = copy_disks(world, vm, template.attachments, overrides, thin=not clone)
         world.vms[vm.id] = vm
@@ -628,6 +636,42 @@ def _overrides(request: Request, body: Element, template: Template) -> dict[str,
     return found
 
 
+def _check_overrides(
+    request: Request, overrides: Mapping[str, Element], template: Template, *, clone: bool
+) -> None:
+    """Source: `AddVmCommand` of the engine: who says something about one disk has to name them all."""
+    action = "add VM"
+    if overrides and len(overrides) != len(template.attachments):
+        raise faults.engine_fault("disks without domain", action=action)
+    for attachment in template.attachments if overrides else ():
+        source, changes = attachment.disk, overrides[attachment.disk.id]
+        wanted = changes.find("storage_domains/storage_domain")
+        domain = find_domain(request.world, wanted) if wanted is not None else source.domain
+        assert domain is not None
+        if not clone and (find_text(changes, "format") or source.format) != "cow":
+            raise faults.engine_fault("thin disk raw", action=action)
+        if domain.status != "active":
+            raise faults.engine_fault("domain status", action=action, status=domain.status.capitalize())
+        if domain.type != "data":
+            raise faults.engine_fault("disks without domain", action=action)
+        if not clone and domain not in source.domains:
+            raise faults.engine_fault("template elsewhere", action=action)
+        chosen_quota(request.world, changes, domain, 0, action)
+
+
+def _check_platform(world: World, config: Element, cluster: Cluster) -> None:
+    """Source: `validateDedicatedVdsExistOnSameCluster` and `isTpmDeviceSupported` of the engine."""
+    for element in config.iterfind("placement_policy/hosts/host"):
+        host = world.hosts.get(element.get("id", ""))
+        if host is None or host.cluster is not cluster:
+            raise faults.engine_fault("host elsewhere", action="add VM")
+    if find_bool(config, "tpm_enabled", False):
+        system = find_text(config, "os/type")
+        support = next((row[6] for row in load("operating_systems") if row[1] == system), "unsupported")
+        if support == "unsupported" or find_text(config, "bios/type") not in ("q35_ovmf", "q35_secure_boot"):
+            raise faults.engine_fault("tpm unsupported", action="add VM")
+
+
 def give_nics(world: World, vm: Vm, nics: Sequence[Nic], action: str) -> None:
     """Gives the VM NICs like these, with addresses of its own."""
     for nic in nics:
@@ -718,6 +762,8 @@ def remove_vm(request: Request, vm: str) -> Reply:
         check_unlocked(found, action)
         if find_bool(found.config, "delete_protected", False):
             raise faults.engine_fault("delete protection", action=action)
+        if request.flag("detach_only") and found.template.id != ZERO_ID:
+            raise faults.engine_fault("detach of template's", action=action)
         world.execute_job(job)
         if "async" in request.query and request.flag("async"):
             # The only case in which the VM is still seen for a moment.
@@ -732,6 +778,10 @@ def remove_vm(request: Request, vm: str) -> Reply:
 def _remove(world: World, vm: Vm, job: Job, *, detach: bool) -> None:
     world.vms.pop(vm.id, None)
     world.forget_permissions(("vms", vm.id))
+    groups = [one.members["vms"] for one in world.affinity_groups.values()]
+    for members in (*groups, *(one.members["vms"] for one in world.affinity_labels.values())):
+        if vm.id in members:
+            members.remove(vm.id)
 
     def log(_error: str | None = None) -> None:
         world.log(113, vm=vm, job=job)
