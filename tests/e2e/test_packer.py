@@ -1,144 +1,282 @@
 """The real packer with the plugin, against a simulated engine without guests."""
 
+import os
 import signal
-import subprocess
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
+from packer_builds import cancel_at, moments, run, start, validate, write
 from stage import PACKER, Stage
 
-BUILD = """
-packer {{
-  required_plugins {{
-    ovirt = {{
-      version = ">= 0.1.0"
-      source  = "github.com/ovirt-provision/ovirt"
-    }}
-  }}
-}}
-
-source "ovirt-clone" "test" {{
-  source_template_name = "{source}"
-  cluster              = "{cluster}"
-  template_name        = "{template}"
-  communicator         = "{communicator}"
-  ssh_username         = "packer"
-  ssh_timeout          = "5m"
-  network_interface {{
-    name         = "nic1"
-    vnic_profile = "{profile}"
-  }}
-}}
-
-build {{
-  sources = ["source.ovirt-clone.test"]
-}}
+FORWARDED = """
+  template_name = "cancelled"
+  user_data     = "runcmd: []"
+  http_content  = { "/a" = "b" }
+  http_ip       = "192.0.2.1"
 """
+"""A build that goes through every step that a build without SSH has."""
+PROVISIONER = 'provisioner "shell-local" { inline = ["sleep 1"] }'
+
+# Where a build is cancelled: three places here, every one with OVIRT_PROVISION_CANCELS=all.
+SOME = ("CreateMachine cloning", "Provisioning with", "CreateTemplate sealing")
 
 
-def start_build(
-    stage: Stage, folder: Path, extra: Mapping[str, str] | None = None, **fields: str
-) -> "subprocess.Popen[str]":
-    values = {
-        "source": "debian-12",
-        "cluster": "Default",
-        "template": "made",
-        "profile": "ovirtmgmt",
-        "communicator": "none",
-        **fields,
-    }
-    file = folder / "build.pkr.hcl"
-    file.write_text(BUILD.format(**values))
-    return stage.start(
-        str(PACKER),
-        "build",
-        "-color=false",
-        str(file),
-        extra=extra,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-    )
+@pytest.fixture
+def templates(stage: Stage) -> Callable[[str], list[int]]:
+    """The versions of a template in the engine."""
+
+    def of(name: str) -> list[int]:
+        found = stage.provision("template", "list", name).get("templates", [])
+        return sorted(template["version"] for template in found)
+
+    return of
 
 
-def build(
-    stage: Stage, folder: Path, extra: Mapping[str, str] | None = None, **fields: str
-) -> tuple[int, str]:
-    process = start_build(stage, folder, extra, **fields)
-    told, _ = process.communicate()
-    return process.returncode, told
-
-
-def wait_for_line(process: "subprocess.Popen[str]", part: str) -> None:
-    assert process.stdout is not None
-    seen = []
-    for line in process.stdout:
-        seen.append(line)
-        if part in line:
-            return
-    raise AssertionError(f"packer never said '{part}':\n{''.join(seen)}")
+@pytest.fixture
+def golden(stage: Stage, tmp_path: Path) -> Any:
+    """Builds a template `golden`, which is destroyed after the test with all its versions."""
+    code, told = run(stage, write(tmp_path / "golden", 'template_name = "golden"'))
+    assert code == 0, told
+    yield None
+    for template in stage.provision("template", "list", "golden").get("templates", []):
+        stage.provision("template", "destroy", template["id"])
+    assert stage.provision("census")["entries"] == []
 
 
 def test_all_that_does_not_exist_is_told_at_once(
     stage: Stage, tmp_path: Path, is_untouched: Callable[[], bool]
 ) -> None:
-    code, told = build(stage, tmp_path, source="debain-12", cluster="Defualt", profile="ovirtmgt")
+    options = """
+      template_name  = "made"
+      cluster        = "Defualt"
+      template_tags  = ["gold"]
+      network_interface {
+        name         = "nic1"
+        vnic_profile = "ovirtmgt"
+      }
+      template_permission {
+        role = "UserRoel"
+        user = "admin@internal"
+      }
+    """
+    code, told = run(stage, write(tmp_path, options, source="debain-12"))
     assert code == 1
-    for given, near in (("debain-12", "debian-12"), ("Defualt", "Default"), ("ovirtmgt", "ovirtmgmt")):
+    for option, given, near in (
+        ("source_template_name", "debain-12", "debian-12"),
+        ("cluster", "Defualt", "Default"),
+        ("network_interface[0].vnic_profile", "ovirtmgt", "ovirtmgmt"),
+        ("template_permission[0].role", "UserRoel", "UserRole"),
+    ):
+        assert option in told
         assert f"'{given}'" in told
         assert f"did you mean '{near}'?" in told
+    assert "template_tags[0]" in told
     assert is_untouched()
 
 
-@pytest.mark.parametrize("to_group", [True, False], ids=["SIGINT to the group", "SIGTERM to packer"])
-def test_an_interrupted_build_leaves_nothing(
-    stage: Stage, tmp_path: Path, is_untouched: Callable[[], bool], to_group: bool
+def test_a_disk_that_would_shrink_is_refused_before_anything_is_made(
+    stage: Stage, tmp_path: Path, is_untouched: Callable[[], bool]
 ) -> None:
-    process = start_build(stage, tmp_path, communicator="ssh")
-    wait_for_line(process, "Waiting for SSH")
-    assert len(stage.provision("machine", "list")["machines"]) == 1
-    if to_group:
-        # What Ctrl-C does. Packer alone, as the leader of its session, ignores it.
-        subprocess.run(["kill", "-INT", "--", f"-{process.pid}"], check=True)
-    else:
-        process.send_signal(signal.SIGTERM)
-    told, _ = process.communicate()
-    assert process.returncode == 1, told
+    options = 'template_name = "made"\nboot_disk { size = 1 }\ndisk {\nsize = 1\nstorage_domain = "dtaa"\n}'
+    code, told = run(stage, write(tmp_path, options))
+    assert code == 1
+    assert "boot_disk.size" in told
+    assert "disk[0].storage_domain: " in told
+    assert "did you mean 'data'?" in told
     assert is_untouched()
 
 
-def test_a_build_leaves_the_template_alone_and_never_replaces_it(stage: Stage, tmp_path: Path) -> None:
-    code, told = build(stage, tmp_path)
-    assert code == 0, told
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ('template_name = "a"\ndsik { size = 1 }', 'Blocks of type "dsik" are not expected'),
+        ('template_name = "a"\nmemory = "much"', "a number is required"),
+        ('template_name = "a"\ntemplate_nmae = "b"', 'named "template_nmae" is not expected'),
+        ("", "template_name: is required"),
+        (
+            'template_name = "a"\ndisk {\nsize = 1\nbootable = true\n}\ndisk {\nsize = 1\nbootable = true\n}',
+            "a machine boots from one disk, but boot_disk, disk[0], disk[1] are bootable",
+        ),
+        (
+            'template_name = "a"\nhost_name = "b"\n'
+            'nic_configuration {\nname = "eth0"\nstatic_address = "10.1.0.5"\n}',
+            "nic_configuration[0].static_address: '10.1.0.5': must be an IPv4 address with its prefix length",
+        ),
+        ('template_name = "a b"\ncpu_cores = -1\nbios_type = "bios"', "bios_type: 'bios' is none of"),
+    ],
+    ids=["block", "type", "option", "missing", "two bootable disks", "no prefix", "several"],
+)
+def test_what_can_be_known_is_refused_by_validate(
+    stage: Stage, tmp_path: Path, options: str, told: str
+) -> None:
+    code, said = validate(stage, write(tmp_path, options))
+    assert code == 1
+    assert told in said
+
+
+def test_a_build_leaves_the_template_alone_and_never_replaces_it(
+    stage: Stage, tmp_path: Path, golden: None
+) -> None:
     left = stage.provision("census")["entries"]
     assert {(entry["kind"], entry["finding"]) for entry in left if entry["kind"] != "disk"} == {
         ("template", "FINDING_OURS")
     }
     assert stage.virtual_machines() == []
 
-    code, told = build(stage, tmp_path)
+    code, told = run(stage, write(tmp_path, 'template_name = "golden"'))
     assert code == 1
-    assert "made" in told
-    assert "already" in told or "taken" in told
+    assert "golden" in told
+    assert "already" in told or "in use" in told
     assert stage.virtual_machines() == []
     assert stage.provision("census")["entries"] == left
 
-    stage.provision("template", "destroy", "made")
-    assert stage.provision("census")["entries"] == []
+
+def test_force_replaces_a_template(stage: Stage, tmp_path: Path, golden: None) -> None:
+    (before,) = stage.provision("template", "list", "golden")["templates"]
+    code, told = run(stage, write(tmp_path, 'template_name = "golden"'), "-force")
+    assert code == 0, told
+    (after,) = stage.provision("template", "list", "golden")["templates"]
+    assert after["id"] != before["id"]
+    assert {kind for kind, name, _ in stage.world() if name == "golden"} == {"template"}
+    assert stage.virtual_machines() == []
+
+
+def test_force_refuses_what_is_not_ours_before_anything_is_made(
+    stage: Stage, tmp_path: Path, is_untouched: Callable[[], bool]
+) -> None:
+    code, told = run(stage, write(tmp_path, 'template_name = "debian-12"'), "-force")
+    assert code == 1
+    assert "debian-12" in told
+    assert is_untouched()
+
+
+def test_a_chain_of_versions_of_which_two_are_kept(
+    stage: Stage, tmp_path: Path, golden: None, templates: Callable[[str], list[int]]
+) -> None:
+    options = 'template_name = "golden"\nnew_version = true\nkeep_versions = 2\nversion_name = "spring"'
+    for versions in ([1, 2], [2, 3], [3, 4]):
+        code, told = run(stage, write(tmp_path, options, source="golden"))
+        assert code == 0, told
+        assert templates("golden") == versions
+        assert f"version {versions[-1]}" in told
+    assert stage.virtual_machines() == []
+
+
+def test_two_builds_at_once_make_a_template_each_and_one_name_is_taken_once(
+    stage: Stage, tmp_path: Path
+) -> None:
+    names = ("first", "second", "second")
+    processes = [
+        start(stage, write(tmp_path / str(number), f'template_name = "{name}"'))
+        for number, name in enumerate(names)
+    ]
+    told = [process.communicate()[0] for process in processes]
+    codes = [process.returncode for process in processes]
+    assert codes[0] == 0, told[0]
+    assert sorted(codes[1:]) == [0, 1], told
+    left = stage.provision("census")["entries"]
+    assert sorted(entry["name"] for entry in left if entry["kind"] == "template") == ["first", "second"]
+    assert stage.virtual_machines() == []
+    for name in ("first", "second"):
+        stage.provision("template", "destroy", name)
+
+
+def test_a_disk_is_left_in_place_of_a_template(
+    stage: Stage, tmp_path: Path, is_untouched: Callable[[], bool]
+) -> None:
+    options = 'full_clone = true\ndetached_disk { name = "golden-disk" }'
+    code, told = run(stage, write(tmp_path, options))
+    assert code == 0, told
+    (disk,) = [id for kind, name, id in stage.world() if (kind, name) == ("disk", "golden-disk")]
+    assert disk in told
+    assert stage.virtual_machines() == []
+    stage.provision("disk", "destroy", disk)
+    assert is_untouched()
+
+
+def test_a_build_that_is_to_leave_nothing_leaves_nothing(
+    stage: Stage, tmp_path: Path, is_untouched: Callable[[], bool]
+) -> None:
+    code, told = run(stage, write(tmp_path, "skip_create_artifact = true"))
+    assert code == 0, told
+    assert is_untouched()
+
+
+def test_a_template_that_nobody_reaches_does_not_pass_the_boot_test(
+    stage: Stage, tmp_path: Path, is_untouched: Callable[[], bool]
+) -> None:
+    code, told = run(
+        stage, write(tmp_path, 'template_name = "made"\nboot_test = true\nboot_test_ssh_port = 1')
+    )
+    assert code == 1
+    assert "SSH" in told
+    assert is_untouched()
+
+
+def test_a_failed_build_that_is_to_be_kept_says_how_to_destroy_it(
+    stage: Stage, tmp_path: Path, is_untouched: Callable[[], bool]
+) -> None:
+    file = write(
+        tmp_path,
+        'template_name = "made"\nuser_data = "runcmd: []"',
+        provisioners='provisioner "shell-local" { inline = ["exit 3"] }',
+    )
+    code, told = run(stage, file, "-on-error=abort")
+    assert code == 1
+    (machine,) = stage.provision("machine", "list")["machines"]
+    assert (machine["status"], machine["lease"]["kind"]) == ("STATUS_UP", "KIND_KEPT")
+    command = f"ovirt-provision machine destroy '{machine['key']}'"
+    assert command in told
+    assert stage.run("sh", "-c", command, output=True).returncode == 0
+    assert is_untouched()
+
+
+def test_an_interrupted_build_leaves_nothing(
+    stage: Stage, tmp_path: Path, is_untouched: Callable[[], bool]
+) -> None:
+    """SIGTERM to packer alone. The SIGINT of Ctrl-C goes to the group."""
+    process = start(stage, write(tmp_path, 'template_name = "made"', communicator="ssh"))
+    assert process.stdout is not None
+    for line in process.stdout:
+        if "Waiting for SSH" in line:
+            break
+    assert len(stage.provision("machine", "list")["machines"]) == 1
+    process.send_signal(signal.SIGTERM)
+    told, _ = process.communicate()
+    assert process.returncode == 1, told
+    assert is_untouched()
+
+
+def test_a_build_that_is_cancelled_at_any_step_leaves_nothing(
+    stage: Stage, tmp_path: Path, is_untouched: Callable[[], bool]
+) -> None:
+    file = write(tmp_path, FORWARDED, provisioners=PROVISIONER)
+    places = SOME
+    if os.environ.get("OVIRT_PROVISION_CANCELS") == "all":
+        code, told = run(stage, file)
+        assert code == 0, told
+        stage.provision("template", "destroy", "cancelled")
+        places = tuple(moments(told))
+    for place in places:
+        code, told = cancel_at(stage, file, place)
+        print(f"cancelled at '{place}': exit code {code}")
+        assert code == 1, told
+        assert is_untouched()
 
 
 def test_a_build_through_a_daemon_on_another_machine(
     stage: Stage, tmp_path: Path, from_elsewhere: Mapping[str, str]
 ) -> None:
     """As on Windows, where no daemon can be started: over TLS, with a token and no password of the engine."""
-    code, told = build(stage, tmp_path, extra=from_elsewhere, template="from-elsewhere")
+    file = write(tmp_path, 'template_name = "from-elsewhere"')
+    code, told = run(stage, file, extra=from_elsewhere)
     assert code == 0, told
     left = stage.provision("census")["entries"]
     assert {entry["owner"] for entry in left} == {"spiffe://example.com/builds"}
 
-    code, told = build(
-        stage, tmp_path, extra={**from_elsewhere, "OVIRT_PROVISION_TOKEN_FILE": ""}, template="another"
-    )
+    code, told = run(stage, file, extra={**from_elsewhere, "OVIRT_PROVISION_TOKEN_FILE": ""})
     assert code == 1
     assert "OVIRT_PROVISION_TOKEN_FILE" in told
 

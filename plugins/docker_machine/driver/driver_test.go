@@ -356,7 +356,7 @@ func TestPreCreateCheck(t *testing.T) {
 			h := newTestHost(t)
 			h.choose(t, test.given)
 			if h.Options.Cluster != "" {
-				h.daemon.On("CreateMachine", fakedaemon.Behaviour{Refuse: wrongReferences(t)})
+				h.daemon.On("ValidateCreateMachine", fakedaemon.Behaviour{Refuse: wrongReferences(t)})
 			}
 			err := h.PreCreateCheck()
 			if test.want == nil {

@@ -56,6 +56,8 @@ type Behaviour struct {
 	DeafToCancel bool
 	// Fail is the error with which the operation ends.
 	Fail *pb.Error
+	// Warnings are those of the operation when it has succeeded.
+	Warnings []string
 	// CleanupPending leaves something to be cleaned up when the operation has failed.
 	CleanupPending bool
 }
@@ -93,6 +95,7 @@ type Daemon struct {
 	requests   map[string]string
 	machines   map[string]*pb.Machine
 	templates  map[string]*pb.Template
+	disks      map[string]*pb.DiskInfo
 	lease      time.Duration
 	leaseError error
 	once       sync.Once
@@ -103,6 +106,7 @@ type Daemon struct {
 type operation struct {
 	behaviour Behaviour
 	effect    func(*pb.Operation)
+	failed    []func(*pb.Operation)
 	changed   chan struct{}
 	release   chan struct{}
 	cancel    chan struct{}
@@ -139,6 +143,7 @@ func New() *Daemon {
 		requests:       map[string]string{},
 		machines:       map[string]*pb.Machine{},
 		templates:      map[string]*pb.Template{},
+		disks:          map[string]*pb.DiskInfo{},
 		lease:          30 * time.Second,
 		checked:        make(chan struct{}),
 	}
@@ -194,7 +199,8 @@ func (d *Daemon) HealthChecked() <-chan struct{} {
 	return d.checked
 }
 
-// On sets how calls of a method, such as CreateMachine, are treated from now on.
+// On sets how calls of a method, such as CreateMachine, are treated from now on. Those with validate_only are a method
+// of their own here: ValidateCreateMachine.
 func (d *Daemon) On(method string, behaviour Behaviour) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -248,7 +254,7 @@ func (d *Daemon) WaitCall(ctx context.Context, method string) error {
 	}
 }
 
-// Left names what stands in the fake engine: keys of Machines, names of Templates.
+// Left names what stands in the fake engine: keys of Machines, names of Templates and disks.
 func (d *Daemon) Left() []string {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -258,6 +264,9 @@ func (d *Daemon) Left() []string {
 	}
 	for template := range maps.Values(d.templates) {
 		left = append(left, "template "+template.Name)
+	}
+	for disk := range maps.Values(d.disks) {
+		left = append(left, "disk "+disk.Name)
 	}
 	slices.Sort(left)
 	return left
@@ -316,6 +325,9 @@ func (d *Daemon) record(method string, request proto.Message) (behaviour Behavio
 	select {
 	case d.called <- method:
 	default:
+	}
+	if validating, can := request.(interface{ GetValidateOnly() bool }); can && validating.GetValidateOnly() {
+		method = "Validate" + method
 	}
 	d.counts[method]++
 	behaviour = d.behaviours[method]

@@ -14,8 +14,8 @@ import (
 )
 
 // begin starts the operation of a verb, or finds the one that the same request_id has begun. effect runs when it
-// succeeds, and puts the result into the snapshot.
-func (d *Daemon) begin(verb, requestID, key string, effect func(*pb.Operation)) *pb.Operation {
+// succeeds, and puts the result into the snapshot; failed, where given, runs when it fails.
+func (d *Daemon) begin(verb, requestID, key string, effect func(*pb.Operation), failed ...func(*pb.Operation)) *pb.Operation {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if id, repeated := d.requests[requestID]; repeated {
@@ -25,6 +25,7 @@ func (d *Daemon) begin(verb, requestID, key string, effect func(*pb.Operation)) 
 	run := &operation{
 		behaviour: d.behaviours[verb],
 		effect:    effect,
+		failed:    failed,
 		changed:   make(chan struct{}),
 		release:   make(chan struct{}),
 		cancel:    make(chan struct{}),
@@ -77,8 +78,11 @@ func (d *Daemon) drive(run *operation) {
 			}
 		case run.behaviour.Fail != nil:
 			next.State, next.Error = pb.Operation_STATE_FAILED, run.behaviour.Fail
+			for _, keep := range run.failed {
+				keep(next)
+			}
 		default:
-			next.State, next.Percent = pb.Operation_STATE_SUCCEEDED, 100
+			next.State, next.Percent, next.Warnings = pb.Operation_STATE_SUCCEEDED, 100, run.behaviour.Warnings
 			run.effect(next)
 		}
 		if next.State != pb.Operation_STATE_SUCCEEDED {

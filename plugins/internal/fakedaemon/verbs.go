@@ -2,6 +2,7 @@ package fakedaemon
 
 import (
 	"context"
+	"maps"
 
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
@@ -47,11 +48,18 @@ func (d *Daemon) CreateMachine(
 	if request.GetStartWith() != nil {
 		machine.Status, machine.Addresses = pb.Machine_STATUS_UP, d.Addresses
 	}
-	return &pb.CreateMachineResponse{Operation: d.begin(
-		"CreateMachine", request.GetRequestId(), request.GetKey(), func(operation *pb.Operation) {
-			d.machines[request.GetKey()] = machine
-			operation.Result = &pb.Operation_Machine{Machine: machine}
-		})}, nil
+	stands := func(operation *pb.Operation) {
+		d.machines[request.GetKey()] = machine
+		operation.Result = &pb.Operation_Machine{Machine: machine}
+	}
+	kept := func(operation *pb.Operation) {
+		if request.GetOnFailure() == pb.OnFailure_ON_FAILURE_KEEP {
+			stands(operation)
+		}
+	}
+	return &pb.CreateMachineResponse{
+		Operation: d.begin("CreateMachine", request.GetRequestId(), request.GetKey(), stands, kept),
+	}, nil
 }
 
 // StartMachine implements the schema.
@@ -157,15 +165,60 @@ func (d *Daemon) RenewLease(context.Context, *pb.RenewLeaseRequest) (*pb.RenewLe
 func (d *Daemon) CreateTemplate(
 	_ context.Context, request *pb.CreateTemplateRequest,
 ) (*pb.CreateTemplateResponse, error) {
-	template := &pb.Template{
-		Engine: "default", Id: TemplateID, Name: request.GetName(), Version: 1, Status: pb.Template_STATUS_OK,
-		Description: request.GetDescription(), Ours: true,
+	template, err := d.newTemplate(request)
+	if err != nil || request.GetValidateOnly() {
+		return &pb.CreateTemplateResponse{}, err
 	}
 	return &pb.CreateTemplateResponse{Operation: d.begin(
 		"CreateTemplate", request.GetRequestId(), request.GetMachineKey(), func(operation *pb.Operation) {
+			if request.GetReplace() {
+				maps.DeleteFunc(d.templates, func(_ string, other *pb.Template) bool { return other.Name == template.Name })
+			}
 			d.templates[template.Id] = template
 			operation.Result = &pb.Operation_Template{Template: template}
 		})}, nil
+}
+
+// newTemplate is the template that a request asks for; the name of another is an error unless it may be there.
+func (d *Daemon) newTemplate(request *pb.CreateTemplateRequest) (*pb.Template, error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	version := int32(1)
+	for _, other := range d.templates {
+		if other.Name != request.GetName() {
+			continue
+		}
+		if !request.GetNewVersion() && !request.GetReplace() {
+			return nil, status.Errorf(codes.AlreadyExists, "the name '%s' is in use by template %s", other.Name, other.Id)
+		}
+		if request.GetNewVersion() {
+			version = max(version, other.Version+1)
+		}
+	}
+	return &pb.Template{
+		Engine: "default", Id: TemplateID, Name: request.GetName(), Version: version, Status: pb.Template_STATUS_OK,
+		Description: request.GetDescription(), Ours: true,
+	}, nil
+}
+
+// DetachDisk implements the schema.
+func (d *Daemon) DetachDisk(_ context.Context, request *pb.DetachDiskRequest) (*pb.DetachDiskResponse, error) {
+	if request.GetValidateOnly() {
+		return &pb.DetachDiskResponse{}, nil
+	}
+	disk := &pb.DiskInfo{Engine: "default", Id: DiskID, Name: request.GetName(), Status: "ok", Ours: true}
+	return &pb.DetachDiskResponse{Operation: d.begin(
+		"DetachDisk", request.GetRequestId(), request.GetMachineKey(), func(operation *pb.Operation) {
+			delete(d.machines, request.GetMachineKey())
+			d.disks[disk.Id] = disk
+			operation.Result = &pb.Operation_Disk{Disk: disk}
+		})}, nil
+}
+
+// DestroyDisk implements the schema.
+func (d *Daemon) DestroyDisk(_ context.Context, request *pb.DestroyDiskRequest) (*pb.DestroyDiskResponse, error) {
+	return &pb.DestroyDiskResponse{Operation: d.begin(
+		"DestroyDisk", request.GetRequestId(), "", func(*pb.Operation) { delete(d.disks, request.GetId()) })}, nil
 }
 
 // DestroyTemplate implements the schema.

@@ -28,8 +28,9 @@ func (p *Problem) Error() string {
 	return p.Option + ": " + p.Text
 }
 
-// Origin says which option of the user a field of a request comes from. An index in the field is left out where an
-// option that may be repeated has no index for the user: `nics[].name`.
+// Origin says which option of the user a field of a request comes from. `[]` in the field stands for any index, and in the
+// option for the same one; it is left out where an option that may be repeated has no index for the user. A field that ends
+// in a dot stands for all that are below it, which have the same names in the option.
 type Origin struct {
 	Field  string
 	Option string
@@ -43,16 +44,21 @@ type Origins []Origin
 // of names the option that a field comes from; a field that no option sets keeps its name.
 func (o Origins) of(field string) string {
 	for _, known := range o {
-		path := field
+		path, option := field, known.Option
 		if strings.Contains(known.Field, "[]") {
 			path = index.ReplaceAllString(field, "[]")
+			for _, found := range index.FindAllString(field, -1) {
+				option = strings.Replace(option, "[]", found, 1)
+			}
 		}
 		rest, below := strings.CutPrefix(path, known.Field)
 		switch {
+		case below && strings.HasSuffix(known.Field, "."):
+			return option + rest
 		case below && (rest == "" || rest[0] == '['):
-			return known.Option + rest
+			return option + rest
 		case below && rest[0] == '.':
-			return known.Option
+			return option
 		}
 	}
 	return field

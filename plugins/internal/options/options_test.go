@@ -15,6 +15,8 @@ var origins = Origins{
 	{"spec.cluster", "cluster"},
 	{"spec.nics[].vnic_profile", "--profile"},
 	{"spec.nics", "nic"},
+	{"spec.new_disks[].size_bytes", "disk[].size"},
+	{"spec.boot_disk.", "boot_disk."},
 	{"start_with.dns_servers", "dns"},
 }
 
@@ -22,7 +24,7 @@ func TestRename(t *testing.T) {
 	var violations []*pb.FieldViolation
 	fields := []string{
 		"spec.template.id", "spec.template.version", "spec.cluster", "spec.clusters", "spec.nics[2].vnic_profile", "spec.nics[2].name",
-		"start_with.dns_servers[1]", "lease",
+		"start_with.dns_servers[1]", "spec.new_disks[3].size_bytes", "spec.boot_disk.storage_domain", "lease",
 	}
 	for _, field := range fields {
 		violations = append(violations, &pb.FieldViolation{Field: field})
@@ -36,7 +38,8 @@ func TestRename(t *testing.T) {
 	for _, violation := range renamed.Detail.GetViolations() {
 		got = append(got, violation.GetField())
 	}
-	want := []string{"template_id", "template", "cluster", "spec.clusters", "--profile", "nic[2].name", "dns[1]", "lease"}
+	want := []string{"template_id", "template", "cluster", "spec.clusters", "--profile", "nic[2].name", "dns[1]", "disk[3].size",
+		"boot_disk.storage_domain", "lease"}
 	if !slices.Equal(got, want) {
 		t.Errorf("got %q, want %q", got, want)
 	}

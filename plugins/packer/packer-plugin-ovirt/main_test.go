@@ -104,7 +104,7 @@ source "ovirt-clone" "debian" {
   source_template_name = "debian-12"
   template_name        = "golden-{{timestamp}}"
   communicator         = "none"
-  custom_script        = "runcmd: []"
+  user_data        = "runcmd: []"
 }
 build {
   sources = ["source.ovirt-clone.debian"]

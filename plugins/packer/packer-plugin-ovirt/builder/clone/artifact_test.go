@@ -41,6 +41,32 @@ func TestArtifact(t *testing.T) {
 	}
 }
 
+func TestArtifactOfADisk(t *testing.T) {
+	build := newTestBuild(t, with(minimal(), map[string]any{
+		"template_name": nil, "full_clone": true, "detached_disk": map[string]any{"name": "data"},
+	}))
+	artifact, err := build.run()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if want := "oVirt disk data (id " + fakedaemon.DiskID + ") on engine default"; artifact.String() != want || artifact.Id() != fakedaemon.DiskID {
+		t.Errorf("it calls itself %q, want %q", artifact, want)
+	}
+	metadata, ok := artifact.State(image.ArtifactStateURI).(*image.Image)
+	if !ok || metadata.ImageID != fakedaemon.DiskID || metadata.Labels["disk_name"] != "data" {
+		t.Errorf("metadata: %+v", metadata)
+	}
+	if data := artifact.State("generated_data").(map[string]any); data["DiskID"] != fakedaemon.DiskID || data["DiskName"] != "data" {
+		t.Errorf("post-processors read %v", data)
+	}
+	if err := artifact.Destroy(); err != nil {
+		t.Fatal(err)
+	}
+	if left := build.daemon.Left(); len(left) != 0 {
+		t.Errorf("left: %v", left)
+	}
+}
+
 func TestArtifactThatCannotBeDestroyed(t *testing.T) {
 	build := newTestBuild(t, minimal())
 	artifact, err := build.run()

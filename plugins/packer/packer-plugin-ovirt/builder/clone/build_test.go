@@ -114,6 +114,17 @@ type recordingUi struct {
 	packersdk.MockUi
 	mu    sync.Mutex
 	lines []string
+	// answers are what the user types, in order.
+	answers []string
+}
+
+func (u *recordingUi) Ask(question string) (string, error) {
+	u.add(question)
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	answer := u.answers[0]
+	u.answers = u.answers[1:]
+	return answer, nil
 }
 
 func (u *recordingUi) add(line string) {

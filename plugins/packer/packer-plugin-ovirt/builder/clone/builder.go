@@ -15,12 +15,12 @@ import (
 	packersdk "github.com/hashicorp/packer-plugin-sdk/packer"
 
 	"github.com/ovirt-provision/ovirt-provision/plugins/internal/client"
-	pb "github.com/ovirt-provision/ovirt-provision/plugins/internal/ovirtprovisionv1"
 	"github.com/ovirt-provision/ovirt-provision/plugins/packer/packer-plugin-ovirt/version"
 )
 
 // generatedVariables are what provisioners and post-processors read as `build.VMID` and so on.
-var generatedVariables = []string{"VMID", "VMName", "VMAddress", "SourceTemplateID", "TemplateID", "TemplateName"}
+var generatedVariables = []string{"VMID", "VMName", "VMAddress", "SourceTemplateID", "TemplateID", "TemplateName", "TemplateVersion",
+	"DiskID", "DiskName"}
 
 // Builder is the builder ovirt-clone.
 type Builder struct {
@@ -65,17 +65,25 @@ func (b *Builder) Run(ctx context.Context, ui packersdk.Ui, hook packersdk.Hook)
 	state.Put("hook", packersdk.Hook(&timedHook{Hook: hook, timings: measured}))
 	state.Put(stateTimings, measured)
 
-	steps, created := b.steps(ui, fail)
+	steps, created, left := b.steps(ui, fail)
 	commonsteps.NewRunner(steps, b.config.PackerConfig, ui).Run(ctx, state)
-	if table := measured.String(); table != "" {
-		ui.Say("Where the time went:" + table)
-	}
+	measured.show(ui)
 	if err := verdict(ctx, state); err != nil {
-		created.leftBehind(state)
+		if b.config.keepsOnError() {
+			for _, step := range left {
+				step.handOver(state)
+			}
+		}
 		return nil, err
 	}
+	// Still there only if -on-error has kept it in a build that came too far to be cancelled.
+	created.destroy(state)
+	if b.config.output() == outputNothing {
+		return nil, nil
+	}
 	return &Artifact{
-		template:       state.Get(stateTemplate).(*pb.Template),
+		template:       templateOf(state),
+		disk:           diskOf(state),
 		machine:        machineOf(state),
 		stateData:      map[string]any{"generated_data": state.Get("generated_data")},
 		options:        b.clientOptions(nil),
@@ -92,16 +100,19 @@ func (b *Builder) clientOptions(say func(string)) client.Options {
 	}
 }
 
-// steps are the steps of a build, and the one among them that owns the machine.
-func (b *Builder) steps(ui packersdk.Ui, fail func(error)) ([]multistep.Step, *stepCreateMachine) {
+// steps are the steps of a build, the one among them that owns the machine, and all that own what -on-error may leave to the
+// user.
+func (b *Builder) steps(ui packersdk.Ui, fail func(error)) ([]multistep.Step, *stepCreateMachine, []handsOver) {
 	config := &b.config
 	key := fmt.Sprintf("packer-%s-%s", config.PackerBuildName, b.newID())
 	created := &stepCreateMachine{config: config, key: key, newID: b.newID, lost: func(err error) {
 		fail(fmt.Errorf("the virtual machine of the build is lost: %w", err))
 	}}
-	return []multistep.Step{
+	steps := []multistep.Step{
 		&stepConnect{options: b.clientOptions(ui.Say)},
-		&stepCheckTemplateName{name: config.TemplateName},
+		&stepCheckOutput{config: config, key: key, newID: b.newID},
+		&stepFindHTTPAddress{config: config},
+		commonsteps.HTTPServerFromHTTPConfig(&config.HTTPConfig),
 		multistep.If(config.usesKey(), &communicator.StepSSHKeyGen{
 			CommConf:            &config.Comm,
 			SSHTemporaryKeyPair: config.Comm.SSHTemporaryKeyPair,
@@ -119,8 +130,32 @@ func (b *Builder) steps(ui packersdk.Ui, fail func(error)) ([]multistep.Step, *s
 		&commonsteps.StepProvision{},
 		multistep.If(config.Comm.Type == "ssh", &commonsteps.StepCleanupTempKeys{Comm: &config.Comm}),
 		&stepStopMachine{config: config, key: key, newID: b.newID},
-		&stepCreateTemplate{config: config, key: key, newID: b.newID},
-		&stepDestroyMachine{created: created},
-		&stepCheckTemplate{},
-	}, created
+	}
+	left := []handsOver{created}
+	switch config.output() {
+	case outputTemplate:
+		template := &stepCreateTemplate{config: config, key: key, newID: b.newID}
+		left = append(left, template)
+		steps = append(steps, template, &stepDestroyMachine{created: created}, &stepCheckTemplate{})
+	case outputDisk:
+		steps = append(steps, &stepDetachDisk{config: config, key: key, newID: b.newID, created: created})
+	case outputNothing:
+		steps = append(steps, &stepDestroyMachine{created: created}, &stepFinish{})
+	}
+	return steps, created, left
 }
+
+// handsOver is a step whose work -on-error=abort or ask may leave to the user.
+type handsOver interface {
+	handOver(state multistep.StateBag)
+}
+
+// stepFinish ends a build that leaves nothing.
+type stepFinish struct{}
+
+func (s *stepFinish) Run(_ context.Context, state multistep.StateBag) multistep.StepAction {
+	state.Put(stateFinished, true)
+	return multistep.ActionContinue
+}
+
+func (s *stepFinish) Cleanup(multistep.StateBag) {}

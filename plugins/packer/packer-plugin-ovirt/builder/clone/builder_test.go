@@ -20,84 +20,119 @@ func TestRequestsOfABuild(t *testing.T) {
 		return `WatchOperation {"id":"44444444-4444-4444-8444-00000000000` + n + `"}`
 	}
 	key := "packer-debian-" + id(1)
+	// call is a request of the build, `n` counting its ids from the key's.
+	call := func(method, engine string, n int, rest string) string {
+		return method + ` {"engine":` + engine + `,"requestId":"` + id(n) + `",` + rest + `}`
+	}
+	machine := `"key":"` + key + `"`
+	from := `"machineKey":"` + key + `",`
+	const engine, production = `{}`, `{"profile":"production"}`
+	const golden = `"name":"golden","seal":true`
 	for _, test := range []struct {
 		name    string
 		options map[string]any
 		calls   []string
+		left    []string
 	}{
 		{
 			"nothing but the required options",
 			minimal(),
 			[]string{
 				`GetEngine {"engine":{}}`,
-				`ListTemplates {"engine":{},"name":"golden","pageSize":1}`,
-				`CreateMachine {"engine":{},"requestId":"` + id(2) + `","key":"` + key + `","spec":{"template":{"name":"debian-12"}}}`,
+				call("CreateTemplate", engine, 2, from+golden+`,"validateOnly":true`),
+				call("CreateMachine", engine, 3, machine+`,"spec":{"template":{"name":"debian-12"}}`),
 				watch("1"),
-				`CreateTemplate {"engine":{},"requestId":"` + id(3) + `","machineKey":"` + key + `","name":"golden","seal":true}`,
+				call("CreateTemplate", engine, 4, from+golden),
 				watch("2"),
-				`DestroyMachine {"engine":{},"requestId":"` + id(4) + `","key":"` + key + `"}`,
+				call("DestroyMachine", engine, 5, machine),
 				watch("3"),
 				`GetTemplate {"engine":{},"id":"` + fakedaemon.TemplateID + `"}`,
 			},
+			[]string{"template golden"},
 		},
 		{
-			"every option",
-			with(minimal(), map[string]any{
-				"engine":                  "production",
-				"source_template_version": 3,
-				"vm_name":                 "build-vm",
-				"vm_description":          "being built",
-				"cluster":                 "Second",
-				"full_clone":              true,
-				"cpu_sockets":             1,
-				"cpu_cores":               2,
-				"cpu_threads":             1,
-				"memory":                  512,
-				"network_interface": []map[string]any{
-					{"name": "nic1", "vnic_profile": "ovirtmgmt"},
-					{"name": "nic2", "vnic_profile": "storage/profile"},
-				},
-				"host_name":            "builder",
-				"nic_configuration":    []map[string]any{{"name": "ens3"}, {"name": "ens4", "boot_protocol": "none"}},
-				"custom_script":        "runcmd: [[echo, '{{build_name}}']]",
-				"template_description": "golden image",
-				"template_seal":        false,
-			}),
+			"every option of machine, first boot and template",
+			everything(),
 			[]string{
 				`GetEngine {"engine":{"profile":"production"}}`,
-				`ListTemplates {"engine":{"profile":"production"},"name":"golden","pageSize":1}`,
-				`CreateMachine {"engine":{"profile":"production"},"requestId":"` + id(2) + `","key":"` + key + `","spec":{` +
-					`"template":{"name":"debian-12","version":3},"name":"build-vm","cluster":"Second","clone":true,` +
-					`"cpu":{"sockets":1,"cores":2,"threads":1},"memoryBytes":"536870912","nics":[` +
-					`{"name":"nic1","vnicProfile":"ovirtmgmt"},{"name":"nic2","vnicProfile":"storage/profile"}],` +
-					`"description":"being built"},"startWith":{"hostName":"builder","nicConfigurations":[` +
-					`{"name":"ens3","bootProtocol":"BOOT_PROTOCOL_DHCP"},{"name":"ens4","bootProtocol":"BOOT_PROTOCOL_NONE"}],` +
-					`"userData":"runcmd: [[echo, 'debian']]"}}`,
+				call("CreateTemplate", production, 2, from+everyTemplate+`,"validateOnly":true`+everyTemplateEnd),
+				call("CreateMachine", production, 3, machine+`,`+everyMachine),
 				watch("1"),
-				`StopMachine {"engine":{"profile":"production"},"requestId":"` + id(3) + `","key":"` + key + `"}`,
+				call("StopMachine", production, 4, machine),
 				watch("2"),
-				`CreateTemplate {"engine":{"profile":"production"},"requestId":"` + id(4) + `","machineKey":"` + key + `",` +
-					`"name":"golden","description":"golden image"}`,
+				call("CreateTemplate", production, 5, from+everyTemplate+everyTemplateEnd),
 				watch("3"),
-				`DestroyMachine {"engine":{"profile":"production"},"requestId":"` + id(5) + `","key":"` + key + `"}`,
+				call("DestroyMachine", production, 6, machine),
 				watch("4"),
 				`GetTemplate {"engine":{"profile":"production"},"id":"` + fakedaemon.TemplateID + `"}`,
 			},
+			[]string{"template golden"},
 		},
 		{
 			"a template by id",
 			with(minimal(), map[string]any{"source_template_name": nil, "source_template_id": fakedaemon.SourceID}),
 			[]string{
 				`GetEngine {"engine":{}}`,
-				`ListTemplates {"engine":{},"name":"golden","pageSize":1}`,
-				`CreateMachine {"engine":{},"requestId":"` + id(2) + `","key":"` + key + `","spec":{"template":{"id":"` + fakedaemon.SourceID + `"}}}`,
+				call("CreateTemplate", engine, 2, from+golden+`,"validateOnly":true`),
+				call("CreateMachine", engine, 3, machine+`,"spec":{"template":{"id":"`+fakedaemon.SourceID+`"}}`),
 				watch("1"),
-				`CreateTemplate {"engine":{},"requestId":"` + id(3) + `","machineKey":"` + key + `","name":"golden","seal":true}`,
+				call("CreateTemplate", engine, 4, from+golden),
 				watch("2"),
-				`DestroyMachine {"engine":{},"requestId":"` + id(4) + `","key":"` + key + `"}`,
+				call("DestroyMachine", engine, 5, machine),
 				watch("3"),
 				`GetTemplate {"engine":{},"id":"` + fakedaemon.TemplateID + `"}`,
 			},
+			[]string{"template golden"},
+		},
+		{
+			"a detached disk",
+			with(minimal(), map[string]any{
+				"template_name": nil, "full_clone": true, "source_template_version": "latest",
+				"attached_disk": []map[string]any{{"id": fakedaemon.SourceID, "interface": "virtio", "read_only": true}},
+				"detached_disk": map[string]any{
+					"name": "data", "description": "of the build", "permission": []map[string]any{{"role": "DiskOperator", "group": "ci"}},
+				},
+			}),
+			[]string{
+				`GetEngine {"engine":{}}`,
+				call("DetachDisk", engine, 2, from+`"name":"data","description":"of the build","validateOnly":true,`+
+					`"permissions":[{"role":"DiskOperator","group":"ci"}]`),
+				call("CreateMachine", engine, 3, machine+`,"spec":{"template":{"name":"debian-12"},"clone":true,`+
+					`"attachedDisks":[{"id":"`+fakedaemon.SourceID+`","interface":"DISK_INTERFACE_VIRTIO","readOnly":true}]}`),
+				watch("1"),
+				call("DetachDisk", engine, 4, from+`"name":"data","description":"of the build",`+
+					`"permissions":[{"role":"DiskOperator","group":"ci"}]`),
+				watch("2"),
+			},
+			[]string{"disk data"},
+		},
+		{
+			"nothing to be left",
+			with(minimal(), map[string]any{"skip_create_artifact": true}),
+			[]string{
+				`GetEngine {"engine":{}}`,
+				call("CreateMachine", engine, 2, machine+`,"spec":{"template":{"name":"debian-12"}}`),
+				watch("1"),
+				call("DestroyMachine", engine, 3, machine),
+				watch("2"),
+			},
+			nil,
+		},
+		{
+			"a forced build",
+			with(minimal(), map[string]any{"packer_force": true}),
+			[]string{
+				`GetEngine {"engine":{}}`,
+				call("CreateTemplate", engine, 2, from+golden+`,"replace":true,"validateOnly":true`),
+				call("CreateMachine", engine, 3, machine+`,"spec":{"template":{"name":"debian-12"}}`),
+				watch("1"),
+				call("CreateTemplate", engine, 4, from+golden+`,"replace":true`),
+				watch("2"),
+				call("DestroyMachine", engine, 5, machine),
+				watch("3"),
+				`GetTemplate {"engine":{},"id":"` + fakedaemon.TemplateID + `"}`,
+			},
+			[]string{"template golden"},
 		},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -108,16 +143,112 @@ func TestRequestsOfABuild(t *testing.T) {
 			if calls := build.daemon.Calls(); !slices.Equal(calls, test.calls) {
 				t.Errorf("calls:\n%s\nwant:\n%s", strings.Join(calls, "\n"), strings.Join(test.calls, "\n"))
 			}
-			if left := build.daemon.Left(); !slices.Equal(left, []string{"template golden"}) {
-				t.Errorf("left: %v, want the template alone", left)
+			if left := build.daemon.Left(); !slices.Equal(left, test.left) {
+				t.Errorf("left: %v, want %v", left, test.left)
 			}
 		})
 	}
 }
 
+// everything is a configuration with every option that a build without a guest can have, and everyMachine and everyTemplate are
+// the requests that it makes.
+func everything() map[string]any {
+	return with(minimal(), map[string]any{
+		"engine":                  "production",
+		"source_template_version": 3,
+		"vm_name":                 "build-vm",
+		"vm_description":          "being built",
+		"vm_tags":                 []string{"ci"},
+		"cluster":                 "Second",
+		"full_clone":              true,
+		"cpu_sockets":             1,
+		"cpu_cores":               2,
+		"cpu_threads":             1,
+		"memory":                  512,
+		"guaranteed_memory":       256,
+		"instance_type":           "Small",
+		"bios_type":               "q35_secure_boot",
+		"tpm":                     true,
+		"virtio_scsi":             true,
+
+		"virtio_scsi_multi_queues": true,
+		"nic_multi_queues":         false,
+		"storage_domain":           "fast",
+		"boot_disk":                map[string]any{"size": 20, "interface": "virtio_scsi", "pass_discard": true},
+		"template_disk":            []map[string]any{{"name": "swap", "wipe_after_delete": true}},
+		"disk": []map[string]any{{
+			"name": "data", "size": 5, "storage_domain": "slow", "format": "raw", "sparse": false, "interface": "virtio",
+			"bootable": false, "read_only": false, "propagate_errors": true, "incremental_backup": false, "quota": "gold",
+		}},
+		"network_interface": []map[string]any{
+			{"name": "nic1", "vnic_profile": "ovirtmgmt"},
+			{"name": "nic2", "network": "storage", "interface": "e1000e", "mac_address": "56:6f:ab:cd:00:05", "linked": false},
+		},
+		"placement_hosts":    []string{"host1"},
+		"placement_affinity": "pinned",
+		"affinity_groups":    []string{"apart"},
+		"affinity_labels":    []string{"ssd"},
+		"quota":              "silver",
+		"custom_properties":  map[string]string{"sap_agent": "true"},
+		"host_name":          "builder",
+		"time_zone":          "Europe/Berlin",
+		"nic_configuration": []map[string]any{
+			{"name": "ens3", "static_address": "10.11.0.5/24", "gateway": "10.11.0.1", "ipv6_static_address": "2001:db8::5/64"},
+			{"name": "ens4", "boot_protocol": "none"},
+		},
+		"dns_servers":                 []string{"10.11.0.2"},
+		"dns_search_domains":          []string{"example.com"},
+		"ssh_password_authentication": true,
+		"user_data":                   "runcmd: [[echo, '{{build_name}}', '{{ .Name }}']]",
+		"ip_wait_timeout":             "30m",
+		"ip_settle_timeout":           "5s",
+		"ip_wait_address":             "10.11.0.0/16",
+		"ip_ignored_addresses":        []string{"10.11.9.0/24"},
+		"ip_wait_family":              "ipv4",
+		"ip_wait_interfaces":          []string{"nic1"},
+		"template_description":        "golden image",
+		"template_seal":               false,
+		"template_tags":               []string{"golden"},
+		"template_permission":         []map[string]any{{"role": "UserTemplateBasedVm", "user": "jane@internal"}},
+		"template_clone_permissions":  true,
+		"template_storage_domain":     "archive",
+		"template_disk_format":        "cow",
+		"new_version":                 true,
+		"version_name":                "spring",
+		"keep_versions":               2,
+		"boot_test":                   true,
+		"boot_test_ssh_port":          2222,
+	})
+}
+
+const (
+	everyNic = `"nicConfigurations":[{"name":"ens3","bootProtocol":"BOOT_PROTOCOL_STATIC","staticAddress":"10.11.0.5/24","gateway":"10.11.0.1",` +
+		`"ipv6BootProtocol":"BOOT_PROTOCOL_STATIC","ipv6StaticAddress":"2001:db8::5/64"},{"name":"ens4","bootProtocol":"BOOT_PROTOCOL_NONE"}]`
+	everyMachine = `"spec":{"template":{"name":"debian-12","version":3},"name":"build-vm","cluster":"Second","clone":true,` +
+		`"cpu":{"sockets":1,"cores":2,"threads":1},"memoryBytes":"536870912","nics":[` +
+		`{"name":"nic1","vnicProfile":"ovirtmgmt"},` +
+		`{"name":"nic2","network":"storage","interface":"NIC_INTERFACE_E1000E","mac":"56:6f:ab:cd:00:05","linked":false}],` +
+		`"description":"being built","bootDisk":{"sizeBytes":"21474836480","interface":"DISK_INTERFACE_VIRTIO_SCSI","passDiscard":true},` +
+		`"templateDisks":[{"name":"swap","wipeAfterDelete":true}],` +
+		`"newDisks":[{"sizeBytes":"5368709120","name":"data","storageDomain":"slow","format":"DISK_FORMAT_RAW","sparse":false,` +
+		`"interface":"DISK_INTERFACE_VIRTIO","bootable":false,"readOnly":false,"propagateErrors":true,"incrementalBackup":false,"quota":"gold"}],` +
+		`"storageDomain":"fast",` +
+		`"guaranteedMemoryBytes":"268435456","instanceType":"Small","biosType":"BIOS_TYPE_Q35_SECURE_BOOT","tpm":true,"virtioScsi":true,` +
+		`"virtioScsiMultiQueues":true,"nicMultiQueues":false,"placement":{"hosts":["host1"],"affinity":"AFFINITY_PINNED"},` +
+		`"affinityGroups":["apart"],"affinityLabels":["ssd"],"quota":"silver","customProperties":{"sap_agent":"true"},"tags":["ci"]},` +
+		`"startWith":{"hostName":"builder",` + everyNic + `,"userData":"runcmd: [[echo, 'debian', 'build-vm']]","dnsServers":["10.11.0.2"],` +
+		`"dnsSearchDomains":["example.com"],"timeZone":"Europe/Berlin","sshPasswordAuthentication":true},` +
+		`"addressSelection":{"nics":["nic1"],"family":"FAMILY_IPV4","cidrs":["10.11.0.0/16"],"ignoredCidrs":["10.11.9.0/24"],"settleTime":"5s"},` +
+		`"timeouts":{"address":"1800s"}`
+	everyTemplate = `"name":"golden","description":"golden image","newVersion":true,"versionName":"spring","tags":["golden"],` +
+		`"permissions":[{"role":"UserTemplateBasedVm","user":"jane@internal"}],"keepVersions":2,` +
+		`"bootTest":{"initialization":{` + everyNic + `,"dnsServers":["10.11.0.2"],"dnsSearchDomains":["example.com"]},"sshPort":2222}`
+	everyTemplateEnd = `,"storageDomain":"archive","diskFormat":"DISK_FORMAT_COW","clonePermissions":true`
+)
+
 // started is a configuration whose machine is started, but that needs no guest.
 func started() map[string]any {
-	return with(minimal(), map[string]any{"custom_script": "runcmd: []"})
+	return with(minimal(), map[string]any{"user_data": "runcmd: []"})
 }
 
 // Whenever a user presses Ctrl-C, the build fails and nothing is left.
@@ -132,7 +263,7 @@ func TestCancel(t *testing.T) {
 		tail      []string
 	}{
 		{"while it logs in", "GetEngine", fakedaemon.Behaviour{}, nil},
-		{"while the name is checked", "ListTemplates", fakedaemon.Behaviour{}, nil},
+		{"while the output is checked", "ValidateCreateTemplate", fakedaemon.Behaviour{}, nil},
 		{"while the machine is asked for", "CreateMachine", fakedaemon.Behaviour{Hang: true}, cancelled()},
 		{
 			"when the machine is made all the same", "CreateMachine",
@@ -158,8 +289,14 @@ func TestCancel(t *testing.T) {
 				t.Errorf("error: %v", err)
 			}
 			methods := build.daemon.Methods()
-			tail := methods[slices.Index(methods, test.method)+1:]
-			if !slices.Equal(tail, test.tail) {
+			if method, isCheck := strings.CutPrefix(test.method, "Validate"); isCheck {
+				methods = methods[slices.Index(methods, method):]
+			} else {
+				slices.Reverse(methods)
+				methods = methods[:slices.Index(methods, method)+1]
+				slices.Reverse(methods)
+			}
+			if tail := methods[1:]; !slices.Equal(tail, test.tail) {
 				t.Errorf("after %s came %v, want %v", test.method, tail, test.tail)
 			}
 		})
@@ -174,7 +311,7 @@ func TestCancel(t *testing.T) {
 		if err := build.mustFail(t); err.Error() != "the build was cancelled" {
 			t.Errorf("error: %v", err)
 		}
-		if methods := build.daemon.Methods(); !slices.Contains(methods, "DestroyMachine") || slices.Contains(methods, "CreateTemplate") {
+		if methods := build.daemon.Methods(); !slices.Contains(methods, "DestroyMachine") || slices.Contains(methods, "StopMachine") {
 			t.Errorf("methods: %v", methods)
 		}
 	})
@@ -207,7 +344,7 @@ func TestFailure(t *testing.T) {
 		says      []string
 	}{
 		{"login refused", "GetEngine", fakedaemon.Behaviour{Refuse: status.Error(codes.FailedPrecondition, "wrong password")}, []string{"logging in", "wrong password"}},
-		{"list refused", "ListTemplates", fakedaemon.Behaviour{Refuse: status.Error(codes.PermissionDenied, "no")}, []string{"no"}},
+		{"output refused", "ValidateCreateTemplate", fakedaemon.Behaviour{Refuse: status.Error(codes.PermissionDenied, "no")}, []string{"no"}},
 		{
 			"machine refused", "CreateMachine", fakedaemon.Behaviour{Refuse: refused.Err()},
 			[]string{"* cluster: no cluster 'Defualt'; did you mean 'Default'?", "* network_interface[1].vnic_profile: no vNIC profile 'x'"},
@@ -253,11 +390,38 @@ func TestTakenTemplateNameIsRefusedFirst(t *testing.T) {
 	build := newTestBuild(t, minimal())
 	build.daemon.AddTemplate(fakedaemon.SourceID, "golden")
 	_, err := build.run()
-	if err == nil || !strings.Contains(err.Error(), "a template 'golden' exists already (id "+fakedaemon.SourceID+")") {
+	if err == nil || !strings.Contains(err.Error(), "the name 'golden' is in use by template "+fakedaemon.SourceID) {
 		t.Errorf("error: %v", err)
 	}
-	if methods := build.daemon.Methods(); !slices.Equal(methods, []string{"GetEngine", "ListTemplates"}) {
+	if methods := build.daemon.Methods(); !slices.Equal(methods, []string{"GetEngine", "CreateTemplate", "CreateMachine"}) {
 		t.Errorf("methods: %v", methods)
+	}
+	if left := build.daemon.Left(); !slices.Equal(left, []string{"template golden"}) {
+		t.Errorf("left: %v, want the old template alone", left)
+	}
+}
+
+// What the engine does not have is told at once, whichever request it stands in, and nothing is made.
+func TestAllThatIsMissingIsToldAtOnce(t *testing.T) {
+	build := newTestBuild(t, with(minimal(), map[string]any{
+		"template_tags": []string{"gold"}, "disk": []map[string]any{{"size": 1}, {"size": 1, "storage_domain": "fats"}},
+	}))
+	refusal := func(field, text string) error {
+		refused, err := status.New(codes.NotFound, "refused").WithDetails(&pb.Error{
+			Code: int32(codes.NotFound), Violations: []*pb.FieldViolation{{Field: field, Description: text}},
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return refused.Err()
+	}
+	build.daemon.On("ValidateCreateTemplate", fakedaemon.Behaviour{Refuse: refusal("tags[0]", "no tag 'gold'")})
+	build.daemon.On("ValidateCreateMachine", fakedaemon.Behaviour{Refuse: refusal("spec.new_disks[1].storage_domain", "no storage domain 'fats'")})
+	err := build.mustFail(t)
+	for _, text := range []string{"template_tags[0]: no tag 'gold'", "disk[1].storage_domain: no storage domain 'fats'"} {
+		if !strings.Contains(err.Error(), text) {
+			t.Errorf("the error does not say %q:\n%v", text, err)
+		}
 	}
 }
 
@@ -310,18 +474,144 @@ func TestLostLeaseEndsTheBuild(t *testing.T) {
 	}
 }
 
-// With -on-error=abort the machine stays for a look, and the user is told for how long.
+// With -on-error=abort the machine is the user's from then on, and the user is told how to destroy it.
 func TestOnErrorAbort(t *testing.T) {
-	build := newTestBuild(t, with(started(), map[string]any{"packer_on_error": "abort"}))
-	build.provision = func(context.Context) error { return errors.New("script exited with 1") }
+	machine := "machine packer-debian-" + id(1)
+	command := "ovirt-provision machine destroy 'packer-debian-" + id(1) + "'"
+	for _, test := range []struct {
+		name      string
+		method    string
+		behaviour fakedaemon.Behaviour
+		provision error
+		tail      []string
+		left      []string
+		says      string
+	}{
+		{"a provisioner fails", "", fakedaemon.Behaviour{}, errors.New("script exited with 1"), []string{"ConfirmMachine"}, []string{machine}, command},
+		{
+			"the machine fails and was kept", "CreateMachine", fakedaemon.Behaviour{Fail: &pb.Error{Message: "no address"}}, nil,
+			[]string{"CreateMachine", "WatchOperation"}, []string{machine}, command,
+		},
+		{"the machine is refused", "CreateMachine", fakedaemon.Behaviour{Refuse: refusedByDaemon(t)}, nil, []string{"CreateMachine"}, nil, "no"},
+		{
+			"the template cannot be read", "GetTemplate", fakedaemon.Behaviour{Refuse: status.Error(codes.NotFound, "gone")}, nil,
+			[]string{"GetTemplate"}, []string{"template golden"}, "Template golden (version 1, id " + fakedaemon.TemplateID + ") stands",
+		},
+		{
+			"it cannot be confirmed", "ConfirmMachine", fakedaemon.Behaviour{Refuse: status.Error(codes.Aborted, "lease expired")},
+			errors.New("script exited with 1"), []string{"ConfirmMachine"}, []string{machine}, "cannot be kept, as -on-error asks: lease expired",
+		},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			build := newTestBuild(t, with(started(), map[string]any{"packer_on_error": "abort"}))
+			build.provision = func(context.Context) error { return test.provision }
+			build.daemon.On(test.method, test.behaviour)
+			artifact, err := build.run()
+			if err == nil || artifact != nil {
+				t.Fatalf("Run gave (%v, %v)", artifact, err)
+			}
+			if left := build.daemon.Left(); !slices.Equal(left, test.left) {
+				t.Errorf("left: %v, want %v", left, test.left)
+			}
+			if methods := build.daemon.Methods(); !slices.Equal(methods[len(methods)-len(test.tail):], test.tail) {
+				t.Errorf("methods: %v, want %v at the end", methods, test.tail)
+			}
+			if text := build.ui.text(); !strings.Contains(text, test.says) {
+				t.Errorf("the user does not read %q: %s", test.says, text)
+			}
+		})
+	}
+}
+
+func refusedByDaemon(t *testing.T) error {
+	t.Helper()
+	refused, err := status.New(codes.NotFound, "no").WithDetails(&pb.Error{Code: int32(codes.NotFound), Message: "no"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return refused.Err()
+}
+
+// What -on-error=ask makes of a step that failed: it is tried again, and what it left goes first.
+func TestTryingAgain(t *testing.T) {
+	build := newTestBuild(t, with(started(), map[string]any{"packer_on_error": "ask"}))
+	build.ui.answers = []string{"r", "c"}
+	build.daemon.On("CreateMachine", fakedaemon.Behaviour{Fail: &pb.Error{Message: "no address"}})
+	if err := build.mustFail(t); !strings.Contains(err.Error(), "no address") {
+		t.Errorf("error: %v", err)
+	}
+	creates := 0
+	for _, method := range build.daemon.Methods() {
+		if method == "CreateMachine" {
+			creates++
+		}
+	}
+	if creates != 2 {
+		t.Errorf("methods: %v", build.daemon.Methods())
+	}
+}
+
+// Once older templates may be gone, the new one stands, whatever comes then.
+func TestNoWayBackFromAReplacement(t *testing.T) {
+	for name, options := range map[string]map[string]any{
+		"with -force":        {"packer_force": true},
+		"with keep_versions": {"new_version": true, "keep_versions": 1},
+		"with -on-error":     {"packer_force": true, "packer_on_error": "abort"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			for _, method := range []string{"CreateTemplate", "DestroyMachine", "GetTemplate"} {
+				build := newTestBuild(t, with(minimal(), options))
+				build.daemon.AddTemplate(fakedaemon.SourceID, "golden")
+				build.daemon.On(method, fakedaemon.Behaviour{Hang: method == "CreateTemplate", DeafToCancel: true, OnCall: build.cancel})
+				artifact, err := build.run()
+				if err != nil || artifact.Id() != fakedaemon.TemplateID {
+					t.Errorf("cancelled in %s: Run gave (%v, %v)\n%s", method, artifact, err, build.ui.text())
+				}
+				if left := build.daemon.Left(); slices.ContainsFunc(left, func(what string) bool { return strings.HasPrefix(what, "machine") }) {
+					t.Errorf("cancelled in %s: left: %v", method, left)
+				}
+			}
+			build := newTestBuild(t, with(minimal(), options))
+			build.daemon.TemplateStatus = pb.Template_STATUS_ILLEGAL
+			if _, err := build.run(); err == nil || !strings.Contains(err.Error(), "STATUS_ILLEGAL") {
+				t.Errorf("error: %v", err)
+			}
+			if left := build.daemon.Left(); !slices.Equal(left, []string{"template golden"}) {
+				t.Errorf("left: %v", left)
+			}
+		})
+	}
+}
+
+// The disk goes again when the build ends otherwise than with it.
+func TestCancelOfADetachedDisk(t *testing.T) {
+	build := newTestBuild(t, with(minimal(), map[string]any{
+		"template_name": nil, "full_clone": true, "detached_disk": map[string]any{"name": "data"},
+	}))
+	build.daemon.On("DetachDisk", fakedaemon.Behaviour{Hang: true, DeafToCancel: true, OnCall: build.cancel})
+	if err := build.mustFail(t); err.Error() != "the build was cancelled" {
+		t.Errorf("error: %v", err)
+	}
+	if methods := build.daemon.Methods(); !slices.Contains(methods, "DestroyDisk") || slices.Contains(methods, "DestroyMachine") {
+		t.Errorf("methods: %v", methods)
+	}
+}
+
+func TestWarningsAreShown(t *testing.T) {
+	build := newTestBuild(t, minimal())
+	build.daemon.On("CreateTemplate", fakedaemon.Behaviour{Warnings: []string{"version 1 is in use by VM web and stays"}})
+	if _, err := build.run(); err != nil {
+		t.Fatal(err)
+	}
+	if text := build.ui.text(); !strings.Contains(text, "Warning: version 1 is in use by VM web and stays") {
+		t.Errorf("the user is not warned: %s", text)
+	}
+}
+
+func TestNothingIsLeftWhereNothingIsWanted(t *testing.T) {
+	build := newTestBuild(t, with(minimal(), map[string]any{"skip_create_artifact": true}))
 	artifact, err := build.run()
-	if err == nil || artifact != nil {
-		t.Fatalf("Run gave (%v, %v)", artifact, err)
-	}
-	if left := build.daemon.Left(); len(left) != 1 {
-		t.Errorf("left: %v", left)
-	}
-	if text := build.ui.text(); !strings.Contains(text, "the daemon destroys it a few minutes later") {
-		t.Errorf("the user is not told: %s", text)
+	if err != nil || artifact != nil {
+		t.Errorf("Run gave (%v, %v)", artifact, err)
 	}
 }

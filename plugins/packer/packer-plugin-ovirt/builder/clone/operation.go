@@ -21,5 +21,8 @@ func run(
 	if operation.GetCleanup() == pb.Operation_CLEANUP_PENDING {
 		uiOf(state).Say("The engine still holds a lock on what is to be removed; the daemon goes on until it is gone.")
 	}
+	for _, warning := range operation.GetWarnings() {
+		uiOf(state).Say("Warning: " + warning)
+	}
 	return operation, err
 }

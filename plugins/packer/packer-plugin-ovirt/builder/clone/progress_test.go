@@ -137,4 +137,9 @@ func TestTimings(t *testing.T) {
 	if got := measured.String(); got != want {
 		t.Errorf("got:%s\nwant:%s", got, want)
 	}
+	ui := &recordingUi{}
+	measured.show(ui)
+	if got := ui.lines[len(ui.lines)-1]; len(ui.lines) != 4 || got != "MACHINE timing,provisioning,60.0" {
+		t.Errorf("machine-readable: %q", ui.lines)
+	}
 }

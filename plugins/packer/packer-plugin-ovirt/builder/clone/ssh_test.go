@@ -292,6 +292,22 @@ func TestAGuestThatDoesNotShutDown(t *testing.T) {
 	}
 }
 
+// With shutdown_command the guest is left to itself: a shutdown of the engine's would interrupt what it still does.
+func TestShutdownCommandIsLeftToItself(t *testing.T) {
+	build := newTestBuild(t, with(sshOptions(), map[string]any{"shutdown_command": "sudo poweroff"}))
+	guest := startGuest(t, build.daemon)
+	build.builder.config.Comm.SSHPort = guest.port
+	build.daemon.Addresses = []*pb.Address{{Ip: guest.host}}
+	if _, err := build.run(); err != nil {
+		t.Fatal(err)
+	}
+	if !slices.ContainsFunc(build.daemon.Calls(), func(call string) bool {
+		return strings.HasPrefix(call, "StopMachine ") && strings.HasSuffix(call, `"waitOnly":true}`)
+	}) {
+		t.Errorf("calls: %q", build.daemon.Calls())
+	}
+}
+
 func TestAGuestThatCannotBeLoggedInTo(t *testing.T) {
 	build := newTestBuild(t, with(sshOptions(), map[string]any{"ssh_password": "wrong", "ssh_timeout": "1s", "ssh_handshake_attempts": 1}))
 	guest := startGuest(t, build.daemon)

@@ -15,8 +15,10 @@ import (
 // Keys of the state bag. The SDK's own steps use "ui", "hook", "error", "communicator" and "generated_data".
 const (
 	stateClient   = "client"
+	stateEngine   = "engine"
 	stateMachine  = "machine"
 	stateTemplate = "template"
+	stateDisk     = "disk"
 	// stateFinished is set by the last step alone: without it, the build has failed, whatever else is set.
 	stateFinished = "finished"
 	// stateAddress is the host that the communicator connects to.
@@ -24,6 +26,9 @@ const (
 	// stateInstance is what the SDK shows to provisioners as `build.ID`.
 	stateInstance = "instance_id"
 	stateTimings  = "timings"
+	// stateHTTPAddress and stateHTTPPort are where the guest finds Packer's HTTP server.
+	stateHTTPAddress = "http_ip"
+	stateHTTPPort    = "http_port"
 )
 
 func uiOf(state multistep.StateBag) packersdk.Ui {
@@ -42,6 +47,18 @@ func timingsOf(state multistep.StateBag) *timings {
 func machineOf(state multistep.StateBag) *pb.Machine {
 	machine, _ := state.Get(stateMachine).(*pb.Machine)
 	return machine
+}
+
+// templateOf is the template that the build has made; nil while there is none.
+func templateOf(state multistep.StateBag) *pb.Template {
+	template, _ := state.Get(stateTemplate).(*pb.Template)
+	return template
+}
+
+// diskOf is the disk that the build has made; nil while there is none.
+func diskOf(state multistep.StateBag) *pb.DiskInfo {
+	disk, _ := state.Get(stateDisk).(*pb.DiskInfo)
+	return disk
 }
 
 // halt ends the build with an error, which it shows before the clean-up starts.

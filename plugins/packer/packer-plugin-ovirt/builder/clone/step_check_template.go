@@ -17,10 +17,14 @@ func (s *stepCheckTemplate) Run(ctx context.Context, state multistep.StateBag) m
 	daemon, made := clientOf(state), state.Get(stateTemplate).(*pb.Template)
 	reply, err := daemon.Templates.GetTemplate(ctx, &pb.GetTemplateRequest{Engine: daemon.Engine, Id: made.GetId()})
 	if err != nil {
+		if ctx.Err() == nil {
+			state.Remove(stateFinished)
+		}
 		return halt(ctx, state, doing, err)
 	}
 	template := reply.GetTemplate()
 	if template.GetStatus() != pb.Template_STATUS_OK {
+		state.Remove(stateFinished)
 		return halt(ctx, state, doing, fmt.Errorf("template %s (id %s) is %s, not %s",
 			made.GetName(), made.GetId(), template.GetStatus(), pb.Template_STATUS_OK))
 	}

@@ -26,6 +26,7 @@ func (s *stepConnect) Run(ctx context.Context, state multistep.StateBag) multist
 		return halt(ctx, state, "logging in to the engine", machineOptions.Rename(err))
 	}
 	engine := reply.GetEngine()
+	state.Put(stateEngine, engine)
 	uiOf(state).Sayf("Using engine %s as %s (oVirt %s)", engine.GetUrl(), engine.GetUsername(), engine.GetVersion())
 	return multistep.ActionContinue
 }

@@ -23,29 +23,38 @@ type stepCreateMachine struct {
 	lost func(error)
 
 	// owed is true from the moment the machine may exist until it is known to be gone.
-	owed      bool
+	owed bool
+	// made is the machine as far as the daemon has told it, even one that failed and was kept.
+	made      *pb.Machine
 	stopLease func()
 }
 
 func (s *stepCreateMachine) Run(ctx context.Context, state multistep.StateBag) multistep.StepAction {
 	const doing = "creating the virtual machine"
-	ui, daemon := uiOf(state), clientOf(state)
-	ui.Sayf("Creating virtual machine from template %s...", s.source())
-	publicKey := ""
-	if s.config.usesKey() {
-		publicKey = authorizedKey(s.config)
+	if s.owed {
+		// Packer tries the step again, as -on-error=ask lets the user choose.
+		s.destroy(state)
 	}
-	request := s.config.createMachine(daemon.Engine, s.newID(), s.key, publicKey)
+	ui, daemon := uiOf(state), clientOf(state)
+	known, err := s.firstBoot(state)
+	if err != nil {
+		return halt(ctx, state, "preparing the first boot", err)
+	}
+	ui.Sayf("Creating virtual machine from template %s...", s.source())
+	request := s.config.createMachine(daemon.Engine, s.newID(), s.key, known)
 	s.owed = true
 	operation, err := run(ctx, state, "CreateMachine", func(ctx context.Context) (*pb.Operation, error) {
 		reply, err := daemon.Machines.CreateMachine(ctx, request)
 		return reply.GetOperation(), err
 	})
 	if err != nil {
-		s.owed = client.MayHaveEffect(operation, err)
+		isKept := s.config.keepsOnError() && operation.GetState() == pb.Operation_STATE_FAILED
+		s.owed = client.MayHaveEffect(operation, err) || isKept
+		s.made = operation.GetMachine()
 		return halt(ctx, state, doing, machineOptions.Rename(err))
 	}
 	machine := operation.GetMachine()
+	s.made = machine
 	if machine == nil {
 		return halt(ctx, state, doing, errors.New("the daemon reports success without a machine"))
 	}
@@ -57,8 +66,11 @@ func (s *stepCreateMachine) Run(ctx context.Context, state multistep.StateBag) m
 	data.Put("VMName", machine.GetName())
 	data.Put("SourceTemplateID", machine.GetTemplateId())
 	address := client.HostAddress(machine)
+	if address == "" {
+		address = s.config.Comm.Host()
+	}
 	data.Put("VMAddress", address)
-	if s.config.Comm.Type != "none" && address == "" && s.config.Comm.Host() == "" {
+	if s.config.Comm.Type != "none" && address == "" {
 		return halt(ctx, state, doing, fmt.Errorf("virtual machine %s reports no address; set ssh_host", machine.GetName()))
 	}
 	stands := fmt.Sprintf("Virtual machine %s (id %s) stands", machine.GetName(), machine.GetId())
@@ -71,13 +83,33 @@ func (s *stepCreateMachine) Run(ctx context.Context, state multistep.StateBag) m
 	return multistep.ActionContinue
 }
 
+// firstBoot is what the first boot is told and is known only now.
+func (s *stepCreateMachine) firstBoot(state multistep.StateBag) (firstBoot, error) {
+	known := firstBoot{}
+	if s.config.authorizesKey() {
+		known.publicKey = authorizedKey(s.config)
+	}
+	name := s.config.VMName
+	if name == "" {
+		name = s.key
+	}
+	var err error
+	if known.userData, err = s.config.renderUserData(httpVariables(state, name)); err != nil {
+		return known, fmt.Errorf("user_data: %w", err)
+	}
+	if known.files, err = s.config.readCD(); err != nil {
+		return known, fmt.Errorf("cd_files: %w", err)
+	}
+	return known, nil
+}
+
 // source is the template to start from, as the user named it.
 func (s *stepCreateMachine) source() string {
 	switch {
 	case s.config.SourceTemplateID != "":
 		return s.config.SourceTemplateID
-	case s.config.SourceTemplateVersion != 0:
-		return fmt.Sprintf("%s version %d", s.config.SourceTemplateName, s.config.SourceTemplateVersion)
+	case s.config.sourceVersion() != 0:
+		return fmt.Sprintf("%s version %d", s.config.SourceTemplateName, s.config.sourceVersion())
 	default:
 		return s.config.SourceTemplateName + ", newest version"
 	}
@@ -114,17 +146,49 @@ func (s *stepCreateMachine) destroy(state multistep.StateBag) {
 	}
 }
 
-// leftBehind says what becomes of a machine that -on-error=abort or ask keeps from being destroyed.
-func (s *stepCreateMachine) leftBehind(state multistep.StateBag) {
+// gone is told that the machine has ceased to exist by another step's doing.
+func (s *stepCreateMachine) gone() {
 	if s.stopLease != nil {
 		s.stopLease()
+		s.stopLease = nil
 	}
-	machine := machineOf(state)
-	if !s.owed || machine == nil {
+	s.owed = false
+}
+
+// handOver gives the machine, which -on-error=abort or ask has kept from being destroyed, to the user: from now on it lives
+// without this build.
+func (s *stepCreateMachine) handOver(state multistep.StateBag) {
+	if !s.owed {
 		return
 	}
-	uiOf(state).Sayf("Virtual machine %s %s is left as -on-error asks, but not for long: its lease ends with this "+
-		"build, and the daemon destroys it a few minutes later (key %s).", machine.GetName(), client.HostAddress(machine), s.key)
+	ui, daemon := uiOf(state), clientOf(state)
+	renewed := s.stopLease != nil
+	if renewed {
+		s.stopLease()
+		s.stopLease = nil
+		ctx, cancel := context.WithTimeout(context.Background(), s.config.CleanupTimeout)
+		defer cancel()
+		_, err := daemon.Machines.ConfirmMachine(ctx, &pb.ConfirmMachineRequest{Engine: daemon.Engine, Key: s.key})
+		if err != nil {
+			ui.Errorf("Virtual machine %s cannot be kept, as -on-error asks: %s\nThe daemon destroys it when the grace of its "+
+				"lease is over (key %s).", s.made.GetName(), err, s.key)
+			return
+		}
+	}
+	text := fmt.Sprintf("Virtual machine %s (id %s) is kept, as -on-error asks", s.made.GetName(), s.made.GetId())
+	if address := client.HostAddress(s.made); address != "" {
+		text += ", at " + address
+	}
+	ui.Sayf("%s. It stays until you destroy it:\n    %s", text, s.destroyCommand())
+}
+
+// destroyCommand is what the user types to destroy the machine.
+func (s *stepCreateMachine) destroyCommand() string {
+	command := "ovirt-provision machine destroy '" + s.key + "'"
+	if s.config.Engine != "" {
+		command += " --engine " + s.config.Engine
+	}
+	return command
 }
 
 // authorizedKey is the public key as a line of authorized_keys. Its comment is what the SDK looks for when it removes

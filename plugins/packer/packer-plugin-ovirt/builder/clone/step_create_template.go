@@ -3,6 +3,7 @@ package clone
 import (
 	"context"
 	"errors"
+	"fmt"
 
 	"github.com/hashicorp/packer-plugin-sdk/multistep"
 	"github.com/hashicorp/packer-plugin-sdk/packerbuilderdata"
@@ -35,7 +36,7 @@ func (s *stepCreateTemplate) Run(ctx context.Context, state multistep.StateBag) 
 		return reply.GetOperation(), err
 	})
 	if operation.GetState() == pb.Operation_STATE_SUCCEEDED {
-		s.made = operation.GetTemplate()
+		s.succeeded(ctx, state, operation.GetTemplate())
 	}
 	if err != nil {
 		return halt(ctx, state, doing, templateOptions.Rename(err))
@@ -43,11 +44,31 @@ func (s *stepCreateTemplate) Run(ctx context.Context, state multistep.StateBag) 
 	if s.made.GetId() == "" {
 		return halt(ctx, state, doing, errors.New("the daemon reports success without a template"))
 	}
-	state.Put(stateTemplate, s.made)
-	data := packerbuilderdata.GeneratedData{State: state}
-	data.Put("TemplateID", s.made.GetId())
-	data.Put("TemplateName", s.made.GetName())
 	return multistep.ActionContinue
+}
+
+func (s *stepCreateTemplate) succeeded(ctx context.Context, state multistep.StateBag, made *pb.Template) {
+	s.made = made
+	state.Put(stateTemplate, made)
+	data := packerbuilderdata.GeneratedData{State: state}
+	data.Put("TemplateID", made.GetId())
+	data.Put("TemplateName", made.GetName())
+	data.Put("TemplateVersion", fmt.Sprint(made.GetVersion()))
+	if s.config.removesTemplates() {
+		// Older ones may be gone already: from here on there is no way back.
+		state.Put(stateFinished, true)
+		if ctx.Err() != nil {
+			uiOf(state).Sayf("It is too late to cancel: template %s is made, and older ones may be gone.", made.GetName())
+		}
+	}
+}
+
+// handOver says that the template, which -on-error=abort or ask has kept from being destroyed, stands.
+func (s *stepCreateTemplate) handOver(state multistep.StateBag) {
+	if s.made.GetId() != "" {
+		uiOf(state).Sayf("Template %s (version %d, id %s) stands, as -on-error asks.",
+			s.made.GetName(), s.made.GetVersion(), s.made.GetId())
+	}
 }
 
 func (s *stepCreateTemplate) Cleanup(state multistep.StateBag) {
@@ -55,7 +76,7 @@ func (s *stepCreateTemplate) Cleanup(state multistep.StateBag) {
 		return
 	}
 	_, finished := state.GetOk(stateFinished)
-	if finished && s.cancelled() == nil {
+	if s.config.removesTemplates() || (finished && s.cancelled() == nil) {
 		return
 	}
 	state.Remove(stateFinished)

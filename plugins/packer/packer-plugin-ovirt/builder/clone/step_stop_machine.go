@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 
 	"github.com/hashicorp/packer-plugin-sdk/multistep"
 	packersdk "github.com/hashicorp/packer-plugin-sdk/packer"
@@ -11,7 +12,7 @@ import (
 	pb "github.com/ovirt-provision/ovirt-provision/plugins/internal/ovirtprovisionv1"
 )
 
-// stepStopMachine runs shutdown_command, where there is one, and then has the daemon bring the machine down.
+// stepStopMachine brings the machine down: by shutdown_command, where there is one, else by the daemon.
 type stepStopMachine struct {
 	config *Config
 	key    string
@@ -25,15 +26,16 @@ func (s *stepStopMachine) Run(ctx context.Context, state multistep.StateBag) mul
 	}
 	ui, daemon := uiOf(state), clientOf(state)
 	ui.Say("Shutting the virtual machine down...")
-	if err := s.runCommand(ctx, state); err != nil {
+	isTold, err := s.runCommand(ctx, state)
+	if err != nil {
 		return halt(ctx, state, "running shutdown_command", err)
 	}
 	errLate := fmt.Errorf("it is not down after %s (shutdown_timeout)", s.config.ShutdownTimeout)
 	timed, cancel := context.WithTimeoutCause(ctx, s.config.ShutdownTimeout, errLate)
 	defer cancel()
-	_, err := run(timed, state, "StopMachine", func(ctx context.Context) (*pb.Operation, error) {
+	_, err = run(timed, state, "StopMachine", func(ctx context.Context) (*pb.Operation, error) {
 		reply, err := daemon.Machines.StopMachine(ctx, &pb.StopMachineRequest{
-			Engine: daemon.Engine, RequestId: s.newID(), Key: s.key,
+			Engine: daemon.Engine, RequestId: s.newID(), Key: s.key, WaitOnly: isTold,
 		})
 		return reply.GetOperation(), err
 	})
@@ -43,16 +45,19 @@ func (s *stepStopMachine) Run(ctx context.Context, state multistep.StateBag) mul
 	return multistep.ActionContinue
 }
 
-// runCommand starts shutdown_command and does not wait for it: the guest takes the connection down with it.
-func (s *stepStopMachine) runCommand(ctx context.Context, state multistep.StateBag) error {
+// runCommand starts shutdown_command, where there is one, and does not wait for it: the guest takes the connection down with it.
+func (s *stepStopMachine) runCommand(ctx context.Context, state multistep.StateBag) (isTold bool, err error) {
 	if s.config.ShutdownCommand == "" || s.config.Comm.Type == "none" {
-		return nil
+		return false, nil
 	}
 	communicator, connected := state.Get("communicator").(packersdk.Communicator)
 	if !connected {
-		return errors.New("there is no connection to the guest")
+		return false, errors.New("there is no connection to the guest")
 	}
-	return communicator.Start(ctx, &packersdk.RemoteCmd{Command: s.config.ShutdownCommand})
+	// The SDK's communicator for WinRM panics without writers.
+	return true, communicator.Start(ctx, &packersdk.RemoteCmd{
+		Command: s.config.ShutdownCommand, Stdout: io.Discard, Stderr: io.Discard,
+	})
 }
 
 func (s *stepStopMachine) Cleanup(multistep.StateBag) {}

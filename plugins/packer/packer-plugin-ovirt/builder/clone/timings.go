@@ -49,6 +49,20 @@ func (t *timings) addPhases(operation *pb.Operation) {
 	}
 }
 
+// show says where the time went: as a table, and as `timing` lines of `packer -machine-readable`, in seconds.
+func (t *timings) show(ui packersdk.Ui) {
+	table := t.String()
+	if table == "" {
+		return
+	}
+	ui.Say("Where the time went:" + table)
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for _, part := range t.parts {
+		ui.Machine("timing", part.name, fmt.Sprintf("%.1f", part.duration.Seconds()))
+	}
+}
+
 // String is a table, one line for each part; empty where nothing was measured.
 func (t *timings) String() string {
 	t.mu.Lock()

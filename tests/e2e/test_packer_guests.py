@@ -1,0 +1,98 @@
+"""The real packer with the plugin and real guests."""
+
+import contextlib
+import hashlib
+from collections.abc import Iterator
+from pathlib import Path
+
+import ovirtsdk4
+import pytest
+from packer_builds import run, write
+from stage import HOST, SSH_PORT, Stage
+
+HTTP_PORT = 8613
+# Every byte there is; HCL has no way to write most of them.
+BYTES = bytes(range(256))
+
+FIRST = f"""
+  ssh_port      = {SSH_PORT}
+  template_name = "golden"
+  host_name     = "builder"
+  user_data     = <<-EOF
+    #!/usr/bin/python3
+    from urllib.request import urlretrieve
+    urlretrieve("http://{{{{ .HTTPIP }}}}:{{{{ .HTTPPort }}}}/served", "/etc/served")
+  EOF
+  http_content  = {{ "/served" = "by packer" }}
+  http_ip       = "{HOST}"
+  http_port_min = {HTTP_PORT}
+  http_port_max = {HTTP_PORT}
+  cd_files      = ["bytes.bin"]
+  cd_content    = {{ "nested/text" = "on the CD" }}
+"""
+PROVISIONERS = """
+  provisioner "shell" {
+    inline = [
+      "for second in $(seq 60); do [ -e /etc/served ] && break; sleep 1; done",
+      "cat /etc/served /run/media/packer/nested/text | sudo tee /etc/seen",
+      "sha256sum </run/media/packer/bytes.bin | sudo tee -a /etc/seen",
+      "echo ${build.PackerHTTPAddr} | sudo tee -a /etc/seen",
+    ]
+  }
+"""
+NEXT = f"""
+  ssh_port      = {SSH_PORT}
+  template_name = "golden"
+  new_version   = true
+  keep_versions = 2
+"""
+
+
+@contextlib.contextmanager
+def engine(stage: Stage) -> Iterator[ovirtsdk4.Connection]:
+    connection = ovirtsdk4.Connection(
+        url=stage.environment["OVIRT_URL"],
+        username=stage.environment["OVIRT_USERNAME"],
+        password=stage.environment["OVIRT_PASSWORD"],
+        ca_file=stage.environment["OVIRT_CAFILE"],
+    )
+    with contextlib.closing(connection):
+        yield connection
+
+
+@pytest.mark.guests
+@pytest.mark.timeout(600)
+def test_three_versions_of_which_two_remain_and_the_last_boots(tmp_path: Path) -> None:
+    """The guest of the first build sees what Packer gives it; the last version is tested by a clone."""
+    with Stage(tmp_path / "stage", guests="qemu", host_ports=[HTTP_PORT]) as stage:
+        stage.install_plugin()
+        before = stage.world()
+        (stage.folder / "bytes.bin").write_bytes(BYTES)
+        first = write(tmp_path / "first", FIRST, communicator="ssh", provisioners=PROVISIONERS)
+        code, told = run(stage, first)
+        assert code == 0, told
+        for seen in (
+            "by packeron the CD",
+            hashlib.sha256(BYTES).hexdigest(),
+            f"{HOST}:{HTTP_PORT}",
+        ):
+            assert seen in told
+
+        code, told = run(stage, write(tmp_path / "second", NEXT, source="golden"))
+        assert code == 0, told
+        code, told = run(stage, write(tmp_path / "third", NEXT + "\nboot_test = true", source="golden"))
+        assert code == 0, told
+        assert "reaching-ssh" in told
+
+        made = stage.provision("template", "list", "golden")["templates"]
+        assert sorted(template["version"] for template in made) == [2, 3]
+        assert stage.virtual_machines() == []
+        with engine(stage) as connection:
+            for template in made:
+                found = connection.system_service().templates_service().template_service(template["id"]).get()
+                assert found.initialization is None or found.initialization.user_name is None
+                assert found.initialization is None or not found.initialization.authorized_ssh_keys
+        for template in made:
+            stage.provision("template", "destroy", template["id"])
+        assert stage.world() == before
+        assert stage.provision("census")["entries"] == []
