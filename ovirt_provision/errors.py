@@ -161,6 +161,13 @@ class TooManyMachines(ProvisionError):
     advice = "Destroy one first, or have `max_machines` in the daemon's configuration raised."
 
 
+class AddressRangeExhausted(ProvisionError):
+    code = Code.RESOURCE_EXHAUSTED
+    reason = "ADDRESS_RANGE_EXHAUSTED"
+    message = "no address of {range} is free: living Machines have them all"
+    advice = "Destroy Machines that nobody needs, or give a larger range."
+
+
 class EngineMismatch(ProvisionError):
     code = Code.FAILED_PRECONDITION
     reason = "ENGINE_MISMATCH"

@@ -42,8 +42,8 @@ def duration(given: str) -> int:
 
 
 def static_address(given: str) -> resources_pb2.NicConfiguration:
-    """The configuration of `eth0=10.11.0.5/24` or `eth0=10.11.0.5/24,10.11.0.1`; the daemon checks the
-    addresses."""
+    """The configuration of `eth0=10.11.0.5/24`, `eth0=10.11.0.5/24,10.11.0.1` or, for the first address that
+    is free, `eth0=10.11.0.50-10.11.0.99/24,10.11.0.1`; the daemon checks the addresses."""
     name, equals, addresses = given.partition("=")
     if not equals or not name or not addresses:
         raise typer.BadParameter(
@@ -51,12 +51,14 @@ def static_address(given: str) -> resources_pb2.NicConfiguration:
             param_hint="--address",
         )
     address, _, gateway = addresses.partition(",")
-    return resources_pb2.NicConfiguration(
-        name=name,
-        boot_protocol=resources_pb2.NicConfiguration.BOOT_PROTOCOL_STATIC,
-        static_address=address,
-        gateway=gateway,
+    nic = resources_pb2.NicConfiguration(
+        name=name, boot_protocol=resources_pb2.NicConfiguration.BOOT_PROTOCOL_STATIC, gateway=gateway
     )
+    if "-" in address:
+        nic.static_range = address
+    else:
+        nic.static_address = address
+    return nic
 
 
 def nic(given: str) -> tuple[str, str]:

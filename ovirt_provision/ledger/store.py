@@ -338,6 +338,12 @@ class Ledger:
             .limit(limit),
         )
 
+    def living_machines(self) -> Sequence[Object]:
+        """The living Machines of all owners on all engines."""
+        return self._all(
+            Object, objects.select().where(objects.c.kind == "vm", objects.c.state.not_in(_DEAD))
+        )
+
     def count_machines(self, connection: sa.Connection, owner: str) -> int:
         """How many living Machines an owner has, on all engines."""
         query = sa.select(sa.func.count()).where(

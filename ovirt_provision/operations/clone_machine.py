@@ -42,6 +42,7 @@ from ovirt_provision.operations.new_machine import (
 from ovirt_provision.operations.provisioning import Provisioning, is_ours
 from ovirt_provision.operations.removal import find_snapshots, remove_snapshot
 from ovirt_provision.operations.start_machine import BOOTING, WAITING_FOR_ADDRESS
+from ovirt_provision.operations.static_ranges import violations_of_ranges
 from ovirt_provision.operations.verb import Call, Intent, Verb
 from ovirt_provision.operations.waits import snapshot_ok
 from ovirt_provision.v1 import machines_pb2
@@ -64,6 +65,7 @@ async def resolve(call: Call) -> dict[str, Any]:
     name = name_of_vm(request.name, request.key)
     if request.HasField("start_with"):
         wrong = violations_of(request.start_with, "start_with", vm_name=name, os_type=vm.os_type)
+        wrong += violations_of_ranges(request.start_with, "start_with")
         if wrong:
             raise InvalidRequest(wrong)
     if call.ledger.living_machine(call.owner, request.key) is None:

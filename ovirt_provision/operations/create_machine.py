@@ -31,6 +31,7 @@ from ovirt_provision.operations.new_machine import (
 )
 from ovirt_provision.operations.provisioning import Provisioning
 from ovirt_provision.operations.start_machine import BOOTING, WAITING_FOR_ADDRESS
+from ovirt_provision.operations.static_ranges import violations_of_ranges
 from ovirt_provision.operations.timeouts import violations_of_timeouts
 from ovirt_provision.operations.verb import Call, Intent, Verb
 from ovirt_provision.v1 import machines_pb2
@@ -84,6 +85,7 @@ def _violations_of_request(request: machines_pb2.CreateMachineRequest, os_type: 
     if request.HasField("start_with"):
         name = name_of_vm(request.spec.name, request.key)
         wrong += violations_of(request.start_with, "start_with", vm_name=name, os_type=os_type)
+        wrong += violations_of_ranges(request.start_with, "start_with")
     nics = [nic.name for nic in request.spec.nics]
     for number, name in enumerate(request.address_selection.nics if nics else ()):
         if name not in nics:

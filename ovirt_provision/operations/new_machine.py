@@ -34,6 +34,7 @@ from ovirt_provision.ledger.store import (
     Object,
     Operation,
 )
+from ovirt_provision.operations import static_ranges
 from ovirt_provision.operations.allowance import insist_on_room
 from ovirt_provision.operations.destroy_machine import DESTROY_MACHINE
 from ovirt_provision.operations.machines import kept_selection
@@ -85,12 +86,13 @@ def intend_machine(
 
     `name` is that of the VM, by default the key. `details` has `disks`, how many the VM is to get by its
     create. `new_disks` are names of those that are made besides, under the ids of `identity.disk_id`. Raises
-    TooManyMachines.
+    TooManyMachines and AddressRangeExhausted.
     """
     insist_on_room(call, connection)
     request, ledger = call.request, call.ledger
     if request.HasField("address_selection"):
         details = {**details, **kept_selection(request.address_selection)}
+    details = {**details, **static_ranges.reserve(ledger, request.start_with, "start_with")}
     last = ledger.last_machine(call.owner, request.key)
     generation = last.generation + 1 if last else 1
     engine_id = vm_id(call.installation, call.owner, request.key, generation)

@@ -17,6 +17,7 @@ from ovirt_provision.operations.machines import (
     selection_of,
 )
 from ovirt_provision.operations.provisioning import Provisioning
+from ovirt_provision.operations.static_ranges import with_reserved
 from ovirt_provision.operations.verb import Call, Intent, Verb
 from ovirt_provision.operations.waits import vm_reports, vm_up
 from ovirt_provision.v1 import machines_pb2, resources_pb2
@@ -70,8 +71,7 @@ def _initialization(run: Provisioning) -> resources_pb2.Initialization | None:
     field = _INITIALIZATION_FIELDS.get(run.operation.verb)
     if field is None or not run.request.HasField(field):
         return None
-    found: resources_pb2.Initialization = getattr(run.secret_request(), field)
-    return found
+    return with_reserved(getattr(run.secret_request(), field), run.object)
 
 
 async def wait_until_up(run: Provisioning) -> None:

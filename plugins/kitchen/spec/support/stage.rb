@@ -52,7 +52,7 @@ module Support
     def configure(configuration)
       folder = File.join(@environment["XDG_CONFIG_HOME"], "ovirt-provision")
       FileUtils.mkdir_p(folder)
-      File.write(File.join(folder, "config.yaml"), YAML.dump(configuration))
+      File.write(File.join(folder, "config.yaml"), YAML.dump(configuration), perm: 0o600)
     end
 
     # The objects of ours that the engine holds.

@@ -187,7 +187,7 @@ module Kitchen
             next nic unless nic.is_a?(Hash)
 
             nic = nic.transform_keys(&:to_s)
-            { "boot_protocol" => nic["static_address"] ? "static" : "dhcp" }.merge(nic)
+            { "boot_protocol" => nic.key?("static_address") || nic.key?("static_range") ? "static" : "dhcp" }.merge(nic)
           end
         end
 

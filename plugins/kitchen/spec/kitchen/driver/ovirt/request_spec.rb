@@ -113,6 +113,11 @@ RSpec.describe Kitchen::Driver::Ovirt::Request do
     expect([made.start_with.dns_servers.to_a, made.start_with.dns_search_domains.to_a]).to eq([["10.0.0.1"], ["example.com"]])
   end
 
+  it "asks for an address of a range" do
+    nic = request(nic_configurations: [{ name: "eth0", static_range: "10.11.0.50-10.11.0.99/24" }]).start_with.nic_configurations.first
+    expect([nic.boot_protocol, nic.static_range]).to eq([:BOOT_PROTOCOL_STATIC, "10.11.0.50-10.11.0.99/24"])
+  end
+
   it "takes user data as text, from a file of the project, and cloud-config as a structure" do
     File.write(File.join(folder, "first-boot.yml"), "#cloud-config\nruncmd: [x]\n")
     expect(request(user_data: "runcmd: [x]\n").start_with.user_data).to eq("runcmd: [x]\n")
