@@ -80,8 +80,8 @@ AddressOption = Annotated[
     list[str],
     typer.Option(
         metavar="IFACE=ADDRESS/PREFIX[,GATEWAY]",
-        help="Static IPv4 address, such as eth0=10.11.0.5/24,10.11.0.1, or the first free one of a range, such as "
-        "eth0=10.11.0.50-10.11.0.99/24. Repeatable.",
+        help="Static IPv4 address, such as eth0=10.11.0.5/24,10.11.0.1, or the first free one of a "
+        "range, such as eth0=10.11.0.50-10.11.0.99/24. Repeatable.",
     ),
 ]
 DnsServerOption = Annotated[list[str], typer.Option(metavar="IP", help="DNS server. Repeatable.")]
