@@ -3,6 +3,8 @@ package clone
 import (
 	"context"
 	"fmt"
+	"log"
+	"strings"
 	"time"
 
 	"github.com/hashicorp/packer-plugin-sdk/packer/registry/image"
@@ -20,6 +22,7 @@ type Artifact struct {
 	// disk is nil unless the build has made a disk.
 	disk    *pb.DiskInfo
 	machine *pb.Machine
+	engine  *pb.Engine
 	// stateData is what post-processors ask for by State.
 	stateData      map[string]any
 	options        client.Options
@@ -66,19 +69,49 @@ func (a *Artifact) State(name string) any {
 	return metadata
 }
 
+// labels are what the registry shows of the artifact, besides where it came from. What is not known is left out.
 func (a *Artifact) labels() map[string]any {
+	labels := map[string]any{}
+	add := func(name, value string) {
+		if value != "" {
+			labels[name] = value
+		}
+	}
+	add("engine_url", a.engine.GetUrl())
+	add("engine_version", a.engine.GetVersion())
+	add("cluster", a.machine.GetCluster())
+	add("vm_name", a.machine.GetName())
+	add("source_template_id", a.machine.GetTemplateId())
 	if a.disk != nil {
-		return map[string]any{"engine": a.disk.GetEngine(), "disk_name": a.disk.GetName()}
+		add("engine", a.disk.GetEngine())
+		add("disk_name", a.disk.GetName())
+		add("disk_description", a.disk.GetDescription())
+		add("disk_size", fmt.Sprintf("%d MiB", a.disk.GetSizeBytes()/mebibyte))
+		add("disk_format", a.disk.GetFormat())
+		add("storage_domains", strings.Join(a.disk.GetStorageDomains(), ", "))
+		return labels
 	}
-	return map[string]any{
-		"engine":           a.template.GetEngine(),
-		"template_name":    a.template.GetName(),
-		"template_version": fmt.Sprint(a.template.GetVersion()),
-	}
+	add("engine", a.template.GetEngine())
+	add("template_name", a.template.GetName())
+	add("template_version", fmt.Sprint(a.template.GetVersion()))
+	add("template_version_name", a.template.GetVersionName())
+	add("template_description", a.template.GetDescription())
+	add("operating_system", a.template.GetOs())
+	add("tags", strings.Join(a.template.GetTags(), ", "))
+	return labels
 }
 
-// Destroy destroys the template or the disk. Packer calls it long after the build: it connects anew.
+// Destroy destroys the template or the disk; the daemon refuses what is not its own. Packer calls it long after the build:
+// it connects anew. Why it has failed is logged, too, because the SDK's RPC loses the text of the error.
 func (a *Artifact) Destroy() error {
+	err := a.destroy()
+	if err != nil {
+		log.Printf("[ERROR] %s cannot be destroyed: %s", a, err)
+	}
+	return err
+}
+
+func (a *Artifact) destroy() error {
 	ctx, cancel := context.WithTimeout(context.Background(), a.cleanupTimeout)
 	defer cancel()
 	daemon, err := client.Connect(ctx, a.options)

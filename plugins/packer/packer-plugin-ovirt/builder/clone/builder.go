@@ -85,6 +85,7 @@ func (b *Builder) Run(ctx context.Context, ui packersdk.Ui, hook packersdk.Hook)
 		template:       templateOf(state),
 		disk:           diskOf(state),
 		machine:        machineOf(state),
+		engine:         engineOf(state),
 		stateData:      map[string]any{"generated_data": state.Get("generated_data")},
 		options:        b.clientOptions(nil),
 		newID:          b.newID,

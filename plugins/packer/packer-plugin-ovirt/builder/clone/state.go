@@ -43,6 +43,12 @@ func timingsOf(state multistep.StateBag) *timings {
 	return state.Get(stateTimings).(*timings)
 }
 
+// engineOf is the engine that the build uses; nil before the log-in.
+func engineOf(state multistep.StateBag) *pb.Engine {
+	engine, _ := state.Get(stateEngine).(*pb.Engine)
+	return engine
+}
+
 // machineOf is the Machine of the build; nil while there is none.
 func machineOf(state multistep.StateBag) *pb.Machine {
 	machine, _ := state.Get(stateMachine).(*pb.Machine)

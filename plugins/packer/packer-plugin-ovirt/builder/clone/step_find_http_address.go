@@ -9,8 +9,6 @@ import (
 	"net/url"
 
 	"github.com/hashicorp/packer-plugin-sdk/multistep"
-
-	pb "github.com/ovirt-provision/ovirt-provision/plugins/internal/ovirtprovisionv1"
 )
 
 // stepFindHTTPAddress finds out at which address of this host the guest reaches Packer's HTTP server.
@@ -22,8 +20,7 @@ func (s *stepFindHTTPAddress) Run(ctx context.Context, state multistep.StateBag)
 	if !s.config.servesHTTP() {
 		return multistep.ActionContinue
 	}
-	engine, _ := state.Get(stateEngine).(*pb.Engine)
-	address, err := s.config.httpAddress(ctx, engine.GetUrl())
+	address, err := s.config.httpAddress(ctx, engineOf(state).GetUrl())
 	if err != nil {
 		return halt(ctx, state, "looking for the address of the HTTP server; set http_ip", err)
 	}
