@@ -147,7 +147,8 @@ def _duplicates(ours: Sequence[Thing], installation: str, verdict: Verdict) -> s
         mark = thing.mark
         if mark is None or mark.installation != installation or mark.kind != thing.kind:
             continue
-        same = [(thing.kind, mark.request)]
+        # A request may make several disks; ids of ours fence each of them.
+        same = [(thing.kind, mark.request)] if thing.kind != "disk" else []
         if thing.kind == "vm":
             same.append((mark.owner, mark.key))
         if any(seen[what] for what in same):

@@ -7,12 +7,13 @@ moments leave one of the same states behind; `OVIRT_PROVISION_CRASHES=all` explo
 
 import os
 import uuid
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 
 import pytest
 
 from ovirt_provision.ledger.store import CANCELLED, LATE, REMOVING, SUCCEEDED, Operation
+from ovirt_provision.v1 import resources_pb2
 from tests.crashes import (
     AFTER_COMMIT,
     BEFORE_CHANGE,
@@ -149,6 +150,53 @@ async def wait_for_guest(site: Site) -> Operation:
     return await site.ended(stopping)
 
 
+async def stock(site: Site) -> None:
+    """What an equipped Machine asks for: a tag, and a disk of somebody else."""
+    site.simulator.call("POST", "/tags", "<tag><name>ci</name></tag>")
+    site.simulator.world.add_disk("precious")
+
+
+def equipped(site: Site) -> resources_pb2.MachineSpec:
+    (precious,) = (disk for disk in site.simulator.world.disks.values() if disk.name == "precious")
+    return spec(
+        boot_disk=resources_pb2.DiskSpec(size_bytes=20 << 30),
+        new_disks=[resources_pb2.DiskSpec(name=name, size_bytes=1 << 30) for name in ("a", "b")],
+        attached_disks=[resources_pb2.AttachedDisk(id=precious.id)],
+        nics=[resources_pb2.Nic(name="nic2", vnic_profile="ovirtmgmt")],
+        tags=["ci"],
+    )
+
+
+async def equip(site: Site) -> Operation:
+    return await site.ended(await call(site, "CreateMachine", key="web", spec=equipped(site)))
+
+
+async def equip_and_cancel(site: Site) -> Operation:
+    creating = await call(site, "CreateMachine", key="web", spec=equipped(site))
+    async for seen in site.bridge.dispatcher.runner.watch(creating.id):
+        if seen.phase == "connecting-nics":
+            site.bridge.dispatcher.cancel(seen, "by its client")
+    return seen
+
+
+async def stocked_and_equipped(site: Site) -> None:
+    await stock(site)
+    await site.run("CreateMachine", key="web", spec=equipped(site))
+    keep(site, "web")
+
+
+# These are many: by default some of their boundaries are tried, and all talk to the engine without HTTP.
+_EACH_OF_EQUIPPED = 1 if os.environ.get("OVIRT_PROVISION_CRASHES") == "all" else 11
+EQUIPPED = {
+    "equip": Scenario(equip, prepare=stock, vms=("web",), disks=4, commits=26, changes=10, readings=60),
+    "equip-cancel": Scenario(
+        equip_and_cancel, prepare=stock, state=CANCELLED, disks=1, commits=30, changes=9, readings=72
+    ),
+    "equip-destroy": Scenario(
+        destroy, prepare=stocked_and_equipped, disks=1, commits=11, changes=2, readings=16
+    ),
+}
+
 SCENARIOS = {
     "create": Scenario(create_and_start, vms=("web",), disks=1, commits=18, changes=2, readings=66),
     "clone": Scenario(create_full_clone, vms=("web",), disks=1, commits=13, changes=1, readings=64),
@@ -220,13 +268,13 @@ SCENARIOS = {
 }
 
 
-def boundaries() -> list[tuple[str, str, int]]:
+def boundaries(scenarios: Mapping[str, Scenario]) -> list[tuple[str, str, int]]:
     """(scenario, moment, number) of every crash to try."""
     all_moments = os.environ.get("OVIRT_PROVISION_CRASHES") == "all"
     moments = MOMENTS if all_moments else (AFTER_COMMIT, LOST_REPLY, LATE_CHANGE, LATER_CHANGE)
     return [
         (name, moment, number)
-        for name, scenario in SCENARIOS.items()
+        for name, scenario in scenarios.items()
         for moment in moments
         for number in range(1, most(scenario, moment) + 1)
     ]
@@ -281,7 +329,7 @@ async def play(
 
 
 @pytest.mark.parametrize(
-    ("name", "moment", "number"), boundaries(), ids=lambda part: str(part) if part != "" else None
+    ("name", "moment", "number"), boundaries(SCENARIOS), ids=lambda part: str(part) if part != "" else None
 )
 def test_a_crash_leaves_one_effect_and_nothing_else(site, run_virtually, monkeypatch, name, moment, number):
     async def scenario() -> None:
@@ -289,6 +337,47 @@ def test_a_crash_leaves_one_effect_and_nothing_else(site, run_virtually, monkeyp
             await play(s, Crashes(s, monkeypatch), SCENARIOS[name], moment, number)
 
     run_virtually(scenario())
+
+
+@pytest.mark.parametrize(
+    ("name", "moment", "number"),
+    boundaries(EQUIPPED)[::_EACH_OF_EQUIPPED],
+    ids=lambda part: str(part) if part != "" else None,
+)
+def test_a_crash_while_a_machine_is_equipped_leaves_one_effect_and_nothing_else(
+    direct_site, run_virtually, monkeypatch, name, moment, number
+):
+    async def scenario() -> None:
+        async with direct_site(**TOMBSTONE) as s:
+            await play(s, Crashes(s, monkeypatch), EQUIPPED[name], moment, number)
+
+    run_virtually(scenario())
+
+
+@pytest.mark.parametrize("name", EQUIPPED)
+def test_daemons_that_die_one_after_the_other_equip_a_machine(direct_site, run_virtually, monkeypatch, name):
+    async def scenario() -> int:
+        async with direct_site(**TOMBSTONE) as s:
+            crashes = Crashes(s, monkeypatch)
+            await play(s, crashes, EQUIPPED[name], AFTER_COMMIT, 5, every=True)
+            return crashes.deaths
+
+    assert run_virtually(scenario()) > 0
+
+
+@pytest.mark.parametrize("name", EQUIPPED)
+def test_every_boundary_of_an_equipped_machine_is_in_the_list(direct_site, run_virtually, monkeypatch, name):
+    async def scenario() -> dict[str, int]:
+        async with direct_site(**TOMBSTONE) as s:
+            crashes = Crashes(s, monkeypatch)
+            await play(s, crashes, EQUIPPED[name])
+            return crashes.counts
+
+    counts = run_virtually(scenario())
+
+    print(f"{name}: {counts}")
+    for moment in (AFTER_COMMIT, BEFORE_CHANGE, BEFORE_READING):
+        assert counts[moment] <= most(EQUIPPED[name], moment), f"raise the number for {name}"
 
 
 @pytest.mark.parametrize("commits", [4, 5, 7])
