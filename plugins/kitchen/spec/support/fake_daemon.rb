@@ -142,7 +142,7 @@ module Support
       on(:ListTemplates) { V1::ListTemplatesResponse.new(templates: [template]) }
       on(:CreateTemplate) do |request|
         made = operation(:STATE_SUCCEEDED, 1, verb: "CreateTemplate", template: template(name: request.name, version: 2))
-        V1::CreateTemplateResponse.new(operation: made)
+        V1::CreateTemplateResponse.new(operation: request.validate_only ? nil : made)
       end
     end
 

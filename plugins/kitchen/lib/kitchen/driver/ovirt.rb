@@ -121,6 +121,7 @@ module Kitchen
 
           connect(state) do |client, machine|
             request = Request.new(self).package(engine: client.engine, key: state[:machine_key])
+            machine.prepare(request)
             made = while_down(machine, state) { machine.package(request) }
             info("#{instance.to_str} is packaged as template #{made.name} version #{made.version} (#{made.id}).")
           end

@@ -53,11 +53,21 @@ module Kitchen
           OvirtProvision::Lease.keep(@client, @state[:machine_key], &block)
         end
 
-        # Makes a template of it, or the next version of one that there is.
-        def package(request)
+        # Makes a CreateTemplateRequest fit what there is: the next version of a template, unless it is to be replaced.
+        # Raises Refused with all that is wrong with it.
+        def prepare(request)
           named = V1::ListTemplatesRequest.new(engine: @client.engine, name: request.name, page_size: 1)
-          request.new_version = @client.call(:templates, :list_templates, named).templates.any?
-          run(:templates, :create_template, request).template
+          request.new_version = !request.replace && @client.call(:templates, :list_templates, named).templates.any?
+          # A first version has no name of its own, and none before it.
+          request.version_name, request.keep_versions = "", 0 unless request.new_version
+          @client.call(:templates, :create_template, request.dup.tap { |copy| copy.validate_only = true })
+        end
+
+        # Makes a template of it.
+        def package(request)
+          made = run(:templates, :create_template, request)
+          made.warnings.each { |warning| @say.call("#{@label} #{warning}") }
+          made.template
         end
 
         private

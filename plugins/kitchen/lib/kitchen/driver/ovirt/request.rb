@@ -37,6 +37,8 @@ module Kitchen
           "start_with.authorized_ssh_keys" => "ssh_key",
           "engine.profile" => "engine", "engine" => "engine"
         }.freeze
+        # What a request to package says of its own accord.
+        OURS = %w[engine request_id machine_key new_version validate_only].freeze
         FIELDS = [["spec.", SPEC], ["start_with.", INITIALIZATION], ["", CREATE]].flat_map do |prefix, options|
           options.map { |option, field| ["#{prefix}#{field}", option.to_s] }
         end.to_h.merge(OTHERS).freeze
@@ -70,7 +72,8 @@ module Kitchen
         # The schema's CreateTemplateRequest that packages the Machine `key`. Raises UserError that tells all that is
         # wrong.
         def package(engine:, key:)
-          given = { "seal" => !@driver.windows_os?, "name" => @driver.instance.name }.merge(map(:package))
+          given = { "seal" => !@driver.windows_guest?, "name" => @driver.instance.name }.merge(map(:package))
+          (given.keys & OURS).each { |field| problem("package.#{field}", "is the driver's to say; leave it out") }
           made = guard { @conversion.message(V1::CreateTemplateRequest, given, "package") }
           insist
           made.engine = engine

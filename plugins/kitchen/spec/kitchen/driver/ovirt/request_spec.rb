@@ -242,11 +242,16 @@ RSpec.describe Kitchen::Driver::Ovirt::Request do
     end
 
     it "takes every field of the template" do
-      expect(package({ name: "golden", description: "d", version_name: "v", seal: false }).to_h)
-        .to include(name: "golden", description: "d", version_name: "v", seal: false)
+      expect(package({ name: "golden", description: "d", version_name: "v", seal: false, keep_versions: 3, tags: ["ci"],
+                       permissions: [{ role: "UserTemplateBasedVm", group: "Everyone" }],
+                       boot_test: { initialization: { user_name: "test" } }, disk_format: "raw", storage_domain: "fast" }).to_h)
+        .to include(name: "golden", description: "d", version_name: "v", seal: false, keep_versions: 3, tags: ["ci"],
+                    permissions: [include(role: "UserTemplateBasedVm", group: "Everyone")], storage_domain: "fast",
+                    boot_test: include(initialization: include(user_name: "test")), disk_format: :DISK_FORMAT_RAW)
     end
 
     it "names what is no option" do
+      expect { package({ machine_key: "x" }) }.to raise_error(Kitchen::UserError, /package\.machine_key: is the driver's to say/)
       expect { package({ nme: "x" }) }.to raise_error(Kitchen::UserError, /package\.nme: is no option here; did you mean 'name'/)
       expect { described_class.new(make_driver({ package: 7 })).package(engine: nil, key: "k") }
         .to raise_error(Kitchen::UserError, /package: 7 is given; it must be a map/)
