@@ -106,6 +106,14 @@ kitchen: setup $(generated) $(ruby_code) ## Test the Kitchen driver, where Ruby 
 	then cd plugins/kitchen && rspec; \
 	else echo "kitchen: skipped, the driver is NOT tested (Debian's packages: ruby-rspec ruby-grpc ruby-net-ssh)"; fi
 
+.PHONY: kitchen-live
+kitchen-live: setup $(generated) $(ruby_code) ## Play the Kitchen driver with the real Test Kitchen on real guests, where it is installed
+	@skipped() { echo "kitchen-live: SKIPPED, the Kitchen driver is not tried on real guests: $$1"; }; \
+	if ! ruby -rtime -e 'require "kitchen"; require "rspec"; require "grpc"; require "net/ssh"' 2>/dev/null; \
+	then skipped "Ruby finds no Test Kitchen (as a gem, or in RUBYLIB)"; \
+	elif [ "$(KITCHEN_LIVE)" = 0 ]; then skipped "it takes ten minutes; run make kitchen-live, or KITCHEN_LIVE=1 make test"; \
+	else cd plugins/kitchen && KITCHEN_LIVE=1 ../../tools/in-namespace rspec --format documentation --order defined spec/live_spec.rb; fi
+
 .PHONY: setup
 setup: ## Install what is missing: Debian packages (root or sudo), .venv
 	@tools/setup

@@ -13,6 +13,7 @@ rescue LoadError
 end
 $LOAD_PATH.unshift(File.expand_path("../lib", __dir__))
 require "kitchen/driver/ovirt"
+require "kitchen/driver/ovirt/request"
 require_relative "support/fake_daemon"
 require_relative "support/instance"
 require_relative "support/stage"
