@@ -15,9 +15,6 @@ from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
-from alembic import command
-from alembic.config import Config as AlembicConfig
-from alembic.script import ScriptDirectory
 
 from ovirt_provision import paths
 from ovirt_provision.errors import Code, ProvisionError
@@ -28,7 +25,11 @@ FILE = "ledger.sqlite"
 # what they look up and what follows; or without a transaction.
 WRITING = {"begin": "BEGIN IMMEDIATE"}
 _ALONE = {"begin": ""}
-_VERSION_TABLE = "alembic_version"
+# Where Alembic keeps which schema a ledger has.
+_VERSION = sa.Table(
+    "alembic_version", sa.MetaData(), sa.Column("version_num", sa.String(32), primary_key=True)
+)
+_MIGRATIONS = Path(__file__).with_name("migrations") / "versions"
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 _FAILURES = (
     sqlite3.SQLITE_IOERR,
@@ -210,17 +211,13 @@ def _insist_on_file(file: Path, expected: int, tally: Tally) -> None:
 
 
 def _open(database: sa.Engine, file: Path, expected: int, tally: Tally) -> None:
-    migrations = AlembicConfig()
-    migrations.set_main_option("script_location", "ovirt_provision.ledger:migrations")
-    logging.getLogger("alembic").setLevel(logging.WARNING)
-    revisions = [script.revision for script in ScriptDirectory.from_config(migrations).walk_revisions()]
-    newest = revisions[0]
+    revisions = known_revisions()
     with database.connect().execution_options(**_ALONE) as connection:
         revision = _identify(connection, file, revisions)
         if revision is not None:
             _insist_on_soundness(connection, file)
             _insist_on_commits(connection, file, expected, tally)
-        if revision == newest:
+        if revision == revisions[-1]:
             _insist_on_rows(connection, file)
             return
         if revision is not None:
@@ -229,8 +226,35 @@ def _open(database: sa.Engine, file: Path, expected: int, tally: Tally) -> None:
         # It stays with the file. Not earlier: a file that is not ours is left as it is.
         connection.exec_driver_sql("PRAGMA journal_mode=WAL")
     with database.execution_options(**WRITING).begin() as connection:
-        migrations.attributes["connection"] = connection
-        command.upgrade(migrations, "head")
+        if revision is None:
+            _make_tables(connection, revisions[-1])
+        else:
+            migrate(connection)
+
+
+def known_revisions() -> Sequence[str]:
+    """The schemas that this version knows, oldest first: those of the files of the migrations."""
+    return sorted(file.name.partition("_")[0] for file in _MIGRATIONS.glob("[0-9]*_*.py"))
+
+
+def _make_tables(connection: sa.Connection, revision: str) -> None:
+    metadata.create_all(connection)
+    _VERSION.create(connection)
+    connection.execute(_VERSION.insert().values(version_num=revision))
+    connection.exec_driver_sql(f"PRAGMA application_id = {APPLICATION_ID}")
+
+
+def migrate(connection: sa.Connection) -> None:
+    """Brings the tables of an older version, or none, to the schema of this one."""
+    # Imported only here: Alembic takes 15 MB, and only upgrades need it.
+    from alembic import command
+    from alembic.config import Config
+
+    logging.getLogger("alembic").setLevel(logging.WARNING)
+    migrations = Config()
+    migrations.set_main_option("script_location", "ovirt_provision.ledger:migrations")
+    migrations.attributes["connection"] = connection
+    command.upgrade(migrations, "head")
 
 
 def _copy_of(file: Path, revision: str) -> Path:
@@ -245,15 +269,15 @@ def _identify(connection: sa.Connection, file: Path, revisions: Sequence[str]) -
         raise LedgerForeign(file=file, detail=f"its application id is {application:#x}")
     if not tables:
         return None
-    if _VERSION_TABLE not in tables:
+    if _VERSION.name not in tables:
         shown = ", ".join(sorted(tables)[:_LONGEST_LIST])
         raise LedgerForeign(file=file, detail=f"it holds the tables {shown}")
-    found = connection.exec_driver_sql(f"SELECT version_num FROM {_VERSION_TABLE}").scalar()  # noqa: S608
+    found = connection.scalar(sa.select(_VERSION))
     if found is None:
         raise LedgerDamaged(file=file, detail="it does not say which schema it has")
     if found not in revisions:
         copies = _copy_of(file, "*")
-        raise LedgerNewer(file=file, found=found, known=revisions[0], copies=copies)
+        raise LedgerNewer(file=file, found=found, known=revisions[-1], copies=copies)
     return str(found)
 
 

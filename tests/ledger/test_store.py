@@ -1,11 +1,14 @@
 """The ledger on SQLite."""
 
 import stat
+import subprocess
+import sys
 
 import pytest
 import sqlalchemy as sa
 
 from ovirt_provision.clock import VirtualClock
+from ovirt_provision.ledger.database import migrate
 from ovirt_provision.ledger.schema import metadata
 from ovirt_provision.ledger.store import GONE, INTENDED, LATE, Ledger, OwnershipLost
 
@@ -77,19 +80,39 @@ def test_a_dead_machine_leaves_its_key_free(path, state):
     assert living.generation == 2
 
 
-def test_migrations_make_exactly_the_tables_of_the_schema(path):
-    Ledger.open(path, VirtualClock()).close()
-    migrated = sa.MetaData()
-    migrated.reflect(sa.create_engine(f"sqlite:///{path}"))
-
-    def shape(tables: sa.MetaData) -> dict[str, object]:
-        return {
-            table.name: (
-                {(c.name, str(c.type), c.nullable) for c in table.columns},
-                {index.name for index in table.indexes},
+def shape(path) -> dict[str, object]:
+    """Columns, keys and indexes of each table of a file, and whose file it is."""
+    with sa.create_engine(f"sqlite:///{path}").connect() as connection:
+        tables = {
+            name: sorted(
+                [tuple(row) for row in connection.exec_driver_sql(f"PRAGMA table_info({name})")],
+                key=lambda column: column[1],
             )
-            for table in tables.sorted_tables
-            if table.name != "alembic_version"
+            + sorted(tuple(row[1:]) for row in connection.exec_driver_sql(f"PRAGMA index_list({name})"))
+            for name in sa.inspect(connection).get_table_names()
         }
+        application = connection.exec_driver_sql("PRAGMA application_id").scalar_one()
+        version = connection.exec_driver_sql("SELECT * FROM alembic_version").all()
+        return {**tables, "application": application, "version": version}
 
-    assert shape(migrated) == shape(metadata)
+
+def test_a_new_ledger_is_what_the_migrations_make(path, tmp_path):
+    Ledger.open(path, VirtualClock()).close()
+    migrated = tmp_path / "migrated.sqlite"
+    with sa.create_engine(f"sqlite:///{migrated}").begin() as connection:
+        migrate(connection)
+
+    assert shape(path) == shape(migrated)
+    assert set(shape(path)) > {table.name for table in metadata.sorted_tables}
+
+
+def test_alembic_is_loaded_for_upgrades_alone(path):
+    """It is a tenth of what the daemon has in memory."""
+    opens = (
+        "import pathlib, sys; from ovirt_provision.clock import SystemClock; "
+        "from ovirt_provision.ledger.store import Ledger; "
+        f"Ledger.open(pathlib.Path({str(path)!r}), SystemClock()); print('alembic' in sys.modules)"
+    )
+    for _ in ("a new one", "an old one"):
+        ended = subprocess.run([sys.executable, "-c", opens], capture_output=True, text=True, check=True)
+        assert ended.stdout == "False\n"
