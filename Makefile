@@ -74,7 +74,7 @@ crash-virtual: setup $(generated) ## The same in one process and in virtual time
 
 .PHONY: bench
 bench: setup $(generated) ## Measure what Machines cost the engine and the daemon (SIZES="1 10 100 1000", SEED=n replays)
-	@$(python) -m tests.bench $(SIZES) $(if $(SEED),--seed $(SEED))
+	@PYTHONPATH=tools $(python) -m tests.bench $(SIZES) $(if $(SEED),--seed $(SEED))
 
 .PHONY: worlds
 worlds: setup $(generated) ## 10,000 random worlds full of strangers (WORLDS=n for others, WORLD=seed for one)

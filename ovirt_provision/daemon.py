@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import errno
 import fcntl
+import gc
 import os
 import signal
 import socket as sockets
@@ -191,6 +192,9 @@ async def _run(
     await server.start(address.socket)
     try:
         await runtime.start()
+        # What is loaded by now stays: the collector shall not look at it again, and looks at the rest sooner.
+        gc.collect()
+        gc.freeze()
         await server.open()
         _log.info("serving", address=str(address), pid=os.getpid())
         _notify(options.environ, "READY=1")

@@ -26,7 +26,7 @@ MUTATING = ("POST /vms", "POST /vms/{id}/start", "POST /vms/{id}/stop", "DELETE 
 """The fewest requests by which the API lets a Machine be made, started, stopped and removed."""
 
 # How closely it is observed when the engine knows something, in seconds.
-_GRAIN = 0.05
+_GRAIN = 0.1
 _VM = (
     '<vm><name>{}</name><cluster><name>Default</name></cluster><template id="{}"/>'
     "<os><boot><devices><device>hd</device></devices></boot></os></vm>"
@@ -90,27 +90,27 @@ async def through_the_bridge(
             row = site.bridge.ledger.living_machine(OWNER, f"web-{number:04}")
             assert row is not None
             vm_id = row.known_id
-            known = asyncio.gather(
-                observer.knows("cloning", lambda: _ready(simulator.world, vm_id)),
-                observer.knows("booting", lambda: _status(simulator.world, vm_id) == "up"),
-                observer.knows("waiting-for-address", lambda: _reports(simulator.world, vm_id)),
+            known = asyncio.ensure_future(
+                observer.knows_in_turn(
+                    cloning=lambda: _ready(simulator.world, vm_id),
+                    booting=lambda: _status(simulator.world, vm_id) == "up",
+                    waiting_for_address=lambda: _reports(simulator.world, vm_id),
+                )
             )
             ended = await site.ended(operation)
             assert ended.state == SUCCEEDED, ended.error
             seen = {phase["name"]: phase["end"] - clock.time() + clock.monotonic() for phase in ended.phases}
-            for name, at in await known:
-                figures.latencies.append(max(0.0, seen[name] - at))
+            for name, at in (await known).items():
+                figures.latencies.append(max(0.0, seen[name.replace("_", "-")] - at))
             return vm_id
 
         async def destroy(number: int, vm_id: str) -> None:
             (attachment,) = simulator.world.vms[vm_id].attachments
             disk_id = attachment.disk.id
-            known = asyncio.ensure_future(
-                observer.knows("destroying", lambda: disk_id not in simulator.world.disks)
-            )
+            known = asyncio.ensure_future(observer.knows(lambda: disk_id not in simulator.world.disks))
             ended = await site.run("DestroyMachine", key=f"web-{number:04}")
             assert ended.state == SUCCEEDED, ended.error
-            _, at = await known
+            at = await known
             figures.latencies.append(max(0.0, clock.monotonic() - at))
 
         begun = clock.monotonic()
@@ -132,11 +132,11 @@ async def naively(clock: VirtualClock, machines: int, cap: int, seed: int) -> Fi
     observer = _Observer(clock, engine.world)
     slots = asyncio.Semaphore(cap or machines)
 
-    async def poll(satisfied: Callable[[], bool], known: Awaitable[tuple[str, float]]) -> None:
+    async def poll(satisfied: Callable[[], bool], known: Awaitable[float]) -> None:
         knowing = asyncio.ensure_future(known)
         while not satisfied():
             await clock.sleep(POLL)
-        figures.latencies.append(max(0.0, clock.monotonic() - (await knowing)[1]))
+        figures.latencies.append(max(0.0, clock.monotonic() - await knowing))
 
     async def live(number: int, arrival: float) -> str:
         await clock.sleep(arrival)
@@ -148,16 +148,16 @@ async def naively(clock: VirtualClock, machines: int, cap: int, seed: int) -> Fi
                 await clock.sleep(POLL)
             await poll(
                 lambda: engine.status(f"/disks/{_disk(world, vm_id)}") == "ok",
-                observer.knows("", lambda: _ready(world, vm_id, jobs=False)),
+                observer.knows(lambda: _ready(world, vm_id, jobs=False)),
             )
             engine.act(f"{path}/start")
             await poll(
                 lambda: engine.status(path) == "up",
-                observer.knows("", lambda: _status(world, vm_id) == "up"),
+                observer.knows(lambda: _status(world, vm_id) == "up"),
             )
             await poll(
                 lambda: engine.has_rows(f"{path}/reporteddevices"),
-                observer.knows("", lambda: _reports(world, vm_id)),
+                observer.knows(lambda: _reports(world, vm_id)),
             )
         return vm_id
 
@@ -166,14 +166,14 @@ async def naively(clock: VirtualClock, machines: int, cap: int, seed: int) -> Fi
         engine.act(f"{path}/stop")
         await poll(
             lambda: engine.status(path) == "down",
-            observer.knows("", lambda: _status(world, vm_id) == "down"),
+            observer.knows(lambda: _status(world, vm_id) == "down"),
         )
         engine.remove(path)
         while engine.status(path):
             await clock.sleep(POLL)
         await poll(
             lambda: engine.status(f"/disks/{disk_id}") == "",
-            observer.knows("", lambda: vm_id not in world.vms and disk_id not in world.disks),
+            observer.knows(lambda: vm_id not in world.vms and disk_id not in world.disks),
         )
 
     begun = clock.monotonic()
@@ -197,9 +197,9 @@ async def ideally(clock: VirtualClock, machines: int, cap: int, seed: int) -> fl
         async with slots:
             world = engine.world
             vm_id = engine.create(f"web-{number:04}", engine.find("/templates", search=f"name={TEMPLATE}"))
-            await observer.knows("", lambda: _ready(world, vm_id))
+            await observer.knows(lambda: _ready(world, vm_id))
             engine.act(f"/vms/{vm_id}/start")
-            await observer.knows("", lambda: _reports(world, vm_id))
+            await observer.knows(lambda: _reports(world, vm_id))
 
     begun = clock.monotonic()
     await asyncio.gather(*(live(*each) for each in enumerate(arrivals(machines, seed))))
@@ -256,16 +256,20 @@ class _Observer:
 
     def __init__(self, clock: VirtualClock, world: World) -> None:
         self._clock, self._world = clock, world
-        self._waiting: list[tuple[Callable[[], bool], str, asyncio.Future[tuple[str, float]]]] = []
+        self._waiting: list[tuple[Callable[[], bool], asyncio.Future[float]]] = []
         self._task: asyncio.Task[None] | None = None
 
-    async def knows(self, what: str, condition: Callable[[], bool]) -> tuple[str, float]:
-        """Waits until a condition is true and returns `what` and the moment, on the clock."""
-        known: asyncio.Future[tuple[str, float]] = asyncio.get_running_loop().create_future()
-        self._waiting.append((condition, what, known))
+    async def knows(self, condition: Callable[[], bool]) -> float:
+        """Waits until a condition is true and returns the moment, on the clock."""
+        known: asyncio.Future[float] = asyncio.get_running_loop().create_future()
+        self._waiting.append((condition, known))
         if self._task is None or self._task.done():
             self._task = asyncio.create_task(self._observe())
         return await known
+
+    async def knows_in_turn(self, **conditions: Callable[[], bool]) -> dict[str, float]:
+        """The same for conditions that come true one after the other."""
+        return {name: await self.knows(condition) for name, condition in conditions.items()}
 
     def close(self) -> None:
         if self._task is not None:
@@ -276,12 +280,11 @@ class _Observer:
             await self._clock.sleep(_GRAIN)
             self._world.settle()
             now, later = self._clock.monotonic(), []
-            for entry in self._waiting:
-                condition, what, known = entry
+            for condition, known in self._waiting:
                 if condition():
-                    known.set_result((what, now))
+                    known.set_result(now)
                 else:
-                    later.append(entry)
+                    later.append((condition, known))
             self._waiting = later
 
 
@@ -292,10 +295,10 @@ def _ready(world: World, vm_id: str, *, jobs: bool = True) -> bool:
         return False
     if vm.status != "down":
         return True
-    unfinished = jobs and any(
-        job.status == "started" and vm.name in job.description for job in world.jobs.values()
+    # The jobs last: there are thousands.
+    return all(attachment.disk.status == "ok" for attachment in vm.attachments) and not (
+        jobs and any(job.status == "started" and vm.name in job.description for job in world.jobs.values())
     )
-    return not unfinished and all(attachment.disk.status == "ok" for attachment in vm.attachments)
 
 
 def _status(world: World, vm_id: str) -> str:
