@@ -10,7 +10,18 @@ import typer
 os.environ.setdefault("GRPC_VERBOSITY", "NONE")
 
 from ovirt_provision import __version__
-from ovirt_provision.cli import doctor, engine, machine, operation, output, serve, simulate, template
+from ovirt_provision.cli import (
+    disk,
+    doctor,
+    engine,
+    machine,
+    network,
+    operation,
+    output,
+    serve,
+    simulate,
+    template,
+)
 from ovirt_provision.cli.exit_codes import MEANINGS, ExitCode, exit_code
 from ovirt_provision.errors import ProvisionError
 
@@ -44,6 +55,8 @@ app.command()(serve.serve)
 app.command()(simulate.simulate)
 app.add_typer(machine.app, name="machine")
 app.add_typer(template.app, name="template")
+app.add_typer(disk.app, name="disk")
+app.add_typer(network.app, name="network")
 app.add_typer(operation.app, name="operation")
 app.command()(engine.census)
 app.command()(doctor.doctor)

@@ -18,8 +18,10 @@ from ovirt_provision.cli import autostart
 from ovirt_provision.cli.channel import open_channel
 from ovirt_provision.errors import Code, ErrorReport, ProvisionError, Violation
 from ovirt_provision.v1 import operations_pb2, resources_pb2
+from ovirt_provision.v1.disks_pb2_grpc import DiskServiceStub
 from ovirt_provision.v1.engines_pb2_grpc import EngineServiceStub
 from ovirt_provision.v1.machines_pb2_grpc import MachineServiceStub
+from ovirt_provision.v1.networks_pb2_grpc import NetworkServiceStub
 from ovirt_provision.v1.operations_pb2_grpc import OperationServiceStub
 from ovirt_provision.v1.templates_pb2_grpc import TemplateServiceStub
 
@@ -127,6 +129,8 @@ class Daemon:
         channel = open_channel(self.address)
         self.machines = MachineServiceStub(channel)
         self.templates = TemplateServiceStub(channel)
+        self.disks = DiskServiceStub(channel)
+        self.networks = NetworkServiceStub(channel)
         self.operations = OperationServiceStub(channel)
         self.engines = EngineServiceStub(channel)
 

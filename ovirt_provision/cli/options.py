@@ -81,6 +81,21 @@ def template(given: str) -> tuple[str, int]:
     return name, int(version)
 
 
+def permissions(users: list[str], groups: list[str]) -> list[resources_pb2.Permission]:
+    """The permissions of `ROLE=USER` and `ROLE=GROUP`."""
+    made = []
+    for kind, option, texts in (("user", "--grant", users), ("group", "--grant-group", groups)):
+        for given in texts:
+            role, equals, name = given.partition("=")
+            if not equals or not role or not name:
+                raise typer.BadParameter(
+                    f"'{given}' is not ROLE={kind.upper()}, such as UserTemplateBasedVm=jane@internal",
+                    param_hint=option,
+                )
+            made.append(resources_pb2.Permission(role=role, **{kind: name}))
+    return made
+
+
 def as_uuid(given: str) -> str | None:
     """The UUID that was given, in its usual form; None when it is not one."""
     try:
@@ -119,6 +134,18 @@ EngineOption = Annotated[
         metavar="PROFILE",
         help="Engine profile of the daemon. Default: the engine of OVIRT_URL, else the daemon's default.",
     ),
+]
+GrantOption = Annotated[
+    list[str],
+    typer.Option(metavar="ROLE=USER", help="Role that a user of the engine gets on it. Repeatable."),
+]
+GrantGroupOption = Annotated[
+    list[str],
+    typer.Option(metavar="ROLE=GROUP", help="Role that a group of the engine gets on it. Repeatable."),
+]
+RegexOption = Annotated[
+    str,
+    typer.Option(metavar="REGEX", help="Only those in whose name this regular expression (RE2) is found."),
 ]
 OwnerOption = Annotated[
     str,

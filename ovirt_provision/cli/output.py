@@ -18,6 +18,7 @@ from rich.table import Table
 from rich.text import Text
 
 from ovirt_provision.errors import ErrorReport
+from ovirt_provision.v1.disks_pb2 import ListDisksResponse
 from ovirt_provision.v1.engines_pb2 import (
     CensusEntry,
     ExamineEngineResponse,
@@ -26,8 +27,9 @@ from ovirt_provision.v1.engines_pb2 import (
     TakeCensusResponse,
 )
 from ovirt_provision.v1.machines_pb2 import ListMachinesResponse, RenewLeaseResponse
+from ovirt_provision.v1.networks_pb2 import ListNetworksResponse
 from ovirt_provision.v1.operations_pb2 import ListOperationsResponse
-from ovirt_provision.v1.resources_pb2 import Engine, Lease, Machine, Operation, Template
+from ovirt_provision.v1.resources_pb2 import DiskInfo, Engine, Lease, Machine, Network, Operation, Template
 from ovirt_provision.v1.templates_pb2 import ListTemplatesResponse
 
 Shown = TypeVar("Shown", bound=Message)
@@ -282,6 +284,86 @@ def print_template(template: Template) -> None:
             ("owner", template.owner),
             ("description", template.description),
             ("created", moment(template.create_time)),
+            ("operating system", template.os),
+            ("cluster", template.cluster),
+            ("tags", ", ".join(template.tags)),
+            ("disks", ", ".join(f"{disk.name} ({size(disk.size_bytes)})" for disk in template.disks)),
+        ]
+    )
+
+
+def size(size_bytes: int) -> str:
+    """Bytes for people, such as `10 GiB`."""
+    return f"{size_bytes / 2**30:g} GiB"
+
+
+def print_disks(listed: ListDisksResponse) -> None:
+    print_table(
+        ("NAME", "SIZE", "STATUS", "FORMAT", "CONTENT", "OURS", "ID", "STORAGE", "DESCRIPTION"),
+        (
+            (
+                d.name,
+                size(d.size_bytes),
+                d.status,
+                d.format,
+                d.content_type,
+                "yes" if d.ours else "",
+                d.id,
+                ", ".join(d.storage_domains),
+                d.description,
+            )
+            for d in listed.disks
+        ),
+    )
+
+
+def print_disk(disk: DiskInfo) -> None:
+    print_fields(
+        [
+            ("name", disk.name),
+            ("size", size(disk.size_bytes)),
+            ("status", disk.status),
+            ("id", disk.id),
+            ("format", disk.format),
+            ("content", disk.content_type),
+            ("storage", ", ".join(disk.storage_domains)),
+            ("ours", "yes" if disk.ours else "no"),
+            ("engine", disk.engine),
+            ("owner", disk.owner),
+            ("description", disk.description),
+            ("created", moment(disk.create_time)),
+        ]
+    )
+
+
+def print_networks(listed: ListNetworksResponse) -> None:
+    print_table(
+        ("NAME", "DATA CENTER", "VLAN", "VNIC PROFILES", "ID", "DESCRIPTION"),
+        (
+            (
+                n.name,
+                n.data_center,
+                str(n.vlan_id or ""),
+                ", ".join(f"{n.name}/{profile}" for profile in n.vnic_profiles),
+                n.id,
+                n.description,
+            )
+            for n in listed.networks
+        ),
+    )
+
+
+def print_network(network: Network) -> None:
+    print_fields(
+        [
+            ("name", network.name),
+            ("data center", network.data_center),
+            ("id", network.id),
+            ("VLAN", str(network.vlan_id or "")),
+            ("MTU", str(network.mtu or "")),
+            ("vNIC profiles", ", ".join(f"{network.name}/{profile}" for profile in network.vnic_profiles)),
+            ("engine", network.engine),
+            ("description", network.description),
         ]
     )
 
@@ -329,16 +411,21 @@ def print_operation(operation: Operation) -> None:
             ("begun", moment(operation.create_time)),
             ("ended", moment(operation.end_time)),
             ("error", operation.error.message if operation.HasField("error") else ""),
+            ("warnings", "; ".join(operation.warnings)),
         ]
     )
 
 
 def print_result(operation: Operation) -> None:
-    """What an operation has made: its Machine or Template, else the operation itself."""
+    """What an operation has made: its Machine, Template or Disk, else the operation itself."""
+    for warning in operation.warnings:
+        note(f"warning: {warning}")
     if operation.HasField("machine"):
         print_machine(operation.machine)
     elif operation.HasField("template"):
         print_template(operation.template)
+    elif operation.HasField("disk"):
+        print_disk(operation.disk)
     else:
         print_operation(operation)
 

@@ -1,12 +1,21 @@
 """`ovirt-provision template`."""
 
-from typing import Annotated
+from enum import StrEnum
+from typing import Annotated, Any
 
 import typer
 
 from ovirt_provision.cli import options, output
 from ovirt_provision.cli.client import Daemon
-from ovirt_provision.cli.options import EngineOption, NoWaitOption, OutputOption, RequestIdOption
+from ovirt_provision.cli.options import (
+    EngineOption,
+    GrantGroupOption,
+    GrantOption,
+    NoWaitOption,
+    OutputOption,
+    RegexOption,
+    RequestIdOption,
+)
 from ovirt_provision.cli.output import Format
 from ovirt_provision.cli.verbs import run_verb
 from ovirt_provision.errors import Code, ProvisionError, did_you_mean
@@ -18,6 +27,22 @@ TemplateArgument = Annotated[
     str,
     typer.Argument(metavar="TEMPLATE", help="NAME, NAME:VERSION or the id of a version.", show_default=False),
 ]
+
+
+class DiskFormat(StrEnum):
+    COW = "cow"
+    RAW = "raw"
+
+
+class BootTest(StrEnum):
+    SSH = "ssh"
+    ADDRESS = "address"
+
+
+_FORMATS = {
+    DiskFormat.COW: resources_pb2.DISK_FORMAT_COW,
+    DiskFormat.RAW: resources_pb2.DISK_FORMAT_RAW,
+}
 
 
 class NoSuchTemplate(ProvisionError):
@@ -42,7 +67,9 @@ class TemplateAmbiguous(ProvisionError):
 
     ovirt-provision template create web golden-web
 
-    ovirt-provision template create web golden-web --new-version --version-name spring"""
+    ovirt-provision template create web golden-web --replace --boot-test ssh --tag production
+
+    ovirt-provision template create web golden-web --new-version --version-name spring --keep-versions 3"""
 )
 def create(
     machine: Annotated[
@@ -63,14 +90,50 @@ def create(
     version_name: Annotated[
         str, typer.Option(metavar="TEXT", help="Name of the version, with --new-version.")
     ] = "",
+    keep_versions: Annotated[
+        int,
+        typer.Option(
+            metavar="NUMBER",
+            min=0,
+            help="With --new-version: how many versions stay. Older ones that you may destroy and that no VM "
+            "uses are removed.",
+        ),
+    ] = 0,
+    replace: Annotated[
+        bool,
+        typer.Option("--replace", help="Replace the template of that name, once the new one is whole."),
+    ] = False,
+    tag: Annotated[list[str], typer.Option(metavar="TAG", help="Tag of the engine. Repeatable.")] = [],  # noqa: B006
+    grant: GrantOption = [],  # noqa: B006
+    grant_group: GrantGroupOption = [],  # noqa: B006
+    storage_domain: Annotated[
+        str, typer.Option(metavar="NAME", help="Where its disks go. Default: where those of the Machine are.")
+    ] = "",
+    disk_format: Annotated[
+        DiskFormat | None, typer.Option(help="Format of its disks. Default: as those of the Machine.")
+    ] = None,
+    boot_test: Annotated[
+        BootTest | None,
+        typer.Option(
+            help="Make a throw-away Machine from it: it has to boot, and to answer the daemon by SSH or to "
+            "report an address."
+        ),
+    ] = None,
+    dry_run: Annotated[
+        bool,
+        typer.Option("--dry-run", help="Only check all that it refers to; the Machine is not looked at."),
+    ] = False,
     engine: EngineOption = "",
     request_id: RequestIdOption = "",
     no_wait: NoWaitOption = False,
     output_format: OutputOption = Format.TABLE,
 ) -> None:
     """Make a template from a Machine that is down. The Machine stays, and so does the template."""
-    if version_name and not new_version:
-        raise typer.BadParameter("only with --new-version", param_hint="--version-name")
+    for given, option in ((version_name, "--version-name"), (keep_versions, "--keep-versions")):
+        if given and not new_version:
+            raise typer.BadParameter("only with --new-version", param_hint=option)
+    if replace and new_version:
+        raise typer.BadParameter("not with --new-version, which replaces none", param_hint="--replace")
     daemon = Daemon(engine)
     request = templates_pb2.CreateTemplateRequest(
         engine=daemon.engine,
@@ -81,19 +144,74 @@ def create(
         seal=seal,
         new_version=new_version,
         version_name=version_name,
+        keep_versions=keep_versions,
+        replace=replace,
+        tags=tag,
+        permissions=options.permissions(grant, grant_group),
+        storage_domain=storage_domain,
+        disk_format=_FORMATS[disk_format] if disk_format else resources_pb2.DISK_FORMAT_UNSPECIFIED,
+        validate_only=dry_run,
     )
+    if boot_test is not None:
+        request.boot_test.address_only = boot_test is BootTest.ADDRESS
+        request.boot_test.initialization.host_name = "boot-test"
+    if dry_run:
+        daemon.call(daemon.templates.CreateTemplate, request)
+        output.note(f"Template {name} can be made.")
+        return
     run_verb(output_format, daemon, daemon.templates.CreateTemplate, request, wait=not no_wait)
 
 
 @app.command("list")
 def list_templates(
     name: Annotated[str, typer.Argument(metavar="[NAME]", help="Only templates of this name.")] = "",
+    regex: RegexOption = "",
+    tag: Annotated[list[str], typer.Option(metavar="TAG", help="Only those with this tag. Repeatable.")] = [],  # noqa: B006
+    latest: Annotated[
+        bool, typer.Option("--latest", help="Of each only the newest version that is ok.")
+    ] = False,
     engine: EngineOption = "",
     output_format: OutputOption = Format.TABLE,
 ) -> None:
     """List the engine's templates: ours and others."""
-    listed = _list(Daemon(engine), name)
+    listed = _list(Daemon(engine), name, name_regex=regex, tags=tag, latest=latest)
     output.emit(listed, output_format, output.print_templates)
+
+
+@app.command(
+    epilog="""Examples:
+
+    ovirt-provision template find golden-web --latest
+
+    ovirt-provision template find --regex '^golden-' --tag production --latest --output json"""
+)
+def find(
+    name: Annotated[str, typer.Argument(metavar="[NAME]", help="Its name.")] = "",
+    regex: RegexOption = "",
+    tag: Annotated[list[str], typer.Option(metavar="TAG", help="A tag that it has. Repeatable.")] = [],  # noqa: B006
+    version: Annotated[int, typer.Option(metavar="NUMBER", min=0, help="Its version. Default: any.")] = 0,
+    latest: Annotated[
+        bool, typer.Option("--latest", help="Of several that match the one that was made last and is ok.")
+    ] = False,
+    ours: Annotated[bool, typer.Option("--ours", help="Only what this installation made.")] = False,
+    engine: EngineOption = "",
+    output_format: OutputOption = Format.TABLE,
+) -> None:
+    """Show the one template version that is described; none, or several, is an error."""
+    if name and regex:
+        raise typer.BadParameter("not with NAME", param_hint="--regex")
+    daemon = Daemon(engine)
+    request = templates_pb2.FindTemplateRequest(
+        engine=daemon.engine,
+        name=name,
+        name_regex=regex,
+        tags=tag,
+        version=version,
+        latest=latest,
+        ours=ours,
+    )
+    found = daemon.call(daemon.templates.FindTemplate, request).template
+    output.emit(found, output_format, output.print_template)
 
 
 @app.command()
@@ -132,8 +250,8 @@ def destroy(
     )
 
 
-def _list(daemon: Daemon, name: str) -> templates_pb2.ListTemplatesResponse:
-    request = templates_pb2.ListTemplatesRequest(engine=daemon.engine, name=name)
+def _list(daemon: Daemon, name: str, **filters: Any) -> templates_pb2.ListTemplatesResponse:
+    request = templates_pb2.ListTemplatesRequest(engine=daemon.engine, name=name, **filters)
     listed = templates_pb2.ListTemplatesResponse()
     while True:
         page = daemon.call(daemon.templates.ListTemplates, request)

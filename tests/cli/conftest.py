@@ -23,16 +23,29 @@ from grpc_status import rpc_status
 
 from ovirt_provision import __version__
 from ovirt_provision.v1 import (
+    disks_pb2,
+    disks_pb2_grpc,
     engines_pb2,
     engines_pb2_grpc,
     machines_pb2,
     machines_pb2_grpc,
+    networks_pb2,
+    networks_pb2_grpc,
     operations_pb2,
     operations_pb2_grpc,
     templates_pb2,
     templates_pb2_grpc,
 )
-from ovirt_provision.v1.resources_pb2 import Engine, Error, Lease, Machine, Operation, Template
+from ovirt_provision.v1.resources_pb2 import (
+    DiskInfo,
+    Engine,
+    Error,
+    Lease,
+    Machine,
+    Network,
+    Operation,
+    Template,
+)
 
 DEADLINE = 30
 
@@ -55,6 +68,8 @@ def machine() -> Machine:
 class FakeDaemon(
     machines_pb2_grpc.MachineServiceServicer,
     templates_pb2_grpc.TemplateServiceServicer,
+    disks_pb2_grpc.DiskServiceServicer,
+    networks_pb2_grpc.NetworkServiceServicer,
     operations_pb2_grpc.OperationServiceServicer,
     engines_pb2_grpc.EngineServiceServicer,
 ):
@@ -130,6 +145,25 @@ class FakeDaemon(
     def CreateTemplate(self, request: Any, context: grpc.ServicerContext) -> Any:
         self._heard(request, context)
         return templates_pb2.CreateTemplateResponse(operation=operation(verb="CreateTemplate"))
+
+    def FindTemplate(self, request: Any, context: grpc.ServicerContext) -> Any:
+        self._heard(request, context)
+        return templates_pb2.FindTemplateResponse(template=self.templates[-1])
+
+    def DetachDisk(self, request: Any, context: grpc.ServicerContext) -> Any:
+        self._heard(request, context)
+        return disks_pb2.DetachDiskResponse(operation=operation(verb="DetachDisk"))
+
+    def ListDisks(self, request: Any, context: grpc.ServicerContext) -> Any:
+        self._heard(request, context)
+        number = int(request.page_token or "1")
+        disks = [DiskInfo(name=f"disk-{number}", size_bytes=10 << 30, storage_domains=["data"])]
+        return disks_pb2.ListDisksResponse(disks=disks, next_page_token="2" if number == 1 else "")
+
+    def FindNetwork(self, request: Any, context: grpc.ServicerContext) -> Any:
+        self._heard(request, context)
+        found = Network(name="ovirtmgmt", data_center="Default", vnic_profiles=["ovirtmgmt"])
+        return networks_pb2.FindNetworkResponse(network=found)
 
     def DestroyTemplate(self, request: Any, context: grpc.ServicerContext) -> Any:
         self._heard(request, context)
@@ -244,6 +278,8 @@ def cli(daemon: FakeDaemon, tmp_path: Path) -> Iterator[Cli]:
         for add in (
             machines_pb2_grpc.add_MachineServiceServicer_to_server,
             templates_pb2_grpc.add_TemplateServiceServicer_to_server,
+            disks_pb2_grpc.add_DiskServiceServicer_to_server,
+            networks_pb2_grpc.add_NetworkServiceServicer_to_server,
             operations_pb2_grpc.add_OperationServiceServicer_to_server,
             engines_pb2_grpc.add_EngineServiceServicer_to_server,
         ):

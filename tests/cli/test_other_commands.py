@@ -3,9 +3,9 @@ from pathlib import Path
 
 import pytest
 
-from ovirt_provision.v1 import engines_pb2, machines_pb2, templates_pb2
+from ovirt_provision.v1 import disks_pb2, engines_pb2, machines_pb2, templates_pb2
 from ovirt_provision.v1.engines_pb2 import CensusEntry
-from ovirt_provision.v1.resources_pb2 import Operation, Template
+from ovirt_provision.v1.resources_pb2 import DiskInfo, Operation, Template
 
 from .conftest import Cli, FakeDaemon, operation
 
@@ -90,6 +90,61 @@ def test_a_new_version_of_a_template(cli: Cli, daemon: FakeDaemon) -> None:
     assert "--new-version" in alone.err
 
 
+def test_all_that_a_template_may_be_asked_to_be(cli: Cli, daemon: FakeDaemon) -> None:
+    made = Template(name="golden", version=1)
+    told = "version 1 (x) of template golden was not removed: it is in use by web"
+    daemon.script = [operation(9, state=Operation.STATE_SUCCEEDED, template=made, warnings=[told])]
+    options = (
+        *("--replace", "--boot-test", "ssh", "--tag", "linux", "--disk-format", "raw"),
+        *("--grant", "TemplateOwner=jane@internal", "--grant-group", "UserTemplateBasedVm=Everyone"),
+        *("--storage-domain", "data"),
+    )
+    result = cli.run("template", "create", "web", "golden", *options)
+    assert result.code == 0, result.err
+    assert f"warning: {told}" in result.err
+    sent = daemon.last(templates_pb2.CreateTemplateRequest)
+    assert (sent.replace, sent.HasField("boot_test"), sent.boot_test.address_only) == (True, True, False)
+    assert (list(sent.tags), sent.storage_domain, sent.disk_format) == (["linux"], "data", 2)
+    assert [(p.role, p.user, p.group) for p in sent.permissions] == [
+        ("TemplateOwner", "jane@internal", ""),
+        ("UserTemplateBasedVm", "", "Everyone"),
+    ]
+
+    checked = cli.run("template", "create", "web", "golden", *options, "--dry-run")
+    assert (checked.code, checked.out) == (0, "")
+    assert daemon.last(templates_pb2.CreateTemplateRequest).validate_only
+
+    for wrong in (("--keep-versions", "2"), ("--replace", "--new-version"), ("--grant", "TemplateOwner")):
+        assert cli.run("template", "create", "web", "golden", *wrong).code == 2
+
+
+def test_a_disk_is_kept(cli: Cli, daemon: FakeDaemon) -> None:
+    kept = DiskInfo(name="golden-disk", id="the-id", size_bytes=10 << 30)
+    daemon.script = [operation(9, verb="DetachDisk", state=Operation.STATE_SUCCEEDED, disk=kept)]
+    result = cli.run("disk", "detach", "web", "golden-disk", "--description", "hardened")
+    assert result.code == 0, result.err
+    assert "10 GiB" in result.out
+    sent = daemon.last(disks_pb2.DetachDiskRequest)
+    assert (sent.machine_key, sent.name, sent.description) == ("web", "golden-disk", "hardened")
+
+
+def test_what_is_described_is_found(cli: Cli, daemon: FakeDaemon) -> None:
+    daemon.templates = [Template(name="golden", version=3, tags=["linux"])]
+    found = cli.run("template", "find", "--regex", "^gold", "--tag", "linux", "--latest")
+    assert found.code == 0, found.err
+    assert "golden" in found.out
+    sent = daemon.last(templates_pb2.FindTemplateRequest)
+    assert (sent.name_regex, list(sent.tags), sent.latest) == ("^gold", ["linux"], True)
+
+    listed = cli.run("disk", "list", "--content-type", "iso")
+    assert [line.split()[0] for line in listed.out.splitlines()] == ["NAME", "disk-1", "disk-2"]
+    assert daemon.last(disks_pb2.ListDisksRequest).content_type == "iso"
+
+    network = cli.run("network", "find", "ovirtmgmt", "--data-center", "Default")
+    assert "ovirtmgmt/ovirtmgmt" in network.out
+    assert cli.run("network", "find", "ovirtmgmt", "--regex", "^o").code == 2
+
+
 def test_a_template_is_found_by_name_and_version(cli: Cli, daemon: FakeDaemon) -> None:
     ids = ["00000000-0000-4000-8000-00000000000a", "00000000-0000-4000-8000-00000000000b"]
     daemon.templates = [
@@ -121,6 +176,8 @@ def test_engines_are_listed(cli: Cli, daemon: FakeDaemon) -> None:
         "machine",
         "machine create",
         "template create",
+        "disk detach",
+        "network list",
         "operation watch",
         "census",
         "doctor",

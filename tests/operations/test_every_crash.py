@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import pytest
 
 from ovirt_provision.ledger.store import CANCELLED, LATE, REMOVING, SUCCEEDED, Operation
-from ovirt_provision.v1 import resources_pb2
+from ovirt_provision.v1 import resources_pb2, templates_pb2
 from tests.crashes import (
     AFTER_COMMIT,
     BEFORE_CHANGE,
@@ -33,7 +33,11 @@ _SWEPT = 60 + 30 + 2 * 60
 
 @dataclass(frozen=True)
 class Scenario:
-    """What a client does, how it has to end, and how many boundaries of each sort it passes at most."""
+    """What a client does, how it has to end, and how many boundaries of each sort it passes at most.
+
+    The first `known` commits and changes are as in another scenario, and of the rest every `stride`-th is
+    tried, unless all moments are.
+    """
 
     client: Callable[[Site], Awaitable[Operation]]
     prepare: Callable[[Site], Awaitable[object]] | None = None
@@ -44,6 +48,8 @@ class Scenario:
     commits: int = 0
     changes: int = 0
     readings: int = 0
+    known: tuple[int, int] = (0, 0)
+    stride: int = 1
 
 
 def request_id(verb: str) -> str:
@@ -136,6 +142,68 @@ async def seal_and_cancel(site: Site) -> Operation:
         if seen.phase == "sealing":
             site.bridge.dispatcher.cancel(seen, "by its client")
     return seen
+
+
+async def replace(site: Site) -> Operation:
+    return await site.ended(
+        await call(
+            site,
+            "CreateTemplate",
+            machine_key="build",
+            name="golden",
+            replace=True,
+            boot_test=templates_pb2.BootTest(initialization=started(user_data="runcmd: [id]")),
+        )
+    )
+
+
+async def test_and_cancel(site: Site) -> Operation:
+    site.ssh.silent = "Connection refused"
+    making = await call(
+        site, "CreateTemplate", machine_key="build", name="golden", boot_test=templates_pb2.BootTest()
+    )
+    async for seen in site.bridge.dispatcher.runner.watch(making.id):
+        if seen.phase == "reaching-ssh":
+            site.bridge.dispatcher.cancel(seen, "by its client")
+    return seen
+
+
+async def add_version_and_keep_one(site: Site) -> Operation:
+    return await site.ended(
+        await call(
+            site,
+            "CreateTemplate",
+            machine_key="build",
+            name="golden",
+            new_version=True,
+            keep_versions=1,
+            tags=["linux"],
+        )
+    )
+
+
+async def build_and_golden_and_tag(site: Site) -> None:
+    await build_and_golden(site)
+    site.simulator.call("POST", "/tags", "<tag><name>linux</name></tag>")
+
+
+async def detach(site: Site) -> Operation:
+    return await site.ended(await call(site, "DetachDisk", machine_key="build", name="golden"))
+
+
+async def build_in_full(site: Site) -> None:
+    await site.run("CreateMachine", key="build", spec=spec(clone=True))
+    keep(site, "build")
+
+
+async def drop_disk(site: Site) -> Operation:
+    (disk,) = (id for id, disk in site.simulator.world.disks.items() if disk.name == "golden")
+    return await site.ended(await call(site, "DestroyDisk", id=disk))
+
+
+async def detached(site: Site) -> None:
+    await build_in_full(site)
+    await site.run("DetachDisk", machine_key="build", name="golden")
 
 
 async def destroy(site: Site) -> Operation:
@@ -258,6 +326,44 @@ SCENARIOS = {
     "goes-down": Scenario(
         wait_for_guest, prepare=running, vms=("web",), disks=1, commits=5, changes=0, readings=12
     ),
+    "replace": Scenario(
+        replace,
+        prepare=build_and_golden,
+        vms=("build",),
+        templates=("golden",),
+        disks=2,
+        commits=33,
+        changes=7,
+        readings=177,
+        known=(9, 1),
+        stride=3,
+    ),
+    "test-cancel": Scenario(
+        test_and_cancel,
+        prepare=build,
+        state=CANCELLED,
+        vms=("build",),
+        disks=1,
+        commits=28,
+        changes=6,
+        readings=155,
+        known=(18, 3),
+        stride=3,
+    ),
+    "keep-versions": Scenario(
+        add_version_and_keep_one,
+        prepare=build_and_golden_and_tag,
+        vms=("build",),
+        templates=("golden",),
+        disks=2,
+        commits=16,
+        changes=3,
+        readings=94,
+        known=(9, 1),
+        stride=2,
+    ),
+    "detach": Scenario(detach, prepare=build_in_full, disks=1, commits=10, changes=3, readings=17, stride=2),
+    "destroy-disk": Scenario(drop_disk, prepare=detached, commits=8, changes=1, readings=26, stride=2),
     "destroy": Scenario(
         destroy,
         prepare=lambda site: site.run("CreateMachine", key="web", spec=spec(), start_with=started()),
@@ -276,8 +382,16 @@ def boundaries(scenarios: Mapping[str, Scenario]) -> list[tuple[str, str, int]]:
         (name, moment, number)
         for name, scenario in scenarios.items()
         for moment in moments
-        for number in range(1, most(scenario, moment) + 1)
+        for number in (
+            range(1, most(scenario, moment) + 1) if all_moments else _worth_trying(scenario, moment)
+        )
     ]
+
+
+def _worth_trying(scenario: Scenario, moment: str) -> range:
+    commits, changes = scenario.known
+    known = commits if moment.endswith("commit") else changes
+    return range(known + 1, most(scenario, moment) + 1, scenario.stride)
 
 
 def most(scenario: Scenario, moment: str) -> int:
