@@ -80,9 +80,12 @@ AddressOption = Annotated[
     list[str],
     typer.Option(
         metavar="IFACE=ADDRESS/PREFIX[,GATEWAY]",
-        help="Static IPv4 address, such as eth0=10.11.0.5/24,10.11.0.1, or the first free one of a "
-        "range, such as eth0=10.11.0.50-10.11.0.99/24. Repeatable.",
+        help="Static IPv4 or IPv6 address, such as eth0=10.11.0.5/24,10.11.0.1, or the first free IPv4 one "
+        "of a range, such as eth0=10.11.0.50-10.11.0.99/24. Repeatable.",
     ),
+]
+TimeZoneOption = Annotated[
+    str, typer.Option(metavar="ZONE", help="Time zone of the guest, such as Europe/Berlin.")
 ]
 DnsServerOption = Annotated[list[str], typer.Option(metavar="IP", help="DNS server. Repeatable.")]
 DnsSearchOption = Annotated[list[str], typer.Option(metavar="DOMAIN", help="Search domain. Repeatable.")]
@@ -94,15 +97,42 @@ UserDataOption = Annotated[
         help="More for the guest to do: a #cloud-config (write_files, runcmd and the rest) or a #! script.",
     ),
 ]
+IgnitionOption = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FILE", help="Ignition configuration, for CoreOS: --user, --ssh-key, --hostname go into it."
+    ),
+]
+SysprepOption = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FILE", help="Answer file (unattend.xml), for Windows, in which $ComputerName$ is --hostname."
+    ),
+]
+AddressNicOption = Annotated[
+    list[str],
+    typer.Option(
+        metavar="NIC", help="NIC of the VM whose addresses count, such as nic1; default: all. Repeatable."
+    ),
+]
+AddressInOption = Annotated[
+    list[str],
+    typer.Option(metavar="NETWORK", help="Network whose addresses count, such as 10.11.0.0/16. Repeatable."),
+]
+NoAddressOption = Annotated[
+    bool, typer.Option("--no-address", help="Wait for no address of the guest, now and at later starts.")
+]
 # Fields of Initialization and the options that fill them.
 _GUEST_OPTIONS = {
     "user_name": "--user",
     "authorized_ssh_keys": "--ssh-key",
     "host_name": "--hostname",
+    "time_zone": "--time-zone",
     "nic_configurations": "--dhcp or --address",
     "dns_servers": "--dns-server",
     "dns_search_domains": "--dns-search",
     "user_data": "--user-data",
+    "ignition": "--ignition",
 }
 
 
@@ -152,7 +182,13 @@ def create(
     address: AddressOption = [],  # noqa: B006
     dns_server: DnsServerOption = [],  # noqa: B006
     dns_search: DnsSearchOption = [],  # noqa: B006
+    time_zone: TimeZoneOption = "",
     user_data: UserDataOption = None,
+    ignition: IgnitionOption = None,
+    sysprep: SysprepOption = None,
+    address_nic: AddressNicOption = [],  # noqa: B006
+    address_in: AddressInOption = [],  # noqa: B006
+    no_address: NoAddressOption = False,
     hold: HoldOption = False,
     ttl: TtlOption = "",
     on_failure: OnFailureOption = OnFailure.DESTROY,
@@ -168,7 +204,17 @@ def create(
     minutes later, unless you call `machine confirm`.
     """
     initialization = _initialization(
-        user, ssh_key, hostname, dhcp, user_data, address, dns_server, dns_search
+        user=user,
+        ssh_key=ssh_key,
+        hostname=hostname,
+        dhcp=dhcp,
+        address=address,
+        dns_server=dns_server,
+        dns_search=dns_search,
+        time_zone=time_zone,
+        user_data=user_data,
+        ignition=ignition,
+        sysprep=sysprep,
     )
     seconds = _check(initialization, start=start, hold=hold, no_wait=no_wait, ttl=ttl)
     template_name, version = options.template(template)
@@ -185,6 +231,7 @@ def create(
             description=description,
         ),
         on_failure=_ON_FAILURE[on_failure],
+        address_selection=_selection(address_nic, address_in, no_address),
     )
     if cpu_sockets or cpu_cores:
         request.spec.cpu.CopyFrom(resources_pb2.Cpu(sockets=cpu_sockets, cores=cpu_cores))
@@ -227,7 +274,13 @@ def clone(
     address: AddressOption = [],  # noqa: B006
     dns_server: DnsServerOption = [],  # noqa: B006
     dns_search: DnsSearchOption = [],  # noqa: B006
+    time_zone: TimeZoneOption = "",
     user_data: UserDataOption = None,
+    ignition: IgnitionOption = None,
+    sysprep: SysprepOption = None,
+    address_nic: AddressNicOption = [],  # noqa: B006
+    address_in: AddressInOption = [],  # noqa: B006
+    no_address: NoAddressOption = False,
     hold: HoldOption = False,
     ttl: TtlOption = "",
     on_failure: OnFailureOption = OnFailure.DESTROY,
@@ -242,7 +295,17 @@ def clone(
     It lives as one of `machine create` does, and an interrupted copy leaves nothing behind.
     """
     initialization = _initialization(
-        user, ssh_key, hostname, dhcp, user_data, address, dns_server, dns_search
+        user=user,
+        ssh_key=ssh_key,
+        hostname=hostname,
+        dhcp=dhcp,
+        address=address,
+        dns_server=dns_server,
+        dns_search=dns_search,
+        time_zone=time_zone,
+        user_data=user_data,
+        ignition=ignition,
+        sysprep=sysprep,
     )
     seconds = _check(initialization, start=start, hold=hold, no_wait=no_wait, ttl=ttl)
     daemon = Daemon(engine)
@@ -254,6 +317,7 @@ def clone(
         name=name,
         description=description,
         on_failure=_ON_FAILURE[on_failure],
+        address_selection=_selection(address_nic, address_in, no_address),
     )
     if start:
         request.start_with.CopyFrom(initialization)
@@ -278,7 +342,13 @@ def start(
     address: AddressOption = [],  # noqa: B006
     dns_server: DnsServerOption = [],  # noqa: B006
     dns_search: DnsSearchOption = [],  # noqa: B006
+    time_zone: TimeZoneOption = "",
     user_data: UserDataOption = None,
+    ignition: IgnitionOption = None,
+    sysprep: SysprepOption = None,
+    address_nic: AddressNicOption = [],  # noqa: B006
+    address_in: AddressInOption = [],  # noqa: B006
+    no_address: NoAddressOption = False,
     engine: EngineOption = "",
     request_id: RequestIdOption = "",
     no_wait: NoWaitOption = False,
@@ -286,13 +356,28 @@ def start(
 ) -> None:
     """Start a Machine and wait for its address. Starting one that is up succeeds.
 
-    With one of the options for the guest, from --user to --user-data, it gets a first-boot configuration
+    With one of the options for the guest, from --user to --sysprep, it gets a first-boot configuration
     for this start alone.
     """
     daemon = Daemon(engine)
-    request = machines_pb2.StartMachineRequest(engine=daemon.engine, request_id=request_id, key=key)
+    request = machines_pb2.StartMachineRequest(
+        engine=daemon.engine,
+        request_id=request_id,
+        key=key,
+        address_selection=_selection(address_nic, address_in, no_address),
+    )
     initialization = _initialization(
-        user, ssh_key, hostname, dhcp, user_data, address, dns_server, dns_search
+        user=user,
+        ssh_key=ssh_key,
+        hostname=hostname,
+        dhcp=dhcp,
+        address=address,
+        dns_server=dns_server,
+        dns_search=dns_search,
+        time_zone=time_zone,
+        user_data=user_data,
+        ignition=ignition,
+        sysprep=sysprep,
     )
     if initialization.ByteSize():
         request.initialization.CopyFrom(initialization)
@@ -426,38 +511,50 @@ def renew(
 
 
 def _initialization(
+    *,
     user: str,
     ssh_key: list[Path],
     hostname: str,
     dhcp: list[str],
-    user_data: Path | None,
     address: list[str],
     dns_server: list[str],
     dns_search: list[str],
+    time_zone: str,
+    user_data: Path | None,
+    ignition: Path | None,
+    sysprep: Path | None,
 ) -> resources_pb2.Initialization:
-    script = ""
-    if user_data:
-        try:
-            script = user_data.expanduser().read_text()
-        except (OSError, UnicodeDecodeError) as error:
-            raise typer.BadParameter(
-                f"{user_data} cannot be read: {error}", param_hint="--user-data"
-            ) from None
-    return resources_pb2.Initialization(
+    initialization = resources_pb2.Initialization(
         user_name=user,
         authorized_ssh_keys=options.public_keys(ssh_key),
         host_name=hostname,
-        nic_configurations=[
-            resources_pb2.NicConfiguration(
-                name=interface, boot_protocol=resources_pb2.NicConfiguration.BOOT_PROTOCOL_DHCP
-            )
-            for interface in dhcp
-        ]
-        + [options.static_address(given) for given in address],
+        nic_configurations=options.nic_configurations(dhcp, address),
         dns_servers=dns_server,
         dns_search_domains=dns_search,
-        user_data=script,
+        time_zone=time_zone,
+        user_data=_text(user_data, "--user-data"),
+        ignition=_text(ignition, "--ignition"),
     )
+    if sysprep:
+        initialization.sysprep.unattend_xml = _text(sysprep, "--sysprep")
+    return initialization
+
+
+def _text(file: Path | None, option: str) -> str:
+    if file is None:
+        return ""
+    try:
+        return file.expanduser().read_text()
+    except (OSError, UnicodeDecodeError) as error:
+        raise typer.BadParameter(f"{file} cannot be read: {error}", param_hint=option) from None
+
+
+def _selection(
+    nics: list[str], networks: list[str], no_address: bool
+) -> resources_pb2.AddressSelection | None:
+    """Which addresses count; None where nothing is said about it."""
+    selection = resources_pb2.AddressSelection(nics=nics, cidrs=networks, do_not_wait=no_address)
+    return selection if selection.ByteSize() else None
 
 
 def _check(
@@ -465,6 +562,7 @@ def _check(
 ) -> int:
     """Checks options against each other; returns the seconds of `--ttl`, 0 without one."""
     given = [option for field, option in _GUEST_OPTIONS.items() if getattr(initialization, field)]
+    given += ["--sysprep"] if initialization.HasField("sysprep") else []
     if given and not start:
         raise typer.BadParameter(
             f"{', '.join(given)}: only with --start, because the guest is told at its start"

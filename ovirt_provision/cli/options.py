@@ -10,6 +10,9 @@ import typer
 from ovirt_provision.cli.output import Format
 from ovirt_provision.v1 import resources_pb2
 
+_DHCP = resources_pb2.NicConfiguration.BOOT_PROTOCOL_DHCP
+_NONE = resources_pb2.NicConfiguration.BOOT_PROTOCOL_NONE
+_STATIC = resources_pb2.NicConfiguration.BOOT_PROTOCOL_STATIC
 _SIZE = re.compile(r"(\d+)(MiB|GiB|TiB)?")
 _DURATION = re.compile(r"(\d{1,9})([smhd])")
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
@@ -41,24 +44,33 @@ def duration(given: str) -> int:
     return int(match[1]) * _SECONDS[match[2]]
 
 
-def static_address(given: str) -> resources_pb2.NicConfiguration:
-    """The configuration of `eth0=10.11.0.5/24`, `eth0=10.11.0.5/24,10.11.0.1` or, for the first address that
-    is free, `eth0=10.11.0.50-10.11.0.99/24,10.11.0.1`; the daemon checks the addresses."""
-    name, equals, addresses = given.partition("=")
-    if not equals or not name or not addresses:
-        raise typer.BadParameter(
-            f"'{given}' is not IFACE=ADDRESS/PREFIX[,GATEWAY], such as eth0=10.11.0.5/24,10.11.0.1",
-            param_hint="--address",
-        )
-    address, _, gateway = addresses.partition(",")
-    nic = resources_pb2.NicConfiguration(
-        name=name, boot_protocol=resources_pb2.NicConfiguration.BOOT_PROTOCOL_STATIC, gateway=gateway
-    )
-    if "-" in address:
-        nic.static_range = address
-    else:
-        nic.static_address = address
-    return nic
+def nic_configurations(dhcp: list[str], static: list[str]) -> list[resources_pb2.NicConfiguration]:
+    """How the guest's interfaces are configured, by those with DHCP and by static addresses such as
+    `eth0=10.11.0.5/24`, `eth0=2001:db8::5/64,2001:db8::1` or, for the first address that is free,
+    `eth0=10.11.0.50-10.11.0.99/24`; the daemon checks the addresses."""
+    found = {name: resources_pb2.NicConfiguration(name=name, boot_protocol=_DHCP) for name in dhcp}
+    for given in static:
+        name, equals, addresses = given.partition("=")
+        if not equals or not name or not addresses:
+            raise typer.BadParameter(
+                f"'{given}' is not IFACE=ADDRESS/PREFIX[,GATEWAY], such as eth0=10.11.0.5/24,10.11.0.1",
+                param_hint="--address",
+            )
+        address, _, gateway = addresses.partition(",")
+        nic = found.setdefault(name, resources_pb2.NicConfiguration(name=name, boot_protocol=_NONE))
+        if ":" in address:
+            nic.ipv6_boot_protocol, nic.ipv6_static_address, nic.ipv6_gateway = _STATIC, address, gateway
+        elif nic.boot_protocol != _NONE:
+            raise typer.BadParameter(
+                f"interface {name} has another IPv4 configuration already", param_hint="--address"
+            )
+        else:
+            nic.boot_protocol, nic.gateway = _STATIC, gateway
+            if "-" in address:
+                nic.static_range = address
+            else:
+                nic.static_address = address
+    return list(found.values())
 
 
 def nic(given: str) -> tuple[str, str]:

@@ -26,7 +26,9 @@ def test_create_sends_what_the_options_say(cli: Cli, daemon: FakeDaemon, tmp_pat
         "--cpu-sockets", "2", "--cpu-cores", "4", "--memory", "2GiB", "--nic", "nic1=ovirtmgmt", "--start",
         "--user", "me", "--ssh-key", str(tmp_path / "key.pub"), "--hostname", "web", "--dhcp", "eth0",
         "--user-data", str(tmp_path / "more.yaml"), "--boot-disk-size", "20GiB",
-        "--address", "eth1=10.11.0.5/24,10.11.0.1", "--dns-server", "10.0.0.2", "--dns-search", "a.example",
+        "--address", "eth1=10.11.0.5/24,10.11.0.1", "--address", "eth1=2001:db8::5/64,2001:db8::1",
+        "--dns-server", "10.0.0.2", "--dns-search", "a.example", "--time-zone", "Europe/Berlin",
+        "--address-nic", "nic1", "--address-in", "10.11.0.0/16", "--no-address",
     )  # fmt: skip
     assert result.code == 0, result.err
     sent = daemon.last(machines_pb2.CreateMachineRequest)
@@ -41,6 +43,11 @@ def test_create_sends_what_the_options_say(cli: Cli, daemon: FakeDaemon, tmp_pat
     dhcp, static = sent.start_with.nic_configurations
     assert (dhcp.name, dhcp.boot_protocol) == ("eth0", NicConfiguration.BOOT_PROTOCOL_DHCP)
     assert (static.name, static.static_address, static.gateway) == ("eth1", "10.11.0.5/24", "10.11.0.1")
+    assert (static.ipv6_static_address, static.ipv6_gateway) == ("2001:db8::5/64", "2001:db8::1")
+    assert sent.start_with.time_zone == "Europe/Berlin"
+    selected = sent.address_selection
+    assert (list(selected.nics), list(selected.cidrs)) == (["nic1"], ["10.11.0.0/16"])
+    assert selected.do_not_wait
     assert list(sent.start_with.dns_servers) == ["10.0.0.2"]
     assert list(sent.start_with.dns_search_domains) == ["a.example"]
 
@@ -87,6 +94,25 @@ def test_restart(cli: Cli, daemon: FakeDaemon) -> None:
     daemon.script = [succeeded()]
     assert cli.run("machine", "restart", "web", "--force").code == 0
     assert daemon.last(machines_pb2.RestartMachineRequest).force
+
+
+def test_ignition_and_answer_files_are_read_from_files(cli: Cli, daemon: FakeDaemon, tmp_path: Path) -> None:
+    daemon.script = [succeeded()]
+    (tmp_path / "file").write_text("{}")
+    assert cli.run(*CREATE, "--start", "--ignition", str(tmp_path / "file")).code == 0
+    assert daemon.last(machines_pb2.CreateMachineRequest).start_with.ignition == "{}"
+    daemon.script = [succeeded()]
+    assert cli.run(*CREATE, "--start", "--sysprep", str(tmp_path / "file")).code == 0
+    sent = daemon.last(machines_pb2.CreateMachineRequest)
+    assert sent.start_with.sysprep.unattend_xml == "{}"
+    assert not sent.HasField("address_selection"), "what was said before goes on"
+    assert "only with --start" in cli.run(*CREATE, "--sysprep", str(tmp_path / "file")).err
+
+
+def test_an_interface_with_dhcp_gets_no_other_ipv4_address(cli: Cli) -> None:
+    result = cli.run(*CREATE, "--start", "--dhcp", "eth0", "--address", "eth0=10.11.0.5/24")
+    assert result.code == 2
+    assert "another IPv4" in result.err
 
 
 def test_a_static_address_without_interface_is_a_usage_error(cli: Cli) -> None:
