@@ -90,6 +90,7 @@ def apply(drive: Path, guest: Guest, log: Callable[[str], None]) -> None:
     steps: list[tuple[str, Callable[[], None]]] = [
         ("write_files", lambda: _write_files(guest, config, deferred=False)),
         ("hostname", lambda: _set_hostname(guest, meta, config)),
+        ("timezone", lambda: _set_time_zone(guest, config)),
         ("network", lambda: _set_network(guest, drive, meta)),
         ("files", lambda: _write_personality(guest, drive, meta)),
         ("ssh", lambda: _set_ssh(guest, config)),
@@ -107,7 +108,7 @@ def apply(drive: Path, guest: Guest, log: Callable[[str], None]) -> None:
             import traceback
 
             log(f"{name} failed:\n{traceback.format_exc()}")
-    known = {"user", "users", "write_files", "runcmd", "ssh_pwauth"} | IGNORED
+    known = {"user", "users", "write_files", "runcmd", "ssh_pwauth", "timezone"} | IGNORED
     for key in sorted(set(config) - known):
         log(f"ignored: {key}")
     seen.write_text(uuid + "\n")
@@ -281,6 +282,19 @@ def _set_hostname(guest: Guest, meta: Mapping[str, Any], config: Mapping[str, An
     old = hosts.read_text().splitlines() if hosts.is_file() else ["127.0.0.1\tlocalhost"]
     lines = [line for line in old if line.split()[:1] != ["127.0.1.1"]]
     _write(hosts, "\n".join([*lines, f"127.0.1.1\t{names}"]) + "\n")
+
+
+def _set_time_zone(guest: Guest, config: Mapping[str, Any]) -> None:
+    name = config.get("timezone")
+    if not name:
+        return
+    zone = Path("/usr/share/zoneinfo") / str(name)
+    if not guest.path(str(zone)).is_file():
+        raise ValueError(f"there is no time zone {name}")
+    local = guest.path("/etc/localtime")
+    local.unlink(missing_ok=True)
+    local.symlink_to(zone)
+    _write(guest.path("/etc/timezone"), f"{name}\n")
 
 
 def _set_network(guest: Guest, drive: Path, meta: Mapping[str, Any]) -> None:

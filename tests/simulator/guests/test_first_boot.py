@@ -242,4 +242,18 @@ def test_what_is_not_cloud_config_is_refused_aloud_and_the_keys_still_work(
 
 
 def test_what_it_cannot_do_is_named(boot: Callable[..., list[str]]) -> None:
-    assert boot("packages: [nginx]\ntimezone: Etc/UTC\n") == ["ignored: packages", "ignored: timezone"]
+    assert boot("packages: [nginx]\nswap: {}\n") == ["ignored: packages", "ignored: swap"]
+
+
+def test_the_time_zone_is_set_if_there_is_such_a_one(
+    boot: Callable[..., list[str]], guest: FakeGuest
+) -> None:
+    zones = guest.path("/usr/share/zoneinfo/Europe")
+    zones.mkdir(parents=True)
+    (zones / "Berlin").touch()
+    assert boot("timezone: Europe/Berlin\n") == []
+    assert guest.text("/etc/timezone") == "Europe/Berlin\n"
+    assert guest.path("/etc/localtime").readlink() == Path("/usr/share/zoneinfo/Europe/Berlin")
+    (said,) = boot("timezone: Europe/Berln\n", uuid="instance-2")
+    assert "no time zone Europe/Berln" in said
+    assert guest.text("/etc/timezone") == "Europe/Berlin\n"
