@@ -13,6 +13,9 @@ USER_DATA = """#cloud-config
 write_files:
 - path: /etc/app
   content: written
+timezone: Asia/Tokyo
+runcmd:
+- [sh, -c, "date +%Z > /etc/ran"]
 """
 CONTAINER = """
 set -e
@@ -63,7 +66,8 @@ def test_the_life_of_a_docker_host(tmp_path: Path) -> None:
         assert "status: done" in status
         assert "DataSourceConfigDrive" in status
         assert hosts.ssh("web", "systemctl is-system-running --wait") == "running\n"
-        assert hosts.ssh("web", "cat /etc/app") == "written"
+        assert hosts.ssh("web", "cat /etc/app /etc/ran") == "writtenJST\n"
+        assert "passwordauthentication no" in hosts.ssh("web", "sudo sshd -T")
         identity = hosts.ssh("web", IDENTITY)
         assert identity.startswith("web\n")
         assert f"{ADDRESS}/24" in identity
