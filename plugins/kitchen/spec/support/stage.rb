@@ -102,6 +102,24 @@ module Support
       JSON.parse(tell_simulator(Net::HTTP::Get, "requests").body).fetch("operations")
     end
 
+    # What something cost: seconds, requests to the engine, and how many of these change it.
+    Cost = Struct.new(:seconds, :requests, :changes) do
+      def to_s
+        format("%.1f s, %d requests to the engine, %d of them change it", *to_a)
+      end
+    end
+
+    # What the block costs, while nobody else asks the engine.
+    def measure
+      before = requests
+      began = Process.clock_gettime(Process::CLOCK_MONOTONIC)
+      yield
+      seconds = Process.clock_gettime(Process::CLOCK_MONOTONIC) - began
+      asked = requests.to_h { |name, count| [name, count - before.fetch(name, 0)] }
+      changing = asked.reject { |name, _| name.start_with?("GET ", "POST /ovirt-engine/") }
+      Cost.new(seconds, asked.values.sum, changing.values.sum)
+    end
+
     # Lets the next requests that fit fail by a fault of the simulator.
     def arm(fault, **options)
       tell_simulator(Net::HTTP::Post, "faults", JSON.generate(fault: fault, **options))

@@ -32,6 +32,12 @@ RSpec.describe Kitchen::Driver::Ovirt do
     expect(described_class.diagnose).to include(api_version: 2, version: Kitchen::Driver::OVIRT_VERSION)
   end
 
+  it "loads no gRPC before it asks the daemon" do
+    paths = $LOAD_PATH.map { |path| "-I#{path}" }
+    script = 'require "kitchen"; require "kitchen/driver/ovirt"; print $LOADED_FEATURES.grep(/grpc|protobuf/).size'
+    expect(Open3.capture2(RbConfig.ruby, *paths, "-rtime", "-e", script).first).to eq("0")
+  end
+
   describe "configuration" do
     {
       pre_create_command: nil, engine: nil, template: "debian-12", template_id: nil, template_version: nil, full_clone: false,
