@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from ovirt_provision.cli import options, output
+from ovirt_provision.cli import hardware, options, output
 from ovirt_provision.cli.client import Daemon, Verb
 from ovirt_provision.cli.options import (
     EngineOption,
@@ -141,7 +141,8 @@ _GUEST_OPTIONS = {
 
     ovirt-provision machine create web --template debian-12 --start --user me --ssh-key key.pub --dhcp eth0
 
-    ovirt-provision machine create db --template debian-12:3 --clone --memory 4GiB --nic nic1=ovirtmgmt"""
+    ovirt-provision machine create db --template debian-12:3 --clone --memory 4GiB --nic nic1=ovirtmgmt \\
+        --boot-disk-size 20GiB --new-disk 100GiB,name=data,storage-domain=fast,interface=virtio"""
 )
 def create(
     key: Annotated[str, typer.Argument(help="Name for the Machine, unique among yours.")],
@@ -160,17 +161,33 @@ def create(
     cpu_cores: Annotated[
         int, typer.Option(metavar="N", help="Per socket. 0: as the template.", show_default=False)
     ] = 0,
+    cpu_threads: Annotated[
+        int, typer.Option(metavar="N", help="Per core. 0: as the template.", show_default=False)
+    ] = 0,
     memory: Annotated[str, typer.Option(metavar="SIZE", help="Such as 2GiB. Default: as the template.")] = "",
     boot_disk_size: Annotated[
         str, typer.Option(metavar="SIZE", help="Grow the boot disk to it, such as 20GiB.")
     ] = "",
-    nic: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="NIC=PROFILE",
-            help="NIC and its vNIC profile, such as nic1=ovirtmgmt. Default: the template's NICs.",
-        ),
-    ] = None,
+    boot_disk: hardware.BootDiskOption = "",
+    template_disk: hardware.TemplateDiskOption = [],  # noqa: B006
+    new_disk: hardware.NewDiskOption = [],  # noqa: B006
+    attach_disk: hardware.AttachDiskOption = [],  # noqa: B006
+    nic: hardware.NicOption = [],  # noqa: B006
+    storage_domain: hardware.StorageDomainOption = "",
+    guaranteed_memory: hardware.GuaranteedMemoryOption = "",
+    instance_type: hardware.InstanceTypeOption = "",
+    bios: hardware.BiosOption = "",
+    tpm: hardware.TpmOption = None,
+    virtio_scsi: hardware.VirtioScsiOption = None,
+    virtio_scsi_multi_queues: hardware.VirtioScsiQueuesOption = None,
+    nic_multi_queues: hardware.NicQueuesOption = None,
+    host: hardware.HostOption = [],  # noqa: B006
+    affinity: hardware.AffinityOption = "",
+    affinity_group: hardware.AffinityGroupOption = [],  # noqa: B006
+    affinity_label: hardware.AffinityLabelOption = [],  # noqa: B006
+    quota: hardware.QuotaOption = "",
+    custom_property: hardware.PropertyOption = [],  # noqa: B006
+    tag: hardware.TagOption = [],  # noqa: B006
     description: Annotated[
         str, typer.Option(metavar="TEXT", help="Description of the VM in the engine.")
     ] = "",
@@ -227,16 +244,44 @@ def create(
             cluster=cluster,
             clone=clone,
             memory_bytes=options.size(memory) if memory else 0,
-            nics=[resources_pb2.Nic(name=n, vnic_profile=p) for n, p in map(options.nic, nic or [])],
+            guaranteed_memory_bytes=options.size(guaranteed_memory) if guaranteed_memory else 0,
+            instance_type=instance_type,
+            storage_domain=storage_domain,
+            tpm=tpm,
+            virtio_scsi=virtio_scsi,
+            virtio_scsi_multi_queues=virtio_scsi_multi_queues,
+            nic_multi_queues=nic_multi_queues,
+            affinity_groups=affinity_group,
+            affinity_labels=affinity_label,
+            quota=quota,
+            tags=tag,
             description=description,
         ),
         on_failure=_ON_FAILURE[on_failure],
         address_selection=_selection(address_nic, address_in, no_address),
     )
-    if cpu_sockets or cpu_cores:
-        request.spec.cpu.CopyFrom(resources_pb2.Cpu(sockets=cpu_sockets, cores=cpu_cores))
-    if boot_disk_size:
-        request.spec.boot_disk.size_bytes = options.size(boot_disk_size)
+    if cpu_sockets or cpu_cores or cpu_threads:
+        request.spec.cpu.CopyFrom(
+            resources_pb2.Cpu(sockets=cpu_sockets, cores=cpu_cores, threads=cpu_threads)
+        )
+    hardware.set_disks(
+        request.spec,
+        boot_disk=boot_disk,
+        boot_disk_size=boot_disk_size,
+        template_disks=template_disk,
+        new_disks=new_disk,
+        attached_disks=attach_disk,
+    )
+    hardware.set_nics(request.spec, nic)
+    hardware.set_properties(request.spec, custom_property)
+    if bios:
+        bios_type = hardware.enum_value(resources_pb2.BiosType.DESCRIPTOR, bios, "--bios")
+        request.spec.bios_type = resources_pb2.BiosType.ValueType(bios_type)
+    if host:
+        request.spec.placement.hosts.extend(host)
+    if affinity:
+        kind = hardware.enum_value(resources_pb2.Placement.Affinity.DESCRIPTOR, affinity, "--affinity")
+        request.spec.placement.affinity = resources_pb2.Placement.Affinity.ValueType(kind)
     if start:
         request.start_with.CopyFrom(initialization)
     daemon = Daemon(engine)

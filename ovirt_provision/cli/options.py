@@ -73,14 +73,6 @@ def nic_configurations(dhcp: list[str], static: list[str]) -> list[resources_pb2
     return list(found.values())
 
 
-def nic(given: str) -> tuple[str, str]:
-    """Name and vNIC profile of `nic1=ovirtmgmt` or `nic1=ovirtmgmt/ovirtmgmt`."""
-    name, equals, profile = given.partition("=")
-    if not equals or not name or not profile:
-        raise typer.BadParameter(f"'{given}' is not NIC=PROFILE, such as nic1=ovirtmgmt")
-    return name, profile
-
-
 def template(given: str) -> tuple[str, int]:
     """Name and version of `debian` (0: the newest) or `debian:3`."""
     name, colon, version = given.rpartition(":")

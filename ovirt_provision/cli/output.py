@@ -29,7 +29,16 @@ from ovirt_provision.v1.engines_pb2 import (
 from ovirt_provision.v1.machines_pb2 import ListMachinesResponse, RenewLeaseResponse
 from ovirt_provision.v1.networks_pb2 import ListNetworksResponse
 from ovirt_provision.v1.operations_pb2 import ListOperationsResponse
-from ovirt_provision.v1.resources_pb2 import DiskInfo, Engine, Lease, Machine, Network, Operation, Template
+from ovirt_provision.v1.resources_pb2 import (
+    DiskInfo,
+    Engine,
+    Lease,
+    Machine,
+    MachineDisk,
+    Network,
+    Operation,
+    Template,
+)
 from ovirt_provision.v1.templates_pb2 import ListTemplatesResponse
 
 Shown = TypeVar("Shown", bound=Message)
@@ -233,6 +242,16 @@ def print_machines(listed: ListMachinesResponse) -> None:
     )
 
 
+def size(given: int) -> str:
+    """Bytes for people, such as `10 GiB`."""
+    return f"{given / 2**30:g} GiB" if given >= 2**30 else f"{given / 2**20:g} MiB"
+
+
+def _disk(disk: MachineDisk) -> str:
+    marks = [*(["bootable"] if disk.bootable else []), *([] if disk.ours else ["not its own"])]
+    return ", ".join((f"{disk.name} {size(disk.size_bytes)}", *marks, disk.id))
+
+
 def print_machine(machine: Machine) -> None:
     print_fields(
         [
@@ -244,6 +263,10 @@ def print_machine(machine: Machine) -> None:
             ("engine", machine.engine),
             ("cluster", machine.cluster),
             ("template id", machine.template_id),
+            ("cpus", " × ".join(map(str, (machine.cpu.sockets, machine.cpu.cores, machine.cpu.threads)))),
+            ("memory", size(machine.memory_bytes)),
+            *(("disk", _disk(disk)) for disk in machine.disks),
+            *(("nic", f"{nic.name} {nic.mac}{'' if nic.linked else ', unlinked'}") for nic in machine.nics),
             ("lease", lease(machine.lease)),
             ("owner", machine.owner),
             ("generation", str(machine.generation)),
@@ -290,11 +313,6 @@ def print_template(template: Template) -> None:
             ("disks", ", ".join(f"{disk.name} ({size(disk.size_bytes)})" for disk in template.disks)),
         ]
     )
-
-
-def size(size_bytes: int) -> str:
-    """Bytes for people, such as `10 GiB`."""
-    return f"{size_bytes / 2**30:g} GiB"
 
 
 def print_disks(listed: ListDisksResponse) -> None:

@@ -66,6 +66,85 @@ def test_create_without_waiting_says_how_to_keep_the_machine(cli: Cli, daemon: F
     assert not [r for r in daemon.requests if isinstance(r, machines_pb2.ConfirmMachineRequest)]
 
 
+def test_create_sends_the_hardware_that_the_options_say(cli: Cli, daemon: FakeDaemon) -> None:
+    daemon.script = [succeeded()]
+    disk = "6a5a1b8e-0d2f-4c79-9a43-0d5b8d1d7f10"
+    result = cli.run(
+        *CREATE, "--cpu-threads", "2", "--guaranteed-memory", "1GiB", "--instance-type", "Large",
+        "--tag", "ci",
+        "--boot-disk", "size=20GiB,interface=virtio,bootable=no", "--template-disk", "data,wipe-after-delete",
+        "--new-disk", "5GiB,name=scratch,storage-domain=fast,format=raw,sparse=no,quota=team,bootable",
+        "--attach-disk", f"{disk},read-only", "--nic", "nic1=ovirtmgmt,interface=e1000,linked=no",
+        "--nic", "nic2,network=lab,mac=56:6f:ab:cd:00:05", "--storage-domain", "data",
+        "--bios", "q35-secure-boot",
+        "--tpm", "--no-virtio-scsi", "--nic-multi-queues", "--host", "host1", "--affinity", "pinned",
+        "--affinity-group", "together", "--affinity-label", "ssd", "--quota", "team",
+        "--custom-property", "sndbuf=10",
+    )  # fmt: skip
+    assert result.code == 0, result.err
+    wanted = resources_pb2.MachineSpec(
+        template=resources_pb2.TemplateRef(name="debian-12"),
+        cpu=resources_pb2.Cpu(threads=2),
+        guaranteed_memory_bytes=1 << 30,
+        instance_type="Large",
+        boot_disk=resources_pb2.DiskSpec(
+            size_bytes=20 << 30, interface=resources_pb2.DISK_INTERFACE_VIRTIO, bootable=False
+        ),
+        template_disks=[resources_pb2.DiskSpec(name="data", wipe_after_delete=True)],
+        new_disks=[
+            resources_pb2.DiskSpec(
+                name="scratch",
+                size_bytes=5 << 30,
+                storage_domain="fast",
+                format=resources_pb2.DISK_FORMAT_RAW,
+                sparse=False,
+                quota="team",
+                bootable=True,
+            )
+        ],
+        attached_disks=[resources_pb2.AttachedDisk(id=disk, read_only=True)],
+        nics=[
+            resources_pb2.Nic(
+                name="nic1",
+                vnic_profile="ovirtmgmt",
+                interface=resources_pb2.NIC_INTERFACE_E1000,
+                linked=False,
+            ),
+            resources_pb2.Nic(name="nic2", network="lab", mac="56:6f:ab:cd:00:05"),
+        ],
+        storage_domain="data",
+        bios_type=resources_pb2.BIOS_TYPE_Q35_SECURE_BOOT,
+        tpm=True,
+        virtio_scsi=False,
+        nic_multi_queues=True,
+        placement=resources_pb2.Placement(hosts=["host1"], affinity=resources_pb2.Placement.AFFINITY_PINNED),
+        affinity_groups=["together"],
+        affinity_labels=["ssd"],
+        quota="team",
+        custom_properties={"sndbuf": "10"},
+        tags=["ci"],
+    )
+    assert daemon.last(machines_pb2.CreateMachineRequest).spec == wanted
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        (("--new-disk", "5GiB,naem=x"), "did you mean 'name'"),
+        (("--new-disk", "big"), "'big' is not a size"),
+        (("--boot-disk", "interface=virtoi"), "did you mean 'virtio'"),
+        (("--boot-disk", "bootable=maybe"), "neither yes nor no"),
+        (("--nic", "nic1"), "NIC=PROFILE"),
+        (("--bios", "uefi"), "q35-ovmf"),
+        (("--custom-property", "sndbuf"), "NAME=VALUE"),
+    ],
+)
+def test_what_hardware_cannot_be_is_a_usage_error(cli: Cli, given: tuple[str, str], said: str) -> None:
+    result = cli.run(*CREATE, *given)
+    assert result.code == 2
+    assert said in " ".join(result.err.replace("│", " ").split())
+
+
 def test_clone_sends_what_the_options_say_and_keeps_the_machine(cli: Cli, daemon: FakeDaemon) -> None:
     daemon.script = [succeeded()]
     result = cli.run(

@@ -156,10 +156,14 @@ def _create(rng: random.Random, *, wait: bool) -> Step:
     fields: dict[str, Any] = {"key": rng.choice(KEYS), "spec": spec(clone=rng.random() < 0.3)}
     if rng.random() < 0.3:
         fields["start_with"] = started(user_data="runcmd: [id]")
+    request_id = _id(rng)
+    # By a generator of its own, so that the seeds from before there were disks stay what they are.
+    for number in range(random.Random(f"disks {request_id}").choice((0, 0, 0, 1, 2))):
+        fields["spec"].new_disks.add(name=f"{fields['key']}-{number}", size_bytes=1 << 30)
     return Step(
         "CreateMachine",
         fields,
-        _id(rng),
+        request_id,
         pause=0.0,
         wait=wait,
         repeat=rng.random() < 0.3,
