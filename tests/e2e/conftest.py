@@ -13,6 +13,8 @@ from ovirt_provision.simulator.certificates import make_certificates
 from tests.certificates import Authority
 
 CONFIGURATION = """
+timeouts:
+  ssh: 3
 engines:
   wrong-password:
     url: {url}

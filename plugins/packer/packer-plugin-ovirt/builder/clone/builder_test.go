@@ -224,6 +224,8 @@ func everything() map[string]any {
 const (
 	everyNic = `"nicConfigurations":[{"name":"ens3","bootProtocol":"BOOT_PROTOCOL_STATIC","staticAddress":"10.11.0.5/24","gateway":"10.11.0.1",` +
 		`"ipv6BootProtocol":"BOOT_PROTOCOL_STATIC","ipv6StaticAddress":"2001:db8::5/64"},{"name":"ens4","bootProtocol":"BOOT_PROTOCOL_NONE"}]`
+	everyAddress = `"addressSelection":{"nics":["nic1"],"family":"FAMILY_IPV4","cidrs":["10.11.0.0/16"],"ignoredCidrs":["10.11.9.0/24"],` +
+		`"settleTime":"5s"}`
 	everyMachine = `"spec":{"template":{"name":"debian-12","version":3},"name":"build-vm","cluster":"Second","clone":true,` +
 		`"cpu":{"sockets":1,"cores":2,"threads":1},"memoryBytes":"536870912","nics":[` +
 		`{"name":"nic1","vnicProfile":"ovirtmgmt"},` +
@@ -238,11 +240,11 @@ const (
 		`"affinityGroups":["apart"],"affinityLabels":["ssd"],"quota":"silver","customProperties":{"sap_agent":"true"},"tags":["ci"]},` +
 		`"startWith":{"hostName":"builder",` + everyNic + `,"userData":"runcmd: [[echo, 'debian', 'build-vm']]","dnsServers":["10.11.0.2"],` +
 		`"dnsSearchDomains":["example.com"],"timeZone":"Europe/Berlin","sshPasswordAuthentication":true},` +
-		`"addressSelection":{"nics":["nic1"],"family":"FAMILY_IPV4","cidrs":["10.11.0.0/16"],"ignoredCidrs":["10.11.9.0/24"],"settleTime":"5s"},` +
+		everyAddress + `,` +
 		`"timeouts":{"address":"1800s"}`
 	everyTemplate = `"name":"golden","description":"golden image","newVersion":true,"versionName":"spring","tags":["golden"],` +
 		`"permissions":[{"role":"UserTemplateBasedVm","user":"jane@internal"}],"keepVersions":2,` +
-		`"bootTest":{"initialization":{` + everyNic + `,"dnsServers":["10.11.0.2"],"dnsSearchDomains":["example.com"]},"sshPort":2222}`
+		`"bootTest":{"initialization":{` + everyNic + `,"dnsServers":["10.11.0.2"],"dnsSearchDomains":["example.com"]},"sshPort":2222,` + everyAddress + `}`
 	everyTemplateEnd = `,"storageDomain":"archive","diskFormat":"DISK_FORMAT_COW","clonePermissions":true`
 )
 

@@ -169,11 +169,18 @@ func (s *Sysprep) message() *pb.Sysprep {
 // addressSelection says which of the addresses that the guest reports counts; nil where the configuration says nothing. One
 // that the user names need not be waited for.
 func (c *Config) addressSelection() *pb.AddressSelection {
+	if c.Comm.Host() == "" {
+		return c.selectedAddresses()
+	}
+	return &pb.AddressSelection{DoNotWait: true}
+}
+
+// selectedAddresses says which addresses count where they are waited for.
+func (c *Config) selectedAddresses() *pb.AddressSelection {
 	selection := &pb.AddressSelection{
 		Nics:         c.IPWaitInterfaces,
 		Family:       families[c.IPWaitFamily],
 		IgnoredCidrs: c.IPIgnoredAddresses,
-		DoNotWait:    c.Comm.Host() != "",
 	}
 	if c.IPWaitAddress != "" {
 		selection.Cidrs = []string{c.IPWaitAddress}

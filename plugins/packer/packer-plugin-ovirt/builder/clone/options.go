@@ -84,6 +84,11 @@ var templateOptions = options.Origins{
 	{Field: "boot_test.initialization.dns_search_domains", Option: "dns_search_domains"},
 	{Field: "boot_test.initialization.ignition", Option: "ignition"},
 	{Field: "boot_test.initialization.sysprep.", Option: "sysprep."},
+	{Field: "boot_test.address_selection.settle_time", Option: "ip_settle_timeout"},
+	{Field: "boot_test.address_selection.cidrs[]", Option: "ip_wait_address"},
+	{Field: "boot_test.address_selection.ignored_cidrs", Option: "ip_ignored_addresses"},
+	{Field: "boot_test.address_selection.family", Option: "ip_wait_family"},
+	{Field: "boot_test.address_selection.nics", Option: "ip_wait_interfaces"},
 	{Field: "boot_test", Option: "boot_test"},
 }
 

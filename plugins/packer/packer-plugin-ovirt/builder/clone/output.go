@@ -69,9 +69,10 @@ func (c *Config) createTemplate(engine *pb.EngineRef, requestID, machineKey stri
 	}
 	if c.BootTest {
 		request.BootTest = &pb.BootTest{
-			Initialization: c.testInitialization(),
-			SshPort:        c.testPort(),
-			AddressOnly:    c.BootTestAddressOnly,
+			Initialization:   c.testInitialization(),
+			SshPort:          c.testPort(),
+			AddressOnly:      c.BootTestAddressOnly,
+			AddressSelection: c.selectedAddresses(),
 		}
 	}
 	return request
