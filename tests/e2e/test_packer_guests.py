@@ -40,11 +40,13 @@ PROVISIONERS = """
     ]
   }
 """
+# What the first build has sealed stays so: the next ones start no guest.
 NEXT = f"""
   ssh_port      = {SSH_PORT}
   template_name = "golden"
   new_version   = true
   keep_versions = 2
+  template_seal = false
 """
 
 
