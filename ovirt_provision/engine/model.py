@@ -219,7 +219,7 @@ class Vm:
     """A VM. `disks`, `nics`, `interfaces` and `snapshots` are filled only where the reading followed them.
 
     `cpu` is sockets, cores and threads; `memory` is in bytes; `os_type` is what the engine takes its
-    operating system for, such as `rhel_9x64`.
+    operating system for, such as `rhel_9x64`. `created_at` is seconds since the epoch.
     `initialization` names what is stored in it for its starts, where the reading was of all content.
     """
 
@@ -237,6 +237,7 @@ class Vm:
     memory: int = 0
     os_type: str = ""
     initialization: Sequence[str] = ()
+    created_at: float = 0.0
 
     @classmethod
     def of(cls, vm: types.Vm) -> "Vm":
@@ -259,6 +260,7 @@ class Vm:
             memory=vm.memory or 0,
             os_type=(vm.os.type or "") if vm.os else "",
             initialization=_initialization(vm),
+            created_at=vm.creation_time.timestamp() if vm.creation_time else 0.0,
         )
 
     @property

@@ -39,7 +39,7 @@ from ovirt_provision.operations.new_machine import (
     undo_create,
     wait_until_ready,
 )
-from ovirt_provision.operations.provisioning import Provisioning, is_ours
+from ovirt_provision.operations.provisioning import Provisioning, is_going, is_ours
 from ovirt_provision.operations.removal import find_snapshots, remove_snapshot
 from ovirt_provision.operations.start_machine import BOOTING, WAITING_FOR_ADDRESS
 from ovirt_provision.operations.static_ranges import violations_of_ranges
@@ -70,7 +70,7 @@ async def resolve(call: Call) -> dict[str, Any]:
             raise InvalidRequest(wrong)
     if call.ledger.living_machine(call.owner, request.key) is None:
         holder = await call.engine.machines.find_by_name(name)
-        if holder is not None:
+        if holder is not None and not is_going(call.ledger, call.installation, call.engine.name, holder):
             raise NameInUse(name=name, kind="VM", holder=holder.id)
     owned = {disk.engine_id for disk in call.ledger.children(source.id)}
     _insist_on_own_disks(source.key, vm, owned)

@@ -38,7 +38,7 @@ from ovirt_provision.operations import static_ranges
 from ovirt_provision.operations.allowance import insist_on_room
 from ovirt_provision.operations.destroy_machine import DESTROY_MACHINE
 from ovirt_provision.operations.machines import kept_selection
-from ovirt_provision.operations.provisioning import Provisioning, is_ours
+from ovirt_provision.operations.provisioning import Provisioning, is_going, is_ours
 from ovirt_provision.operations.removal import (
     adopt_disks,
     bring_down,
@@ -54,6 +54,8 @@ from ovirt_provision.v1 import resources_pb2
 # What the engine takes as the name of a VM; everything else in a key becomes `-`.
 _NOT_IN_NAMES = re.compile(r"[^A-Za-z0-9._-]+")
 _LONGEST_NAME = 255
+# Seconds between two looks whether a name has become free.
+_LOOK_AGAIN = 5.0
 _KEPT = "The Machine was kept"
 
 
@@ -134,19 +136,29 @@ def name_of_vm(name: str, key: str) -> str:
 async def find_made(run: Provisioning, row: Object) -> str | None:
     """The id of the Machine's VM if it stands with exactly its mark.
 
-    Raises NotOurs for another mark, and NameInUse where somebody else's VM has the name.
+    Raises NotOurs for another mark, and NameInUse where a VM has the name that is not about to go.
     """
     mark = run.mark("vm", row)
     vm = await run.insist(lambda: find_vm(run.engine, run.ledger.object(row.id), mark))
     if vm is None:
-        holder = await run.insist(lambda: run.engine.machines.find_by_name(row.name))
-        if holder is not None and holder.id != row.engine_id:
-            raise NameInUse(name=row.name, kind="VM", holder=holder.id, correlation_id=run.correlation_id)
+        await _name_free(run, row)
         return None
     if Mark.parse(vm.comment) != mark:
         run.insist_on_ours(vm)
         raise NameInUse(name=row.key, kind="our own VM of another request", holder=vm.id)
     return vm.id
+
+
+async def _name_free(run: Provisioning, row: Object) -> None:
+    """Waits until a VM of ours that was destroyed has given the name back. Raises NameInUse for any other."""
+    while True:
+        holder = await run.insist(lambda: run.engine.machines.find_by_name(row.name))
+        if holder is None or holder.id == row.engine_id:
+            return
+        if not is_going(run.ledger, run.installation, run.operation.engine, holder):
+            raise NameInUse(name=row.name, kind="VM", holder=holder.id, correlation_id=run.correlation_id)
+        run.note(f"waiting until the VM that had the name {row.name} before is gone")
+        await run.sleep(_LOOK_AGAIN)
 
 
 async def wait_until_ready(run: Provisioning, row: Object | None = None) -> None:

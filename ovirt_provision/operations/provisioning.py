@@ -22,7 +22,7 @@ from ovirt_provision.errors import (
 from ovirt_provision.guest.ssh import Greeting
 from ovirt_provision.ledger.identity import Mark
 from ovirt_provision.ledger.runner import Run
-from ovirt_provision.ledger.store import Ledger, Object, Operation
+from ovirt_provision.ledger.store import GONE, LATE, REMOVING, Ledger, Object, Operation
 
 T = TypeVar("T")
 
@@ -44,6 +44,15 @@ def is_ours(ledger: Ledger, installation: str, engine: str, vm: Vm) -> bool:
         return mark is not None
     row = ledger.object_in_engine(engine, "vm", vm.id)
     return row is not None and mark == mark_of(installation, "vm", row)
+
+
+def is_going(ledger: Ledger, installation: str, engine: str, vm: Vm) -> bool:
+    """True if a VM is ours and its Machine was destroyed: it is being removed, or a late create has brought
+    it back and the janitor will remove it."""
+    row = ledger.object_in_engine(engine, "vm", vm.id)
+    return (
+        row is not None and row.state in (REMOVING, LATE, GONE) and is_ours(ledger, installation, engine, vm)
+    )
 
 
 def our_template(ledger: Ledger, installation: str, engine: str, template: Template) -> Object | None:

@@ -27,11 +27,18 @@ async def remove_machine(run: Provisioning, row: Object) -> None:
     _begin(run, row)
     row = await with_its_id(run, row)
     vm_id = row.known_id
-    removed = await run.insist(lambda: _remove_vm(run, row, vm_id), patience=run.timeouts.destroy)
-    if removed is not None:
-        await vm_gone(run, vm_id, row.name)
+    removed: set[str] = set()
+
+    def has_come_back(vm: Vm) -> bool:
+        return not _disks_known(run.ledger.object(row.id), vm)
+
+    while True:
+        going = await run.insist(lambda: _remove_vm(run, row, vm_id), patience=run.timeouts.destroy)
+        removed.update(going or ())
+        if going is None or await vm_gone(run, vm_id, row.name, unless=has_come_back):
+            break
     for child in run.ledger.children(row.id):
-        await _disk_gone(run, child, left_behind=removed is None or child.engine_id not in removed)
+        await _disk_gone(run, child, left_behind=child.engine_id not in removed)
         bury_if_unanswered(run, child)
     for snapshot in run.ledger.children(row.id, "snapshot"):
         run.ledger.update_object(snapshot.id, state=GONE)
@@ -53,7 +60,7 @@ async def _remove_vm(run: Provisioning, row: Object, vm_id: str) -> Collection[s
         if vm.status == "image_locked":
             await _unlocked(run, vm)
             continue
-        if not run.ledger.object(row.id).details.get("disks_known"):
+        if not _disks_known(run.ledger.object(row.id), vm):
             adopt_disks(run, row, vm)
         foreign = _foreign_disks(vm, {child.engine_id for child in run.ledger.children(row.id)})
         if vm.status != "down":
@@ -264,7 +271,15 @@ def adopt_disks(run: Provisioning, row: Object, vm: Vm) -> None:
                 parent_id=row.id,
                 state=PRESENT,
             )
-    run.ledger.update_object(row.id, details={**run.ledger.object(row.id).details, "disks_known": True})
+    known_of = {"disks_known": True, "created_at": vm.created_at}
+    run.ledger.update_object(row.id, details={**run.ledger.object(row.id).details, **known_of})
+
+
+def _disks_known(row: Object, vm: Vm) -> bool:
+    """False also for a VM that a late create has made anew, with new disks, after it was removed."""
+    return (
+        bool(row.details.get("disks_known")) and row.details.get("created_at", vm.created_at) == vm.created_at
+    )
 
 
 async def bring_down(run: Provisioning, vm: Vm, *, gently: bool) -> None:

@@ -149,13 +149,20 @@ async def vm_reports(
     return found
 
 
-async def vm_gone(run: Provisioning, vm_id: str, name: str) -> None:
-    """Waits until the engine answers 404 for a VM that was removed: most often at once (behaviour.md 22)."""
-    if await run.insist(lambda: run.engine.machines.get(vm_id)) is not None:
+async def vm_gone(run: Provisioning, vm_id: str, name: str, *, unless: Callable[[Vm], bool]) -> bool:
+    """Waits until the engine answers 404 for a VM that was removed: most often at once (behaviour.md 22).
+
+    False, as soon as the VM that is there is one for which `unless` is true.
+    """
+    vm = await run.insist(lambda: run.engine.machines.get(vm_id))
+    if vm is not None and not unless(vm):
         run.note(f"waiting until VM {name} is gone")
-        await run.wait(
-            run.engine.watcher.vm(vm_id, lambda state: state is None, correlation_id=run.correlation_id)
+        vm = await run.wait(
+            run.engine.watcher.vm(
+                vm_id, lambda state: state is None or unless(state), correlation_id=run.correlation_id
+            )
         )
+    return vm is None
 
 
 async def template_gone(run: Provisioning, template_id: str, name: str) -> None:

@@ -3,8 +3,8 @@ twice."""
 
 import pytest
 
-from ovirt_provision.ledger.store import CANCELLED, GONE, SUCCEEDED
-from ovirt_provision.operations import removal
+from ovirt_provision.ledger.store import CANCELLED, FAILED, GONE, SUCCEEDED, Operation
+from ovirt_provision.operations import new_machine, removal
 from tests.harness import ENGINE, OWNER, Site, spec, started
 
 VMS = r"/vms"
@@ -51,6 +51,55 @@ def test_a_first_request_that_arrives_after_the_destroy_is_swept_though_the_seco
             assert await s.census() == []
 
     run_virtually(scenario())
+
+
+@pytest.mark.parametrize("defence", ["on", "off"])
+def test_a_vm_that_comes_back_while_it_is_destroyed_goes_with_its_new_disk(
+    site, run_virtually, monkeypatch, defence
+):
+    if defence == "off":
+        monkeypatch.setattr(removal, "_disks_known", lambda row, vm: row.details.get("disks_known"))
+
+    async def scenario() -> tuple[str, list[str], int]:
+        async with site() as s:
+            run_late(s, VMS, seconds=120)
+            created = await s.run("CreateMachine", key="web", spec=spec())
+            vm = s.bridge.ledger.object(created.object_id).engine_id
+            await s.clock.sleep(115 - s.clock.monotonic())
+            s.simulator.world.injections.arm("drop-reply", method="DELETE", path=f"/vms/{vm}")
+            s.simulator.world.injections.arm("unavailable", method="GET", path=f"/vms/{vm}", nth=2, times=4)
+            destroyed = await s.run("DestroyMachine", key="web")
+            assert s.clock.monotonic() > 120
+            await s.clock.sleep(300)
+            return destroyed.state, s.vms(), s.disks()
+
+    assert run_virtually(scenario()) == ((SUCCEEDED, [], 1) if defence == "on" else (FAILED, [], 2))
+
+
+@pytest.mark.parametrize("defence", ["on", "off"])
+def test_a_vm_that_comes_back_after_its_destroy_does_not_keep_the_name(
+    site, run_virtually, monkeypatch, defence
+):
+    if defence == "off":
+        monkeypatch.setattr(new_machine, "is_going", lambda *_: False)
+
+    async def scenario() -> Operation:
+        async with site() as s:
+            run_late(s, VMS, seconds=120)
+            assert (await s.run("CreateMachine", key="web", spec=spec())).state == SUCCEEDED
+            assert (await s.run("DestroyMachine", key="web")).state == SUCCEEDED
+            while not s.vms():
+                await s.clock.sleep(1)
+                s.simulator.world.settle()
+            again = await s.run("CreateMachine", key="web", spec=spec())
+            assert s.vms() == (["web"] if again.state == SUCCEEDED else s.vms())
+            return again
+
+    again = run_virtually(scenario())
+    if defence == "on":
+        assert again.state == SUCCEEDED, again.error
+    else:
+        assert again.error["reason"] == "NAME_IN_USE"
 
 
 def test_a_late_request_does_not_disturb_the_machine_that_stands(site, run_virtually):
