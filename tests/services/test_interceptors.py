@@ -105,7 +105,7 @@ async def test_a_bad_request_never_reaches_the_service(stub, machines):
     request = good()
     request.request_id = "nonsense"
     request.spec.memory_bytes = -1
-    request.spec.nics[0].vnic_profile = ""
+    request.spec.nics[0].name = ""
 
     report = await refusal(stub.CreateMachine(request))
     assert machines.seen == []
@@ -114,7 +114,7 @@ async def test_a_bad_request_never_reaches_the_service(stub, machines):
         "request_id": 'must be a valid UUID; given "nonsense"',
         "spec.memory_bytes": "memory must be 0 (as the template) or at least 1048576 bytes "
         "and a multiple of 1048576 (1 MiB); given -1",
-        "spec.nics[0].vnic_profile": 'must be at least 1 characters; given ""',
+        "spec.nics[0].name": 'must be at least 1 characters; given ""',
     }
     for violation in report.violations:
         assert f"{violation.field}: {violation.description}" in report.message
