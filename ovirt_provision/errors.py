@@ -436,11 +436,47 @@ class EngineSessionExpired(ProvisionError):
     advice = "Call again; if it stays so, look at the engine's SSO log."
 
 
+@dataclass(frozen=True)
+class Lack:
+    """A permit that an account of the engine lacks, on which object, and a role that has it."""
+
+    permit: str
+    where: str
+    role: str
+
+
 class EnginePermissionDenied(ProvisionError):
+    """The engine's account may not do something: `lacks` says why, as far as that is known.
+
+    `needs` is what the refused request takes, as `engine.account` has it.
+    """
+
     code = Code.PERMISSION_DENIED
     reason = "ENGINE_PERMISSION_DENIED"
-    message = "{username} may not {doing}"
-    advice = "Give the user a role with this permission on the engine."
+    message = "{username} may not {doing}{why}"
+    advice = "{how}"
+
+    def __init__(self, *, lacks: Sequence[Lack] = (), needs: Sequence[Any] = (), **fields: Any) -> None:
+        super().__init__(**fields)
+        self.needs = tuple(needs)
+        self.lacks = tuple(lacks)
+        self._tell()
+
+    def because(self, lacks: Sequence[Lack]) -> "EnginePermissionDenied":
+        """The same, now that it is known what the account lacks."""
+        self.lacks = tuple(lacks)
+        self._tell()
+        return self
+
+    def _tell(self) -> None:
+        why = " and ".join(f"{lack.permit} on {lack.where}" for lack in self.lacks)
+        how = " and ".join(dict.fromkeys(f"{lack.role} on {lack.where}" for lack in self.lacks))
+        self.fields["why"] = f": it lacks the permit {why}" if why else ""
+        self.fields["how"] = (
+            f"Give the user the role {how}, or another role with this permit."
+            if how
+            else "Give the user a role with this permission on the engine."
+        )
 
 
 class EngineRefused(ProvisionError):

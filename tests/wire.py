@@ -54,8 +54,11 @@ class Wire:
             return "token"
 
         class Connection(_Connection):
-            def __init__(self) -> None:
-                """Nothing of curl."""
+            def __init__(self, username: str) -> None:
+                """Nothing of curl. The administrator is not held against permits."""
+                principal = username.partition("@")[0]
+                users = [user for user in simulator.world.users.values() if user.principal == principal]
+                self._user = next((user for user in users if user is not simulator.world.admin), None)
 
             def system_service(self) -> services.SystemService:
                 return services.SystemService(self, "")
@@ -70,6 +73,7 @@ class Wire:
                         request.path,
                         body,
                         correlation_id=correlation_id or uuid.uuid4().hex,
+                        user=self._user,
                         **{name: str(value) for name, value in request.query.items() if value is not None},
                     )
                     element = reply.element
@@ -94,4 +98,4 @@ class Wire:
 
         monkeypatch.setattr(Session, "_in_thread", inline)
         monkeypatch.setattr(Session, "_logged_in", no_login)
-        monkeypatch.setattr(Session, "_new_connection", lambda _session: Connection())
+        monkeypatch.setattr(Session, "_new_connection", lambda session: Connection(session.username))

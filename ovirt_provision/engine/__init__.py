@@ -23,6 +23,7 @@ class Engine:
         self.url = profile.url
         self.username = profile.username
         self.session = Session(name, profile, timeouts, clock)
+        self.account = self.session.account
         self.machines = Machines(self.session)
         self.templates = Templates(self.session, clock, timeouts.watch_interval)
         self.disks = Disks(self.session)

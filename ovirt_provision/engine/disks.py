@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from ovirtsdk4 import types
 
+from ovirt_provision.engine.account import Need
 from ovirt_provision.engine.batch import MOST
 from ovirt_provision.engine.errors import EngineNotFound
 from ovirt_provision.engine.model import Disk
@@ -109,6 +110,7 @@ class Disks:
             lambda system: system.disks_service().add(disk),
             correlation_id=correlation_id,
             once=True,
+            needs=[Need("create_disk", "storage domain", wanted.domain_id)],
         )
         return Disk.of(created)
 
@@ -128,6 +130,7 @@ class Disks:
                 f"remove disk {disk.name}",
                 lambda system: system.disks_service().disk_service(disk.id).remove(),
                 correlation_id=correlation_id,
+                needs=[Need("delete_disk", "disk", disk.id, disk.name)],
             )
         except EngineNotFound:
             return

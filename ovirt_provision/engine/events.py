@@ -14,6 +14,9 @@ _OVERLAP = 50
 # Without a limit the engine answers with every event since; with one, with the newest (behaviour.md 67). What
 # is left out after a long pause nobody was waiting for.
 _MOST = 500
+# Without a search the engine gives who is no administrator all events that it may see, whatever `from` and
+# `max` say. Source: `BackendEventsResource`.
+_ANY = "sortby time desc"
 # What the engine answers to a query that is for administrators.
 _INSUFFICIENT = "insufficient permissions"
 _FAILURES = (types.LogSeverity.ERROR, types.LogSeverity.ALERT)
@@ -50,6 +53,7 @@ class Events:
         self._newest = 0
         self._seen: set[int] = set()
         self._may_see_jobs = True
+        self._query: str | None = None
         self._unfinished: Batch[list[str]] = Batch(self._unfinished_jobs)
         self._maybe_unfinished: Batch[list[str]] = Batch(self._maybe_unfinished_jobs)
 
@@ -63,14 +67,15 @@ class Events:
                 "read the newest event", lambda system: system.events_service().list(max=1)
             )
             self._newest = max((int(event.id) for event in newest), default=0)
+            if len(newest) > 1:
+                self._query = _ANY
             self._seen = set(range(max(0, self._newest - _OVERLAP), self._newest + 1))
             return []
         since = max(0, self._newest - _OVERLAP)
         found = await self._session.call(
             "read new events",
-            lambda system: system.events_service().list(from_=since, max=_MOST),
+            lambda system: system.events_service().list(search=self._query, from_=since, max=_MOST),
         )
-        # To who is no administrator the engine gives all that it may see, whatever was asked for.
         new = sorted(
             (Event.of(e) for e in found if int(e.id) > since and int(e.id) not in self._seen),
             key=lambda e: e.id,
@@ -85,7 +90,7 @@ class Events:
             "read the events of an operation",
             lambda system: system.events_service().list(search=f"correlation_id={correlation_id}", max=100),
         )
-        # As above: a failure of other work must not be told as the reason.
+        # A failure of other work must not be told as the reason.
         failures = [e for e in map(Event.of, found) if e.failure and e.correlation_id == correlation_id]
         return max(failures, key=lambda event: event.id).description if failures else ""
 

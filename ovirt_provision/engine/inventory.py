@@ -88,15 +88,17 @@ class InstanceType:
 
 @dataclass(frozen=True)
 class Grant:
-    """What a role permits, and on what kind of thing: `scope` is one of those above, or system.
+    """What a role permits, and on what: `scope` is one of the kinds above, or system, and `object_id` which.
 
-    `permits` are the engine's names, such as create_vm.
+    The engine does not tell the object of those on vNIC profiles, networks and others: they seem to be on the
+    system (recorded in 12). `permits` are the engine's names, such as create_vm.
     """
 
     role: str
     administrative: bool
     permits: frozenset[str]
     scope: str
+    object_id: str = ""
 
 
 class Inventory:
@@ -132,14 +134,7 @@ class Inventory:
         for role_id in {permission.role.id for permission in permissions if permission.role}:
             roles[role_id] = await self._role(role_id)
         return [
-            Grant(
-                role=roles[permission.role.id][0],
-                administrative=roles[permission.role.id][1],
-                permits=roles[permission.role.id][2],
-                scope=next((scope for scope in _SCOPES if getattr(permission, scope) is not None), "system"),
-            )
-            for permission in permissions
-            if permission.role
+            _grant(permission, *roles[permission.role.id]) for permission in permissions if permission.role
         ]
 
     async def _role(self, role_id: str) -> tuple[str, bool, frozenset[str]]:
@@ -326,3 +321,9 @@ def _storage_domain(domain: types.StorageDomain, center: types.DataCenter) -> St
         backup=bool(domain.backup),
         block=domain.storage is not None and domain.storage.type in _BLOCK,
     )
+
+
+def _grant(permission: types.Permission, role: str, administrative: bool, permits: frozenset[str]) -> Grant:
+    scope = next((scope for scope in _SCOPES if getattr(permission, scope) is not None), "system")
+    target = getattr(permission, scope) if scope != "system" else None
+    return Grant(role, administrative, permits, scope, target.id if target is not None else "")

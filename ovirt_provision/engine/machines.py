@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from ovirtsdk4 import types
 
+from ovirt_provision.engine.account import Need
 from ovirt_provision.engine.batch import Batch
 from ovirt_provision.engine.errors import EngineNotFound
 from ovirt_provision.engine.model import Disk, Nic, Vm
@@ -58,6 +59,21 @@ class VmRequest:
     quota_id: str = ""
     custom_properties: Mapping[str, str] | None = None
     template_disks: Sequence[TemplateDisk] = ()
+    # For errors: the VM of the snapshot, and where the disks go to.
+    source_id: str = ""
+    storage_domain_ids: Sequence[str] = ()
+
+    @property
+    def needs(self) -> Sequence[Need]:
+        """What the engine asks of who makes it. Source: `AddVmCommand`, `AddVmFromSnapshotCommand`."""
+        source = Need("create_vm", "VM", self.source_id) if self.snapshot_id else None
+        template = Need("create_vm", "template", self.template_id) if self.template_id else None
+        domains = [disk.domain_id for disk in self.template_disks] or self.storage_domain_ids
+        return [
+            Need("create_vm", "cluster", self.cluster_id),
+            *(need for need in (source, template) if need is not None),
+            *(Need("create_disk", "storage domain", one) for one in dict.fromkeys(domains)),
+        ]
 
     def vm(self) -> types.Vm:
         vm = types.Vm(
@@ -308,6 +324,7 @@ class Machines:
             )
         except EngineNotFound:
             return None
+        self._session.account.saw(vm)
         return Vm.of(vm)
 
     async def search(self, query: str, *, follow: str = "", max_rows: int = 100) -> list[Vm]:
@@ -316,6 +333,8 @@ class Machines:
             f"search VMs by {query}",
             lambda system: system.vms_service().list(search=query, follow=follow or None, max=max_rows),
         )
+        for vm in found[:1]:
+            self._session.account.saw(vm)
         return [Vm.of(vm) for vm in found]
 
     async def find_by_name(self, name: str) -> Vm | None:
@@ -332,6 +351,7 @@ class Machines:
             lambda system: system.vms_service().add(vm, clone=wanted.clone or None),
             correlation_id=correlation_id,
             once=True,
+            needs=wanted.needs,
         )
         return Vm.of(created)
 
@@ -354,6 +374,7 @@ class Machines:
                 )
             ),
             correlation_id=correlation_id,
+            needs=[Need("run_vm", "VM", vm_id, name)],
         )
 
     async def shut_down(self, vm_id: str, name: str, *, correlation_id: str) -> None:
@@ -362,6 +383,7 @@ class Machines:
             f"shut down VM {name}",
             lambda system: system.vms_service().vm_service(vm_id).shutdown(),
             correlation_id=correlation_id,
+            needs=[Need("shut_down_vm", "VM", vm_id, name)],
         )
 
     async def power_off(self, vm_id: str, name: str, *, correlation_id: str) -> None:
@@ -370,6 +392,7 @@ class Machines:
             f"power off VM {name}",
             lambda system: system.vms_service().vm_service(vm_id).stop(),
             correlation_id=correlation_id,
+            needs=[Need("stop_vm", "VM", vm_id, name)],
         )
 
     async def remove(self, vm_id: str, name: str, *, correlation_id: str) -> None:
@@ -379,6 +402,7 @@ class Machines:
                 f"remove VM {name}",
                 lambda system: system.vms_service().vm_service(vm_id).remove(),
                 correlation_id=correlation_id,
+                needs=[Need("delete_vm", "VM", vm_id, name)],
             )
         except EngineNotFound:
             return
@@ -396,6 +420,7 @@ class Machines:
                     .remove(detach_only=True)
                 ),
                 correlation_id=correlation_id,
+                needs=[Need("configure_vm_storage", "VM", vm_id)],
             )
         except EngineNotFound:
             return
@@ -412,6 +437,7 @@ class Machines:
                 .update(change.attachment())
             ),
             correlation_id=correlation_id,
+            needs=[Need("edit_disk_properties", "disk", disk.id, disk.name)],
         )
 
     async def attach_disk(
@@ -430,6 +456,10 @@ class Machines:
             f"attach disk {name}",
             lambda system: system.vms_service().vm_service(vm_id).disk_attachments_service().add(attachment),
             correlation_id=correlation_id,
+            needs=[
+                Need("configure_vm_storage", "VM", vm_id),
+                Need("attach_disk", "disk", disk_id, name),
+            ],
         )
 
     async def add_nic(self, vm_id: str, wanted: NicRequest, *, correlation_id: str) -> None:
@@ -438,6 +468,7 @@ class Machines:
             f"add NIC {wanted.name}",
             lambda system: system.vms_service().vm_service(vm_id).nics_service().add(wanted.nic()),
             correlation_id=correlation_id,
+            needs=_network_needs(vm_id, wanted.vnic_profile_id),
         )
 
     async def change_nic(self, vm_id: str, nic: Nic, wanted: NicRequest, *, correlation_id: str) -> None:
@@ -448,6 +479,7 @@ class Machines:
                 system.vms_service().vm_service(vm_id).nics_service().nic_service(nic.id).update(wanted.nic())
             ),
             correlation_id=correlation_id,
+            needs=_network_needs(vm_id, wanted.vnic_profile_id),
         )
 
     async def remove_nic(self, vm_id: str, nic: Nic, *, correlation_id: str) -> None:
@@ -459,6 +491,7 @@ class Machines:
                     system.vms_service().vm_service(vm_id).nics_service().nic_service(nic.id).remove()
                 ),
                 correlation_id=correlation_id,
+                needs=_network_needs(vm_id),
             )
         except EngineNotFound:
             return
@@ -529,3 +562,8 @@ class Machines:
             ),
             correlation_id=correlation_id,
         )
+
+
+def _network_needs(vm_id: str, vnic_profile_id: str = "") -> Sequence[Need]:
+    kinds = {"VM": vm_id, "vNIC profile": vnic_profile_id}
+    return [Need("configure_vm_network", kind, one) for kind, one in kinds.items() if one]

@@ -7,7 +7,7 @@ import io
 import json
 import queue
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any, TypeVar
@@ -20,12 +20,14 @@ import structlog
 from ovirt_provision import __version__, metrics
 from ovirt_provision.clock import Clock
 from ovirt_provision.config import EngineProfile, Timeouts
+from ovirt_provision.engine.account import Account, Need
 from ovirt_provision.engine.certificate import Certificate, read_certificate
 from ovirt_provision.engine.errors import from_curl, from_sdk
 from ovirt_provision.errors import (
     EngineBroken,
     EngineCertificateInvalid,
     EngineLoginFailed,
+    EnginePermissionDenied,
     EngineSessionExpired,
     EngineUnreachable,
     ProvisionError,
@@ -95,6 +97,7 @@ class Session:
         self._idle: queue.SimpleQueue[_Connection] = queue.SimpleQueue()
         self._token: str | None = None
         self._rejected: str | None = None
+        self.account = Account(self, clock)
         self._login: asyncio.Task[None] | None = None
 
     async def call(
@@ -104,13 +107,14 @@ class Session:
         *,
         correlation_id: str = "",
         once: bool = False,
+        needs: Sequence[Need] = (),
     ) -> T:
         """Runs `request(system_service)` in a thread and returns its result.
 
         `doing` says for errors what is attempted, as an infinitive. A request that meets an expired session
         is repeated once after a new login. `once` is for creates, which have to be resolved by id first: they
         are not repeated, and go over a connection of their own, because curl repeats any request silently
-        when a connection that was used before breaks.
+        when a connection that was used before breaks. `needs` is what the engine asks of the account for it.
 
         Raises a ProvisionError: EngineUnreachable, EngineCertificateInvalid, EngineLoginFailed,
         EngineSessionExpired, EnginePermissionDenied, EngineNotFound, EngineRefused or EngineBroken.
@@ -119,6 +123,9 @@ class Session:
             token = await self._logged_in()
             try:
                 return await self._in_thread(self._send, token, doing, request, correlation_id, once)
+            except EnginePermissionDenied as error:
+                error.needs = tuple(needs)
+                raise
             except _TokenRejected:
                 metrics.SESSIONS.labels(self.name, "rejected").inc()
                 self._forget(token)

@@ -5,6 +5,7 @@ from typing import Any
 
 from ovirtsdk4 import types
 
+from ovirt_provision.engine.account import Need
 from ovirt_provision.engine.errors import EngineNotFound
 from ovirt_provision.engine.model import Snapshot
 from ovirt_provision.engine.session import Session
@@ -56,6 +57,7 @@ class Snapshots:
             lambda system: _of(system, vm_id).add(snapshot),
             correlation_id=correlation_id,
             once=True,
+            needs=[Need("manipulate_vm_snapshots", "VM", vm_id, vm_name)],
         )
         return Snapshot.of(created)
 
@@ -66,6 +68,7 @@ class Snapshots:
                 f"remove a snapshot of VM {vm_name}",
                 lambda system: _of(system, vm_id).snapshot_service(snapshot_id).remove(),
                 correlation_id=correlation_id,
+                needs=[Need("manipulate_vm_snapshots", "VM", vm_id, vm_name)],
             )
         except EngineNotFound:
             return

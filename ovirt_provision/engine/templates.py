@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from ovirtsdk4 import types
 
 from ovirt_provision.clock import Clock
+from ovirt_provision.engine.account import Need
 from ovirt_provision.engine.batch import Batch
 from ovirt_provision.engine.errors import EngineNotFound
 from ovirt_provision.engine.model import Template
@@ -44,6 +45,12 @@ class TemplateRequest:
     version_name: str = ""
     clone_permissions: bool = False
     disks: Sequence[DiskChange] = ()
+    cluster_id: str = ""  # of the VM, to tell which permit is missing
+
+
+def needs_of_template(cluster_id: str) -> Sequence[Need]:
+    """What the engine asks of who makes a template of a VM of a cluster. Source: `AddVmTemplateCommand`."""
+    return [Need("create_template", "data center", "", cluster_id=cluster_id)]
 
 
 class Templates:
@@ -134,6 +141,7 @@ class Templates:
             ),
             correlation_id=correlation_id,
             once=True,
+            needs=needs_of_template(wanted.cluster_id) if wanted.cluster_id else (),
         )
         return Template.of(created)
 
@@ -146,6 +154,7 @@ class Templates:
                 system.templates_service().template_service(template_id).update(types.Template(name=name))
             ),
             correlation_id=correlation_id,
+            needs=[Need("edit_template_properties", "template", template_id)],
         )
 
     async def add_tag(self, template_id: str, tag_id: str, *, correlation_id: str) -> None:
@@ -170,6 +179,7 @@ class Templates:
                 f"remove template {name}",
                 lambda system: system.templates_service().template_service(template_id).remove(),
                 correlation_id=correlation_id,
+                needs=[Need("delete_template", "template", template_id, name)],
             )
         except EngineNotFound:
             return

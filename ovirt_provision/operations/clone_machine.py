@@ -9,6 +9,7 @@ from typing import Any
 import sqlalchemy as sa
 import structlog
 
+from ovirt_provision.engine.account import Need
 from ovirt_provision.engine.machines import VmRequest
 from ovirt_provision.engine.model import Vm
 from ovirt_provision.errors import (
@@ -74,7 +75,29 @@ async def resolve(call: Call) -> dict[str, Any]:
             raise NameInUse(name=name, kind="VM", holder=holder.id)
     owned = {disk.engine_id for disk in call.ledger.children(source.id)}
     _insist_on_own_disks(source.key, vm, owned)
-    return {"cluster_id": vm.cluster_id, "disk_ids": [disk.id for disk in vm.disks if disk.id in owned]}
+    disks = [disk for disk in vm.disks if disk.id in owned]
+    domains = sorted({disk.domain_ids[0] for disk in disks if disk.domain_ids})
+    copy = _copy_of(vm.id, vm.cluster_id, domains)
+    await call.engine.account.insist(
+        f"clone VM {vm.name}", [Need("manipulate_vm_snapshots", "VM", vm.id, vm.name), *copy.needs]
+    )
+    return {
+        "cluster_id": vm.cluster_id,
+        "disk_ids": [disk.id for disk in disks],
+        "storage_domain_ids": domains,
+    }
+
+
+def _copy_of(vm_id: str, cluster_id: str, storage_domain_ids: Sequence[str], **fields: Any) -> VmRequest:
+    """A full copy of a VM's snapshot."""
+    blank = {"id": "", "name": "", "comment": "", "snapshot_id": "of the VM"}
+    return VmRequest(
+        template_id="",
+        cluster_id=cluster_id,
+        source_id=vm_id,
+        storage_domain_ids=storage_domain_ids,
+        **{**blank, **fields},
+    )
 
 
 def _insist_on_own_disks(key: str, vm: Vm, owned: Collection[str | None]) -> None:
@@ -177,12 +200,13 @@ async def create(run: Provisioning) -> None:
     """Sends the create until the VM with our mark stands, under our id or, if the engine does not honour that
     for a copy of a snapshot, under its own (law 1)."""
     row = run.object
-    wanted = VmRequest(
+    wanted = _copy_of(
+        _source_of(run).known_id,
+        run.plan["cluster_id"],
+        run.plan.get("storage_domain_ids", ()),
         id=row.known_id,
         name=row.name,
         comment=str(run.mark("vm", row)),
-        template_id="",
-        cluster_id=run.plan["cluster_id"],
         snapshot_id=_snapshot_of(run).known_id,
         description=run.request.description,
     )

@@ -29,6 +29,7 @@ from ovirt_provision.operations.new_machine import (
     undo_create,
     wait_until_ready,
 )
+from ovirt_provision.operations.permits import insist_on_making, storage_domains_of
 from ovirt_provision.operations.provisioning import Provisioning
 from ovirt_provision.operations.start_machine import BOOTING, WAITING_FOR_ADDRESS
 from ovirt_provision.operations.static_ranges import violations_of_ranges
@@ -70,8 +71,10 @@ async def resolve(call: Call) -> dict[str, Any]:
         raise InvalidRequest([*problems.wrong, *problems.missing])
     if problems.missing or template is None or cluster is None:
         raise ReferencesNotFound(problems.missing)
+    await insist_on_making(call, vm_name, template, cluster.id, hardware)
     return {
         "template_id": template.id,
+        "storage_domain_ids": storage_domains_of(template),
         "disks": len(template.disks),
         "cluster_id": cluster.id,
         "cluster": cluster.name,
@@ -139,6 +142,7 @@ async def create(run: Provisioning) -> None:
         ),
         nic_multi_queues=spec.nic_multi_queues if spec.HasField("nic_multi_queues") else None,
         **planned,
+        storage_domain_ids=run.plan.get("storage_domain_ids", ()),
     )
 
     async def send() -> str:

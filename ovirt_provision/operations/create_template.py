@@ -10,7 +10,7 @@ import sqlalchemy as sa
 
 from ovirt_provision.engine.errors import EngineNotFound
 from ovirt_provision.engine.model import Template, Vm
-from ovirt_provision.engine.templates import DiskChange, TemplateRequest
+from ovirt_provision.engine.templates import DiskChange, TemplateRequest, needs_of_template
 from ovirt_provision.errors import (
     ForeignDiskAttached,
     InvalidRequest,
@@ -89,6 +89,7 @@ async def _source(call: Call) -> Vm:
     if not is_ours(call.ledger, call.installation, call.engine.name, vm):
         raise NotOurs(kind="VM", name=vm.name, id=vm.id, detail="it does not carry the mark of its Machine")
     _insist_on_own_disks(call.ledger, row, vm)
+    await call.engine.account.insist(f"create template {call.request.name}", needs_of_template(vm.cluster_id))
     return vm
 
 
@@ -247,6 +248,7 @@ async def _send(run: Provisioning, row: Object, mark: str, base_id: str) -> str:
             version_name=request.version_name,
             clone_permissions=request.clone_permissions,
             disks=[DiskChange(**change) for change in run.plan.get("disk_changes", ())],
+            cluster_id=run.plan.get("cluster_id", ""),
         ),
         correlation_id=run.correlation_id,
     )

@@ -16,6 +16,7 @@ from ovirt_provision.engine import Engine
 from ovirt_provision.errors import (
     DeadlineExceeded,
     EngineOperationFailed,
+    EnginePermissionDenied,
     MachineFailed,
     ProvisionError,
     RequestIdReused,
@@ -318,7 +319,9 @@ def _measure(operation: Operation) -> None:
 
 async def _explain(run: Provisioning, error: ProvisionError) -> ProvisionError:
     """Puts the engine's own reason into an error that lacks it: never a time-out where the engine logged
-    why."""
+    why. A missing permission is told by the permit that is missing."""
+    if isinstance(error, EnginePermissionDenied):
+        return await _explain_permission(run, error)
     if not isinstance(error, DeadlineExceeded | EngineOperationFailed | MachineFailed):
         return error
     run.enter(error.phase, "explain", run.timeouts.explain, cancellable=False)
@@ -335,6 +338,16 @@ async def _explain(run: Provisioning, error: ProvisionError) -> ProvisionError:
         error.phase = phase
     error.engine_text = text
     return error
+
+
+async def _explain_permission(run: Provisioning, error: EnginePermissionDenied) -> ProvisionError:
+    if error.lacks or not error.needs:
+        return error
+    run.enter(error.phase, "explain", run.timeouts.explain, cancellable=False)
+    try:
+        return await run.in_time(run.engine.account.explain(error))
+    except ProvisionError:
+        return error
 
 
 async def _reason(run: Provisioning, *, insist: bool) -> str:

@@ -2,20 +2,22 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
 from ovirt_provision.clock import Clock
 from ovirt_provision.engine import Engine
+from ovirt_provision.engine.account import role_for
 from ovirt_provision.engine.inventory import About, Grant
+from ovirt_provision.engine.model import Template
 from ovirt_provision.errors import (
     EngineCertificateInvalid,
     EngineSessionExpired,
     EngineUnreachable,
     ProvisionError,
 )
-from ovirt_provision.ledger.store import Ledger
+from ovirt_provision.ledger.store import PRESENT, REMOVING, Ledger
 from ovirt_provision.operations.census import AWAITING_ENGINE, LEAKED, MISSING, take_census
 
 T = TypeVar("T")
@@ -43,6 +45,17 @@ _PERMITS_OF_VERBS = {
     "DestroyTemplate": ("delete_template",),
 }
 
+# What each verb asks of everybody else on a VM or template that they have made.
+_PERMITS_ON_OWN: Mapping[str, Mapping[str, Sequence[str]]] = {
+    "vm": {
+        "CloneMachine": ("manipulate_vm_snapshots",),
+        "StartMachine": ("run_vm",),
+        "StopMachine": ("shut_down_vm", "stop_vm"),
+        "DestroyMachine": ("delete_vm",),
+    },
+    "template": {"DestroyTemplate": ("delete_template",)},
+}
+
 
 @dataclass(frozen=True)
 class Finding:
@@ -68,9 +81,10 @@ async def examine(engine: Engine, ledger: Ledger, installation: str, clock: Cloc
     findings.append(Finding("version", OK, f"oVirt Engine {about.version}"))
     findings.append(_clock(about, clock))
     examination = _Examination(engine, about)
+    await examination.read_templates()
     parts = await asyncio.gather(
         examination.readable(),
-        examination.account(),
+        examination.account(ledger),
         examination.templates(),
         examination.leftovers(ledger, installation),
     )
@@ -147,6 +161,17 @@ class _Examination:
     def __init__(self, engine: Engine, about: About) -> None:
         self._engine = engine
         self._about = about
+        self._templates: list[Template] = []
+        self._templates_error: ProvisionError | None = None
+
+    async def read_templates(self) -> None:
+        """The templates but for Blank, with their disks; what goes wrong is told by `templates`."""
+        try:
+            found = await self._engine.templates.search("", follow="disk_attachments.disk", max_rows=1000)
+        except ProvisionError as error:
+            self._templates_error = error
+        else:
+            self._templates = [template for template in found if template.id != _BLANK]
 
     async def readable(self) -> list[Finding]:
         inventory = self._engine.inventory
@@ -211,7 +236,7 @@ class _Examination:
             )
         return Finding(name, OK, f"{what} can be read")
 
-    async def account(self) -> list[Finding]:
+    async def account(self, ledger: Ledger) -> list[Finding]:
         try:
             grants: list[Grant] | None = await self._engine.inventory.grants(self._about.user_id)
         except ProvisionError:
@@ -221,7 +246,7 @@ class _Examination:
         )
         return [
             *self._permissions(grants),
-            *self._verbs(grants),
+            *self._verbs(grants, ledger),
             await self._hosts(sees_all=sees_all),
             await self._storage(sees_all=sees_all),
         ]
@@ -250,12 +275,23 @@ class _Examination:
 
         vms, disks = roles("create_vm", "cluster"), roles("create_disk", "storage_domain")
         templates = roles("create_template")
+        seen = {template.id for template in self._templates}
+        usable = roles("create_vm") or [
+            grant.role for grant in grants if "create_vm" in grant.permits and grant.object_id in seen
+        ]
         if not vms:
             creates = Finding(
                 "create-vms",
                 PROBLEM,
                 f"{self._who} may not make VMs: no role with the permit create_vm on a cluster",
-                "Give the account the role PowerUserRole on the data center.",
+                f"Give the account the role {role_for('create_vm', 'cluster')} on the cluster.",
+            )
+        elif seen and not usable:
+            creates = Finding(
+                "create-vms",
+                PROBLEM,
+                f"{self._who} may make VMs, but of no template: no role with the permit create_vm on one",
+                f"Give the account the role {role_for('create_vm', 'template')} on the template.",
             )
         elif not disks:
             creates = Finding(
@@ -269,10 +305,12 @@ class _Examination:
         if templates:
             return [
                 creates,
+                *self._networks(grants),
                 Finding("create-templates", OK, f"{self._who} may make templates by {_some(templates)}"),
             ]
         return [
             creates,
+            *self._networks(grants),
             Finding(
                 "create-templates",
                 WARNING,
@@ -281,12 +319,30 @@ class _Examination:
             ),
         ]
 
-    def _verbs(self, grants: Sequence[Grant] | None) -> list[Finding]:
+    def _networks(self, grants: Sequence[Grant]) -> list[Finding]:
+        """On vNIC profiles the engine does not tell where a role holds: any counts that may be on one. Of
+        administrators `_verbs` tells."""
+        own = ("vm", "template", "disk", "vm_pool")
+        if any(grant.administrative for grant in grants):
+            return []
+        if any("configure_vm_network" in grant.permits and grant.scope not in own for grant in grants):
+            return [Finding("use-networks", OK, f"{self._who} may connect NICs")]
+        return [
+            Finding(
+                "use-networks",
+                WARNING,
+                f"{self._who} may not connect NICs: no role with the permit configure_vm_network on a vNIC "
+                "profile",
+                f"Give the account the role {role_for('configure_vm_network', 'vNIC profile')} on it.",
+            )
+        ]
+
+    def _verbs(self, grants: Sequence[Grant] | None, ledger: Ledger) -> list[Finding]:
         """Which permit is missing for what."""
         if grants is None:
             return []
         if not any(grant.administrative for grant in grants):
-            return [Finding("verbs", OK, f"{self._who} manages what it makes, so every other verb is open")]
+            return [self._verbs_on_own(grants, ledger)]
         granted = {permit for grant in grants for permit in grant.permits}
         missing = [
             f"{verb} lacks {', '.join(lacking)}"
@@ -297,6 +353,29 @@ class _Examination:
             return [Finding("verbs", OK, f"{self._who} has the permits of every verb")]
         advice = "Give the account a role with these permits, such as UserVmManager on the cluster."
         return [Finding("verbs", WARNING, "; ".join(missing), advice)]
+
+    def _verbs_on_own(self, grants: Sequence[Grant], ledger: Ledger) -> Finding:
+        """Who makes something manages it, unless somebody took that role away."""
+        told = []
+        roles = set()
+        for row in ledger.list_objects(PRESENT, REMOVING, engine=self._engine.name):
+            above = ("system", "data_center", *(("cluster",) if row.kind == "vm" else ()))
+            permits = {
+                permit
+                for grant in grants
+                if grant.scope in above or grant.object_id == row.engine_id
+                for permit in grant.permits
+            }
+            kind = {"vm": "VM", "template": "template"}.get(row.kind, "")
+            for verb, wanted in _PERMITS_ON_OWN.get(row.kind, {}).items():
+                for permit in wanted:
+                    if permit not in permits:
+                        told.append(f"{verb} lacks {permit} on {kind} '{row.name}'")
+                        roles.add(role_for(permit, kind))
+        if not told:
+            return Finding("verbs", OK, f"{self._who} manages what it makes, so every other verb is open")
+        advice = f"Give the account the role {' and '.join(sorted(roles))} on what is named."
+        return Finding("verbs", WARNING, _some(told), advice)
 
     @property
     def _who(self) -> str:
@@ -360,11 +439,9 @@ class _Examination:
         return Finding("storage", OK, free)
 
     async def templates(self) -> list[Finding]:
-        try:
-            found = await self._engine.templates.search("", follow="disk_attachments.disk", max_rows=1000)
-        except ProvisionError as error:
-            return [_unread("templates", "templates", error, WARNING)]
-        own = [template for template in found if template.id != _BLANK]
+        if self._templates_error is not None:
+            return [_unread("templates", "templates", self._templates_error, WARNING)]
+        own = self._templates
         illegal = sorted({template.name for template in own if template.status == "illegal"})
         empty = sorted({template.name for template in own if template.status == "ok" and not template.disks})
         usable = {template.name for template in own if template.status == "ok" and template.disks}
@@ -374,7 +451,8 @@ class _Examination:
                     "templates",
                     WARNING,
                     "no template has a disk that a Machine could boot from",
-                    "Import one, such as a cloud image, in the engine's Administration Portal.",
+                    "Import one, such as a cloud image, in the engine's Administration Portal, or give the "
+                    f"account the role {role_for('create_vm', 'template')} on one.",
                 )
             ]
         text = f"{len(usable)} with disks"

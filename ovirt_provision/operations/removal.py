@@ -5,6 +5,7 @@ from collections.abc import Collection, Sequence
 import structlog
 
 from ovirt_provision.engine import Engine
+from ovirt_provision.engine.account import Need
 from ovirt_provision.engine.model import Disk, Snapshot, Template, Vm
 from ovirt_provision.errors import DeadlineExceeded, ForeignVersion
 from ovirt_provision.ledger.identity import Mark
@@ -64,6 +65,9 @@ async def _remove_vm(run: Provisioning, row: Object, vm_id: str) -> Collection[s
             adopt_disks(run, row, vm)
         foreign = _foreign_disks(vm, {child.engine_id for child in run.ledger.children(row.id)})
         if vm.status != "down":
+            # One that may not be removed is not stopped, either.
+            needs = [Need("delete_vm", "VM", vm_id, row.name)]
+            await run.in_time(run.engine.account.insist(f"remove VM {row.name}", needs))
             await bring_down(run, vm, gently=bool(foreign))
             continue
         for disk in foreign:

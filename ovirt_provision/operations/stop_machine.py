@@ -5,6 +5,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from ovirt_provision.engine.account import Need
 from ovirt_provision.errors import DeadlineExceeded
 from ovirt_provision.ledger.runner import Phase
 from ovirt_provision.operations.machines import intend_on_machine, machine_of
@@ -14,14 +15,22 @@ from ovirt_provision.operations.waits import vm_down, vm_ready
 from ovirt_provision.v1 import machines_pb2
 
 
-async def shut_down(run: Provisioning) -> None:
-    """Asks the guest; one that does not obey within the time-out `shutdown` is left to the next phase."""
+async def shut_down(run: Provisioning, *, then: Sequence[str] = ()) -> None:
+    """Asks the guest; one that does not obey within the time-out `shutdown` is left to the next phase.
+
+    `then` is the permits that are needed to go on, once it is down.
+    """
     row = run.object
     vm_id = row.known_id
     vm = await run.insist(lambda: run.engine.machines.find(vm_id))
     if vm is not None:
         run.insist_on_ours(vm)
-    if vm is None or vm.status == "down" or run.request.force:
+    if vm is None or vm.status == "down":
+        return
+    needs = [Need(permit, "VM", vm_id, row.name) for permit in then]
+    if needs:
+        await run.in_time(run.engine.account.insist(f"start VM {row.name}", needs))
+    if run.request.force:
         return
     await run.insist(
         lambda: run.engine.machines.shut_down(vm_id, row.name, correlation_id=run.correlation_id),

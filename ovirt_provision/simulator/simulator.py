@@ -124,17 +124,32 @@ class Simulator:
         return self._server.requests
 
     def call(
-        self, method: str, path: str, body: bytes | str = b"", *, correlation_id: str = "", **query: str
+        self,
+        method: str,
+        path: str,
+        body: bytes | str = b"",
+        *,
+        correlation_id: str = "",
+        user: User | None = None,
+        **query: str,
     ) -> Reply:
         """One call of the API without HTTP and without a session, in no time; faults are replies, too.
 
-        `path` is below the API's base. It works before `start`. Raises `Refusal` for a reply without an
-        element, such as the 404 of an unknown id.
+        `path` is below the API's base; without a `user` everything is permitted. It works before `start`.
+        Raises `Refusal` for a reply without an element, such as the 404 of an unknown id.
         """
         self.world.settle()
         content = body.encode() if isinstance(body, str) else body
         request = Request(
-            self.world, "localhost", method, path, query, content, False, correlation_id or str(uuid.uuid4())
+            self.world,
+            "localhost",
+            method,
+            path,
+            query,
+            content,
+            False,
+            correlation_id or str(uuid.uuid4()),
+            user=user,
         )
         try:
             with self.world.injections.during(method, path):

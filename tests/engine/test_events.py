@@ -18,7 +18,7 @@ class LateLog:
     def events_service(self):
         return self
 
-    def list(self, max=None, from_=0):
+    def list(self, max=None, from_=0, search=None):
         ids = sorted((i for i in self.visible if i > from_), reverse=True)[:max]
         return [
             SimpleNamespace(

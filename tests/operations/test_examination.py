@@ -232,21 +232,40 @@ def granted(permit, scope):
     ("grants", "wanted"),
     [
         # Everybody may use the template Blank; that alone makes no VM in any cluster.
-        ([granted("create_vm", "template")], {"create-vms": PROBLEM, "create-templates": WARNING}),
-        ([granted("create_vm", "cluster")], {"create-vms": WARNING, "create-templates": WARNING}),
+        (
+            [granted("create_vm", "template")],
+            {"create-vms": PROBLEM, "create-templates": WARNING, "use-networks": WARNING},
+        ),
+        # Nor does a cluster without any template.
         (
             [granted("create_vm", "cluster"), granted("create_disk", "storage_domain")],
-            {"create-templates": WARNING},
+            {"create-vms": PROBLEM, "create-templates": WARNING, "use-networks": WARNING},
         ),
         (
-            [granted(permit, "data_center") for permit in ("create_vm", "create_disk", "create_template")],
+            [granted("create_vm", "data_center"), granted("configure_vm_network", "system")],
+            {"create-vms": WARNING, "create-templates": WARNING},
+        ),
+        (
+            [
+                granted("create_vm", "data_center"),
+                granted("create_disk", "storage_domain"),
+                granted("configure_vm_network", "vm"),
+            ],
+            {"create-templates": WARNING, "use-networks": WARNING},
+        ),
+        (
+            [
+                granted(permit, "data_center")
+                for permit in ("create_vm", "create_disk", "create_template", "configure_vm_network")
+            ],
             {},
         ),
         (
             [
-                granted("create_vm", "cluster"),
+                granted("create_vm", "data_center"),
                 granted("create_disk", "disk"),
                 granted("create_template", "vm"),
+                granted("configure_vm_network", "system"),
             ],
             {"create-vms": WARNING, "create-templates": WARNING},
         ),

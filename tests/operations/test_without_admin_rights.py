@@ -1,10 +1,16 @@
 """A user without admin rights, who sees no jobs and a filtered engine, can run every verb with few roles."""
 
+import dataclasses
+
 import pytest
 
+from ovirt_provision.engine.account import Account
+from ovirt_provision.errors import Code, ProvisionError
 from ovirt_provision.ledger.store import SUCCEEDED
+from ovirt_provision.operations import examination
+from ovirt_provision.operations.examination import OK, PROBLEM, examine
 from ovirt_provision.v1 import resources_pb2
-from tests.harness import OWNER, TEMPLATE, spec, started
+from tests.harness import ENGINE, OWNER, TEMPLATE, spec, started
 
 USER = "builder"
 # What docs/security.md names as enough.
@@ -15,8 +21,8 @@ ROLES = (
 )
 
 
-def give_roles(simulator, roles=ROLES):
-    """Someone with these roles; who they are."""
+def give_roles(simulator, roles, user=None):
+    """Gives someone these roles; who they are."""
     world = simulator.world
     places = {
         "data center": ("datacenters", next(iter(world.data_centers))),
@@ -24,19 +30,26 @@ def give_roles(simulator, roles=ROLES):
         "cluster": ("clusters", next(iter(world.clusters))),
         "template": ("templates", world.templates_named(TEMPLATE)[0].id),
     }
-    user = simulator.add_user(USER, "secret")
+    user = user or simulator.add_user(USER, "secret")
     for role, place in roles:
         world.give(role, user, places[place])
     return user
 
 
 @pytest.fixture
-def as_user(site, run_virtually):
-    """Runs a scenario on a Site whose account has these roles only."""
+def as_user(request, run_virtually, monkeypatch):
+    """Runs a scenario on a Site whose account has these roles only, by default without HTTP."""
 
-    def run(scenario, roles=ROLES, **options):
+    async def connected(_engine):
+        return [], True
+
+    def run(scenario, roles=ROLES, where="direct_site"):
+        site = request.getfixturevalue(where)
+        if where == "direct_site":
+            monkeypatch.setattr(examination, "_connection", connected)
+
         async def whole():
-            async with site(**options) as s:
+            async with site() as s:
                 give_roles(s.simulator, roles)
                 await s.become(f"{USER}@internal", "secret")
                 await scenario(s)
@@ -82,6 +95,9 @@ def test_every_verb(as_user):
         )
         census = await s.census()
         assert {finding for finding, _, _ in census} == {"ours"}
+        findings = await examine(s.bridge.engine(ENGINE), s.bridge.ledger, s.bridge.installation, s.clock)
+        assert [one.name for one in findings if one.severity == PROBLEM] == []
+        assert {one.name: one.severity for one in findings}["verbs"] == OK
         assert len(census) == 12, census
         for key in ("thin", "full", "copy", "again", "golden"):
             await succeed(s, "DestroyMachine", key=key)
@@ -90,6 +106,225 @@ def test_every_verb(as_user):
             await succeed(s, "DestroyTemplate", id=version.id)
         assert (s.vms(), s.templates(), s.disks(), await s.census()) == ([], [], 1, [])
         refused = [one for one in s.simulator.requests if one.status in (400, 403)]
-        assert [one.operation for one in refused] == ["GET /jobs"]
+        # By the watcher, and by the examination.
+        assert [one.operation for one in refused] == ["GET /jobs", "GET /jobs"]
+
+    as_user(scenario, where="site")
+
+
+# One role for each permit, so that one can be missing.
+EACH = (
+    ("VmCreator", "cluster"),
+    ("DiskCreator", "storage domain"),
+    ("UserTemplateBasedVm", "template"),
+    ("TemplateCreator", "data center"),
+)
+
+
+def without(role, instead=None):
+    """The roles but for one, in whose place there may be another."""
+    return [(instead if given == role else given, place) for given, place in EACH if given != role or instead]
+
+
+def lose(world, permit):
+    """No role of users permits it any more."""
+    for role in list(world.roles.values()):
+        if not role.administrative:
+            permits = tuple(one for one in role.permits if one != permit)
+            world.roles[role.id] = dataclasses.replace(role, permits=permits)
+
+
+def replace_roles(simulator, user, roles):
+    """The user has other roles of those that it was given, and keeps what it has made."""
+    world = simulator.world
+    kinds = {"clusters", "storagedomains", "datacenters", "templates"}
+    for one in list(world.permissions.values()):
+        name = world.roles[one.role].name
+        if (
+            one.user is user
+            and one.target[0] in kinds
+            and (name, one.target[0]) != ("TemplateOwner", "templates")
+        ):
+            del world.permissions[one.id]
+    give_roles(simulator, roles, user)
+
+
+async def refused(s, verb, **fields):
+    """The error of a call that is refused, at once or by its operation."""
+    try:
+        operation = await s.run(verb, **fields)
+    except ProvisionError as error:
+        return error.report()
+    assert operation.state != SUCCEEDED
+    return dataclasses.make_dataclass("Told", operation.error)(**operation.error)
+
+
+NIC = resources_pb2.Nic(name="nic1", vnic_profile="lab")
+CREATE = ("CreateMachine", {"key": "web", "spec": spec()})
+CONNECT = ("CreateMachine", {"key": "web", "spec": spec(nics=[NIC])})
+GROW = ("CreateMachine", {"key": "web", "spec": spec(boot_disk=resources_pb2.DiskSpec(size_bytes=8 << 30))})
+CLONE = ("CloneMachine", {"key": "web", "source_key": "source"})
+TEMPLATE_OF = ("CreateTemplate", {"machine_key": "down", "name": "golden"})
+ON_SOURCE = {"key": "source"}
+
+
+@pytest.mark.parametrize(
+    ("call", "roles", "lost", "permit", "where", "role"),
+    [
+        (CREATE, without("VmCreator"), None, "create_vm", "cluster 'Default'", "VmCreator"),
+        (CREATE, without("DiskCreator"), None, "create_disk", "storage domain 'data'", "DiskCreator"),
+        (
+            CREATE,
+            without("UserTemplateBasedVm", "UserRole"),
+            None,
+            "create_vm",
+            "template 'debian-12'",
+            "UserTemplateBasedVm",
+        ),
+        (
+            CONNECT,
+            EACH,
+            "configure_vm_network",
+            "configure_vm_network",
+            "vNIC profile 'lab'",
+            "VnicProfileUser",
+        ),
+        (
+            GROW,
+            EACH,
+            "edit_disk_properties",
+            "edit_disk_properties",
+            "disk 'debian-12_Disk1'",
+            "DiskOperator",
+        ),
+        (CLONE, without("VmCreator"), None, "create_vm", "cluster 'Default'", "VmCreator"),
+        (CLONE, without("DiskCreator"), None, "create_disk", "storage domain 'data'", "DiskCreator"),
+        (CLONE, EACH, "manipulate_vm_snapshots", "manipulate_vm_snapshots", "VM 'source'", "UserVmManager"),
+        (
+            TEMPLATE_OF,
+            without("TemplateCreator"),
+            None,
+            "create_template",
+            "data center 'Default'",
+            "TemplateCreator",
+        ),
+        (("StartMachine", {"key": "down"}), EACH, "run_vm", "run_vm", "VM 'down'", "UserVmManager"),
+        (("StopMachine", ON_SOURCE), EACH, "shut_down_vm", "shut_down_vm", "VM 'source'", "UserVmManager"),
+        (
+            ("StopMachine", {**ON_SOURCE, "force": True}),
+            EACH,
+            "stop_vm",
+            "stop_vm",
+            "VM 'source'",
+            "UserVmManager",
+        ),
+        (("RestartMachine", ON_SOURCE), EACH, "run_vm", "run_vm", "VM 'source'", "UserVmManager"),
+        (("DestroyMachine", ON_SOURCE), EACH, "delete_vm", "delete_vm", "VM 'source'", "UserVmManager"),
+        (
+            ("DestroyTemplate", {}),
+            EACH,
+            "delete_template",
+            "delete_template",
+            "template 'made'",
+            "TemplateOwner",
+        ),
+    ],
+)
+def test_a_missing_permit_is_told_with_its_object_and_nothing_is_left(
+    as_user, call, roles, lost, permit, where, role
+):
+    verb, fields = call
+
+    async def scenario(s):
+        world = s.simulator.world
+        user = next(one for one in world.users.values() if one.principal == USER)
+        await prepare(s, verb)
+        if verb == "DestroyTemplate":
+            fields["id"] = world.templates_named("made")[0].id
+        replace_roles(s.simulator, user, roles)
+        if lost is not None:
+            lose(world, lost)
+        before = state(s)
+        error = await refused(s, verb, **fields)
+        assert (error.code, error.reason) == (Code.PERMISSION_DENIED, "ENGINE_PERMISSION_DENIED")
+        assert f"it lacks the permit {permit} on {where}" in error.message
+        assert f"the role {role} on {where}" in error.advice
+        assert error.message.count(" and ") == 0, error.message
+        assert state(s) == before
+        await doctor_says(s, permit, where)
+        # What was asked to go is still wanted gone, for when the role is given.
+        left = {"ours", "awaiting-engine"} if verb.startswith("Destroy") else {"ours"}
+        assert {finding for finding, _, _ in await s.census()} <= left
+
+    as_user(scenario, EACH)
+
+
+async def doctor_says(s, permit, where):
+    """The examination names the same permit, and for what is ours the same object."""
+    if permit == "edit_disk_properties":
+        return  # it has no Machine left to look at
+    findings = await examine(s.bridge.engine(ENGINE), s.bridge.ledger, s.bridge.installation, s.clock)
+    told = [finding for finding in findings if finding.severity != OK and permit in finding.summary]
+    assert told, findings
+    if where.startswith("VM"):
+        assert any(where in finding.summary for finding in told)
+
+
+async def prepare(s, verb):
+    """The Machines and the template that the verb is about."""
+    if verb in ("CreateTemplate", "StartMachine", "DestroyTemplate"):
+        await succeed(s, "CreateMachine", key="down", spec=spec())
+    if verb == "DestroyTemplate":
+        await succeed(s, "CreateTemplate", machine_key="down", name="made")
+    if verb in ("CloneMachine", "StopMachine", "RestartMachine", "DestroyMachine"):
+        await succeed(s, "CreateMachine", key="source", spec=spec(), start_with=started())
+
+
+def state(s):
+    """All that the user can have changed."""
+    world = s.simulator.world
+    vms = sorted((vm.name, vm.status, len(vm.snapshots), len(vm.nics)) for vm in world.vms.values())
+    disks = sorted((disk.name, disk.size) for disk in world.disks.values())
+    return vms, disks, s.templates()
+
+
+def test_without_looking_first_a_machine_is_stopped_that_may_not_be_started(as_user, monkeypatch):
+    async def nothing(_account, _doing, _needs):
+        return
+
+    async def scenario(s):
+        await prepare(s, "RestartMachine")
+        lose(s.simulator.world, "run_vm")
+        monkeypatch.setattr(Account, "insist", nothing)
+        error = await refused(s, "RestartMachine", key="source")
+        assert "run_vm on VM 'source'" in error.message
+        assert [vm.status for vm in s.simulator.world.vms.values()] == ["down"]
 
     as_user(scenario)
+
+
+def test_a_role_that_was_given_meanwhile_counts_at_once(as_user):
+    async def scenario(s):
+        await prepare(s, "CreateTemplate")
+        error = await refused(s, "CreateTemplate", machine_key="down", name="golden")
+        assert "create_template" in error.message
+        user = next(one for one in s.simulator.world.users.values() if one.principal == USER)
+        center = next(iter(s.simulator.world.data_centers))
+        s.simulator.world.give("TemplateCreator", user, ("datacenters", center))
+        await succeed(s, "CreateTemplate", machine_key="down", name="golden")
+
+    as_user(scenario, without("TemplateCreator"))
+
+
+def test_an_administrator_is_not_asked_what_it_may(site, run_virtually):
+    async def scenario():
+        async with site() as s:
+            await prepare(s, "RestartMachine")
+            await succeed(s, "RestartMachine", key="source")
+            await succeed(s, "CloneMachine", key="copy", source_key="source")
+            await succeed(s, "CreateTemplate", machine_key="copy", name="golden")
+            await succeed(s, "DestroyMachine", key="source")
+            asked = {one.operation for one in s.simulator.requests if one.in_api}
+            assert not [one for one in asked if "permissions" in one or "roles" in one or one == "GET /"]
+
+    run_virtually(scenario())
