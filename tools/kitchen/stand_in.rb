@@ -27,6 +27,10 @@ class StandIn
       @config = config
     end
 
+    def name
+      "Ssh"
+    end
+
     def [](name)
       @config[name.to_s]
     end

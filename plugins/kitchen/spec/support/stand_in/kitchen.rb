@@ -120,7 +120,7 @@ module Kitchen
       end
 
       def windows_os?
-        instance.platform.os_type == "windows"
+        instance.platform.respond_to?(:os_type) && instance.platform.os_type == "windows"
       end
 
       def create(_state)
