@@ -53,7 +53,7 @@ class StandIn
     # Runs a command in the guest; returns what it said and its status.
     def run(command, input = "")
       options = { "BatchMode" => "yes", "IdentitiesOnly" => "yes", "StrictHostKeyChecking" => "no",
-                  "UserKnownHostsFile" => "/dev/null", "ConnectTimeout" => "10", "LogLevel" => "ERROR" }
+                  "UserKnownHostsFile" => "/dev/null", "ConnectTimeout" => "60", "LogLevel" => "ERROR" }
       Open3.capture2e("ssh", "-F", "none", "-i", @state[:ssh_key], "-p", (self[:port] || 22).to_s,
                       *options.map { |name, value| "-o#{name}=#{value}" },
                       "#{@state[:username]}@#{@state[:hostname]}", command, stdin_data: input)
