@@ -26,6 +26,8 @@ HANGS = (
     "vm-not-responding",
     "agent-silent",
     "address-link-local",
+    "address-none",
+    "address-flaps",
     "late-effect",
     "unavailable",
     "silence",

@@ -62,7 +62,12 @@ async def call(site: Site, verb: str, **fields: object) -> Operation:
 
 async def create_and_start(site: Site) -> Operation:
     creating = await call(
-        site, "CreateMachine", key="web", spec=spec(), start_with=started(user_data="runcmd: [id]")
+        site,
+        "CreateMachine",
+        key="web",
+        spec=spec(),
+        start_with=started(user_data="runcmd: [id]"),
+        address_selection=resources_pb2.AddressSelection(nics=["nic1"]),
     )
     return await site.ended(creating)
 
