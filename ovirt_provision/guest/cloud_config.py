@@ -71,6 +71,9 @@ _REFUSED = {
     "i2nsb3vklwnvbmzpz": ("in base64", "give it as it is"),
     "iyev": ("in base64", "give it as it is"),
 }
+_TOO_DEEP = "is nested too deeply"
+# What PyYAML raises for a scalar that is not what it looks like or what its tag says.
+_BAD_VALUE = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError)
 _LISTS = ("bootcmd", "runcmd", "ssh_authorized_keys", "users", "write_files")
 
 
@@ -89,8 +92,12 @@ def merge(initialization: resources_pb2.Initialization, field: str, wrong: list[
     Adds to `wrong` what is wrong with them. No value of the user data is in it.
     """
     config = _read(initialization.user_data, f"{field}.user_data", wrong)
-    merging = _Merging(initialization, field, config, wrong)
-    return merging.result()
+    try:
+        return _Merging(initialization, field, config, wrong).result()
+    except RecursionError:
+        # What can just be read may be too deep to be written.
+        wrong.append(Violation(f"{field}.user_data", _TOO_DEEP))
+        return CloudConfig()
 
 
 def _read(user_data: str, field: str, wrong: list[Violation]) -> dict[str, Any]:
@@ -121,8 +128,13 @@ def _read(user_data: str, field: str, wrong: list[Violation]) -> dict[str, Any]:
             )
         )
         return {}
-    except (RecursionError, ValueError):
-        wrong.append(Violation(field, "is not YAML: it is nested too deeply, or has a value that is none"))
+    except RecursionError:
+        wrong.append(Violation(field, _TOO_DEEP))
+        return {}
+    except _BAD_VALUE:
+        wrong.append(
+            Violation(field, "is not YAML: it has a value that is none, such as a date without a day")
+        )
         return {}
     if config is None:
         return {}
@@ -302,13 +314,13 @@ class _Merging:
         self._config["ssh_pwauth"] = wanted
 
     def _files(self) -> None:
-        paths = {
+        paths = [
             entry.get("path") for entry in self._config.get("write_files", []) if isinstance(entry, dict)
-        }
+        ]
         for number, file in enumerate(self._initialization.files):
             if file.path in paths:
                 self._refuse(f"files[{number}].path", "is written by another file, too")
-            paths.add(file.path)
+            paths.append(file.path)
             entry = {"path": file.path, "encoding": "b64", "content": base64.b64encode(file.content).decode()}
             entry |= {
                 key: value

@@ -34,7 +34,7 @@ def complete(initialization: resources_pb2.Initialization, field: str, wrong: li
     """
     path = f"{field}.ignition"
     try:
-        config = json.loads(initialization.ignition, object_pairs_hook=_once)
+        config = json.loads(initialization.ignition, object_pairs_hook=_once, parse_constant=_refuse)
     except json.JSONDecodeError as error:
         wrong.append(Violation(path, f"is not JSON: line {error.lineno}, column {error.colno}: {error.msg}"))
         return ""
@@ -42,7 +42,7 @@ def complete(initialization: resources_pb2.Initialization, field: str, wrong: li
         wrong.append(Violation(path, "has a key twice in one object"))
         return ""
     except (RecursionError, ValueError):
-        wrong.append(Violation(path, "is not JSON that can be read: nested too deeply, or a number too long"))
+        wrong.append(Violation(path, "is not JSON: nested too deeply, or with a number that is none"))
         return ""
     head = config.get("ignition") if isinstance(config, dict) else None
     version = head.get("version") if isinstance(head, dict) else None
@@ -58,6 +58,10 @@ def complete(initialization: resources_pb2.Initialization, field: str, wrong: li
         wrong.append(Violation(path, f"must have {error} as Ignition has it"))
         return ""
     return json.dumps(config, separators=(",", ":"))
+
+
+def _refuse(_constant: str) -> None:
+    raise ValueError
 
 
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

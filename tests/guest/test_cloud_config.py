@@ -186,12 +186,30 @@ def test_other_kinds_are_refused_with_what_to_do(user_data, said):
         ("---\na: 1\n---\nb: 2", "line 3, column 1: but found another document"),
         ("[" * 5000, "nested too deeply"),
         ("x: 2020-13-45", "a value that is none"),
+        (f"x: !!timestamp {CANARY}", "a value that is none"),
+        (f"x: !!bool {CANARY}", "a value that is none"),
+        ('x: !!int ""', "a value that is none"),
+        ("x: !!float 1e", "a value that is none"),
     ],
 )
 def test_a_fault_in_the_yaml_is_told_by_line_and_column_and_nothing_of_the_text(user_data, said):
     (violation,) = wrong(user_data)
     assert said in violation.description
     assert CANARY not in violation.description
+
+
+@pytest.mark.parametrize("depth", range(100, 500, 20))
+def test_what_is_deep_is_merged_or_refused(depth):
+    """What can be read and cannot be written, or the other way round, is no exception."""
+    assert {violation.description for violation in wrong("x: " + "[" * depth + "]" * depth)} <= {
+        "is nested too deeply"
+    }
+
+
+def test_what_makes_no_sense_to_the_merge_is_left_to_the_guest():
+    asked = {"user_name": "builder", "files": [{"path": "/a", "content": b"a"}]}
+    assert wrong("write_files: [{path: [a]}, 1]\nusers: [[a], {name: {}}]\nuser: builder", **asked) == []
+    assert wrong("users: &a [*a]\n", **asked) == []
 
 
 def test_mappings_that_grow_by_merging_each_other_are_refused_before_they_do():

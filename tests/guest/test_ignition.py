@@ -59,6 +59,7 @@ def test_what_is_there_stays():
         ('{"ignition": {"version": "1.0.0"}}', "version"),
         (f'{{"{CANARY}": 1, "{CANARY}": 2}}', "twice"),
         ("[" * 100_000, "nested too deeply"),
+        ('{"ignition": {"version": "3.3.0"}, "x": NaN}', "number"),
     ],
 )
 def test_what_is_none_is_refused_without_telling_it(ignition, said):
