@@ -6,8 +6,10 @@ import pytest
 
 from ovirt_provision.engine.account import Account
 from ovirt_provision.errors import Code, ProvisionError
-from ovirt_provision.ledger.store import SUCCEEDED
+from ovirt_provision.ledger.store import CANCELLED, SUCCEEDED
 from ovirt_provision.operations import examination
+from ovirt_provision.operations.clean_up import CLEAN_UP
+from ovirt_provision.operations.dispatcher import VERBS
 from ovirt_provision.operations.examination import OK, PROBLEM, examine
 from ovirt_provision.v1 import resources_pb2
 from tests.harness import ENGINE, OWNER, TEMPLATE, spec, started
@@ -62,6 +64,7 @@ def as_user(request, run_virtually, monkeypatch):
 async def succeed(s, verb, **fields):
     operation = await s.run(verb, **fields)
     assert (operation.state, operation.error) == (SUCCEEDED, None), verb
+    s.called = {*getattr(s, "called", ()), verb}
     machine = s.bridge.ledger.living_machine(OWNER, fields.get("key", ""))
     if verb in ("CreateMachine", "CloneMachine"):
         s.bridge.leases.confirm(machine)
@@ -81,7 +84,8 @@ def test_every_verb(as_user):
             spec=spec(cluster="Default", nics=nics, boot_disk=resources_pb2.DiskSpec(size_bytes=8 << 30)),
             start_with=started(),
         )
-        await succeed(s, "CreateMachine", key="full", spec=spec(clone=True))
+        disks = [resources_pb2.DiskSpec(name="data", size_bytes=1 << 30)]
+        await succeed(s, "CreateMachine", key="full", spec=spec(clone=True, new_disks=disks))
         await succeed(s, "StartMachine", key="full")
         await succeed(s, "RestartMachine", key="full")
         await succeed(s, "CloneMachine", key="copy", source_key="thin", start_with=started())
@@ -93,6 +97,8 @@ def test_every_verb(as_user):
         await succeed(
             s, "CreateMachine", key="golden", spec=spec(template=resources_pb2.TemplateRef(name="golden"))
         )
+        await succeed(s, "DetachDisk", machine_key="again", name="output")
+        (output,) = [disk.id for disk in s.simulator.world.disks.values() if disk.name == "output"]
         census = await s.census()
         assert {finding for finding, _, _ in census} == {"ours"}
         findings = await examine(s.bridge.engine(ENGINE), s.bridge.ledger, s.bridge.installation, s.clock)
@@ -104,12 +110,30 @@ def test_every_verb(as_user):
         versions = s.simulator.world.templates_named("golden")
         for version in versions:
             await succeed(s, "DestroyTemplate", id=version.id)
+        await succeed(s, "DestroyDisk", id=output)
+        assert s.called == set(VERBS) - {CLEAN_UP.name}
         assert (s.vms(), s.templates(), s.disks(), await s.census()) == ([], [], 1, [])
         refused = [one for one in s.simulator.requests if one.status in (400, 403)]
         # By the watcher, and by the examination.
         assert [one.operation for one in refused] == ["GET /jobs", "GET /jobs"]
 
     as_user(scenario, where="site")
+
+
+def test_what_is_cancelled_or_has_lost_its_client_is_removed(as_user):
+    async def scenario(s):
+        cancelled = await s.call("CreateMachine", key="cancelled", spec=spec(), start_with=started())
+        await s.clock.sleep(5)
+        assert s.vms() == ["cancelled"]
+        s.bridge.dispatcher.cancel(cancelled, "by its client")
+        assert (await s.ended(cancelled)).state == CANCELLED
+        assert (s.vms(), s.disks()) == ([], 1)
+        await s.run("CreateMachine", key="lost", spec=spec(), start_with=started())
+        assert s.vms() == ["lost"]
+        await s.clock.sleep(3600)
+        assert (s.vms(), s.disks(), await s.census()) == ([], 1, [])
+
+    as_user(scenario)
 
 
 # One role for each permit, so that one can be missing.
