@@ -35,7 +35,7 @@ _PROGRESS = re.compile(r"^\d+,[^,]*,progress,(?P<verb>\w+),(?P<phase>[\w-]+),")
 # The lines that a step begins with; what varies comes after these words.
 _SAID = re.compile(
     r",ui,say,(?:==> [\w.-]+: )?"
-    r"(Using engine|Starting HTTP server|Waiting for SSH|Provisioning with|Shutting)"
+    r"(Using engine|Starting HTTP server|Waiting for SSH|Running local shell|Shutting)"
 )
 
 

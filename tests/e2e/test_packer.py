@@ -20,7 +20,7 @@ FORWARDED = """
 PROVISIONER = 'provisioner "shell-local" { inline = ["sleep 1"] }'
 
 # Where a build is cancelled: three places here, every one with OVIRT_PROVISION_CANCELS=all.
-SOME = ("CreateMachine cloning", "Provisioning with", "CreateTemplate sealing")
+SOME = ("CreateMachine cloning", "Running local shell", "CreateTemplate sealing")
 
 
 @pytest.fixture
