@@ -34,6 +34,38 @@ RSpec.describe "kitchen-ovirt with the daemon", :daemon do
     expect { driver.destroy(again) }.not_to raise_error
   end
 
+  it "equips a machine and sets its guest up as it is told" do
+    driver(disks: [{ size: "2 GiB", name: "data", interface: "virtio" }], boot_disk_size: 10, tags: ["ci"],
+           nics: [{ name: "nic1", network: "lab" }], placement: { hosts: ["host1"] }, time_zone: "Europe/Berlin",
+           cloud_config: { packages: ["nginx"] }, files: [{ path: "/etc/motd", content: "hi" }],
+           nic_configurations: [{ name: "eth0", static_range: "10.11.0.50-10.11.0.51/24" }]).create(state)
+    made = stage.machine(state[:machine_key])
+    expect(made.disks.map { |disk| [disk.size_bytes >> 30, disk.ours] }).to contain_exactly([10, true], [2, true])
+    expect(made.nics.map(&:name)).to eq(["nic1"])
+    driver.destroy(state)
+    expect(machines).to be_empty
+  end
+
+  it "sets Windows up by sysprep" do
+    transport = Support::Instances::Transport.new({ username: "administrator", password: "canary-7" }, name: "Winrm")
+    windows = make_driver({}, name: "web-windows-2022", transport: transport, os_type: "windows")
+    expect(windows.doctor({})).to be(false), console
+    windows.create(state)
+    expect(stage.machine(state[:machine_key]).status).to eq(:STATUS_UP)
+    windows.destroy(state)
+    expect([console, state.to_s].join).not_to include("canary-7")
+  end
+
+  it "packages an instance into versions of a template" do
+    driver(package: { name: "golden-#{Process.pid}", description: "d", tags: ["ci"] }).create(state)
+    2.times { driver.package(state) }
+    expect(console).to include("template golden-#{Process.pid} version 1", "template golden-#{Process.pid} version 2")
+    expect(driver.status(state)).to include(state: "up")
+    driver.destroy(state)
+    made = stage.census.select { |entry| entry.kind == "template" }
+    made.reverse_each { |entry| stage.destroy_template(entry.id) }
+  end
+
   it "goes on when the daemon is killed, refuses another engine, and makes anew what somebody else destroyed" do
     @driver = make_driver({}, transport: Support::Instances::Transport.new { stage.stop_daemon("KILL") })
     driver.create(state)

@@ -23,7 +23,8 @@ module Support
 
       # The stage without guests that all examples share.
       def shared
-        @shared ||= new
+        @shared ||= new(world: { "templates" => [{ "name" => "windows-2022", "os" => "windows_2022" }],
+                                 "tags" => [{ "name" => "ci" }] })
       end
 
       def clear
@@ -75,6 +76,13 @@ module Support
       ask do |client|
         client.run(:machines, :destroy_machine,
                    V1::DestroyMachineRequest.new(engine: client.engine, request_id: SecureRandom.uuid, key: key))
+      end
+    end
+
+    def destroy_template(id)
+      ask do |client|
+        request = V1::DestroyTemplateRequest.new(engine: client.engine, request_id: SecureRandom.uuid, id: id)
+        client.run(:templates, :destroy_template, request)
       end
     end
 
