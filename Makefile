@@ -85,6 +85,10 @@ worlds: setup $(generated) ## 10,000 random worlds full of strangers (WORLDS=n f
 bench-simulator: setup $(generated) ## Measure the simulator with 10,000 VMs
 	@$(python) tools/bench_simulator.py
 
+.PHONY: bench-packer
+bench-packer: plugin packer ## Measure requests and seconds of packer builds (BUILDS=8, PROFILE=fast, FLAGS=--no-seal)
+	@$(python) tools/bench_packer.py --builds $(or $(BUILDS),1) --profile $(or $(PROFILE),recorded) $(FLAGS)
+
 .PHONY: live
 live: setup $(generated) ## Test on the engine of OVIRT_*, in OVIRT_LIVE_CLUSTER with OVIRT_LIVE_TEMPLATE; cleans up after itself
 	@$(python) -m pytest -m live tests/live

@@ -194,6 +194,19 @@ build { sources = ["source.ovirt-clone.bad"] }
 		}
 	})
 
+	t.Run("a post-processor that keeps nothing destroys the template", func(t *testing.T) {
+		daemon := fakedaemon.Start(t)
+		t.Setenv("OVIRT_PROVISION_ADDRESS", daemon.Address)
+		p := p.here()
+		p.write(t, "file", "what is left of the build")
+		code, output := p.run(t, "build", p.write(t, "artifice.pkr.hcl", strings.Replace(
+			buildFile, "post-processor \"manifest\" {\n    custom_data = { template = build.TemplateName }",
+			"post-processor \"artifice\" {\n    files               = [\"file\"]\n    keep_input_artifact = false", 1)))
+		if left := daemon.Left(); code != 0 || len(left) != 0 || !slices.Contains(daemon.Methods(), "DestroyTemplate") {
+			t.Errorf("exit code %d, left: %v\n%s", code, left, output)
+		}
+	})
+
 	for name, signal := range map[string]syscall.Signal{"SIGINT": syscall.SIGINT, "SIGTERM": syscall.SIGTERM} {
 		t.Run(name+" undoes everything", func(t *testing.T) {
 			daemon := fakedaemon.Start(t)
