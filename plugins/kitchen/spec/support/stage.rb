@@ -24,7 +24,9 @@ module Support
       # The stage without guests that all examples share.
       def shared
         @shared ||= new(world: { "templates" => [{ "name" => "windows-2022", "os" => "windows_2022" }],
-                                 "tags" => [{ "name" => "ci" }] })
+                                 "tags" => [{ "name" => "ci" }] }).tap do |made|
+          made.configure("timeouts" => { "address_settle" => 0.1, "watch_interval" => 0.2 })
+        end
       end
 
       def clear
