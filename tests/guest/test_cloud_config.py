@@ -1,9 +1,16 @@
-"""User data merged with what the engine writes itself, as a guest reads the two."""
+"""User data merged with what the engine writes itself, as a guest reads the two.
+
+More random texts: `OVIRT_PROVISION_EXAMPLES=20000 pytest tests/guest/test_cloud_config.py`;
+`--hypothesis-seed=N` replays.
+"""
 
 import base64
+import os
 
 import pytest
 import yaml
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from ovirt_provision.errors import Violation
 from ovirt_provision.guest.cloud_config import ENGINE_COMMAND, LONGEST, SCRIPT
@@ -11,22 +18,23 @@ from ovirt_provision.guest.first_boot import first_boot, violations_of
 from ovirt_provision.simulator import config_drive
 from ovirt_provision.v1 import resources_pb2
 
+EXAMPLES = int(os.environ.get("OVIRT_PROVISION_EXAMPLES", "100"))
 KEY = "ssh-ed25519 AAAA somebody"
 OTHER = "ssh-ed25519 BBBB somebody-else"
 CANARY = "canary-5d1c7a90"
 
 
 def wrong(user_data: str = "", **fields) -> list[Violation]:
-    given = resources_pb2.Initialization(user_data=user_data, **fields)
-    return violations_of(given, "start_with", vm_name="web", os_type="debian_9")
+    asked = resources_pb2.Initialization(user_data=user_data, **fields)
+    return violations_of(asked, "start_with", vm_name="web", os_type="debian_9")
 
 
 def read(user_data: str = "", **fields) -> dict:
     """The cloud-config that the guest finds on the drive that the engine makes, which is read as cloud-init
     reads it."""
-    given = resources_pb2.Initialization(user_data=user_data, **fields)
+    asked = resources_pb2.Initialization(user_data=user_data, **fields)
     assert wrong(user_data, **fields) == []
-    told = first_boot(given).initialization()
+    told = first_boot(asked).initialization()
     drive = config_drive.config_drive(
         config_drive.Initialization(
             user_name=told.user_name or "", timezone=told.timezone, custom_script=told.custom_script
@@ -230,3 +238,24 @@ def test_what_becomes_too_long_is_refused():
 def test_all_that_is_wrong_is_told_at_once():
     fields = {violation.field for violation in wrong("user: a\nhostname: b", user_name="c", host_name="d")}
     assert fields == {"start_with.user_name", "start_with.host_name"}
+
+
+# Pieces of YAML that mean something in it, to the merge or to nobody.
+PARTS = (
+    *("user", "users", "runcmd", "bootcmd", "write_files", "chpasswd", "ssh_pwauth", "hostname", "timezone"),
+    *("path", "content", "name", "default", "builder", "web", "true", "null", "0755", "2026-02-30", "1e3"),
+    *("~", "-", ":", "?", "[", "]", "{", "}", ",", "*", "|", ">", "'", '"', "#", "%", "@", "`", "\t"),
+    *("<<:", "!!int", "!!set", "!!binary", "&a", "*a", "---", "...", "\\x", "\x07", "é"),
+    *(" ", "  ", ": ", "- ", "\n", "\n  ", "\n- "),
+)
+
+
+@given(st.lists(st.sampled_from(PARTS), max_size=30).map("".join))
+@settings(max_examples=EXAMPLES, deadline=None)
+def test_whatever_is_given_is_refused_or_makes_one_mapping_with_the_engines(text):
+    fields = {"user_name": "builder", "host_name": "web", "files": [{"path": "/a"}], "time_zone": "UTC"}
+    initialization = resources_pb2.Initialization(user_data=text, **fields)
+    if violations_of(initialization, "start_with", vm_name="web", os_type="") == []:
+        found = read(text, **fields)
+        assert {"path": "/a", "encoding": "b64", "content": ""} in found["write_files"]
+        assert found["runcmd"][0] == ENGINE_COMMAND
