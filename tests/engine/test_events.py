@@ -40,3 +40,33 @@ def test_an_id_that_becomes_visible_late_is_not_missed_and_none_is_told_twice():
         return seen
 
     assert asyncio.run(scenario()) == [[], [103], [101, 104], [102]]
+
+
+class FilteredLog(LateLog):
+    """Who is no administrator is given all events, whatever is asked for, unless it is a search."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.visible = list(range(1, 101))
+        self.told = []
+
+    def list(self, max=None, from_=0, search=None):
+        found = super().list(max, from_) if search is not None else super().list()
+        self.told.append(len(found))
+        return found
+
+
+def test_who_is_given_all_events_searches_for_the_new_ones():
+    log = FilteredLog()
+    events = Events(log)
+
+    async def scenario() -> list[list[int]]:
+        seen = [[event.id for event in await events.tail()]]
+        for arriving in ([101, 102], [103]):
+            log.visible += arriving
+            seen.append([event.id for event in await events.tail()])
+        return seen
+
+    assert asyncio.run(scenario()) == [[], [101, 102], [103]]
+    assert log.told[0] == 100
+    assert max(log.told[1:]) <= 53, "the overlap and what is new"
