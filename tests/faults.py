@@ -67,6 +67,10 @@ async def _create_grown(site: Site, key: str) -> Operation:
     return await _create(site, key, boot_disk=resources_pb2.DiskSpec(size_bytes=64 << 30))
 
 
+async def _create_with_disk(site: Site, key: str) -> Operation:
+    return await _create(site, key, new_disks=[resources_pb2.DiskSpec(size_bytes=1 << 30)])
+
+
 async def _clone(site: Site, key: str) -> Operation:
     return await site.run("CloneMachine", key=key, source_key="source")
 
@@ -130,6 +134,7 @@ class Case:
             _create: "CreateMachine",
             _create_with_nic: "CreateMachine",
             _create_grown: "CreateMachine",
+            _create_with_disk: "CreateMachine",
             _clone: "CloneMachine",
             _template: "CreateTemplate",
             _sealed: "CreateTemplate",
@@ -195,6 +200,7 @@ CASES = (
     _refused("mac-pool-empty", _clone, "creating", _MACS, "POST", VM),
     _refused("mac-pool-empty", _create_with_nic, "connecting-nics", _MACS, "POST", f"{A_VM}/nics"),
     _host(_create, "creating", "POST", VM),
+    _refused("storage-full", _create_with_disk, "creating-disks", _SPACE, "POST", "/disks"),
     _host(_create_grown, "changing-disks", "PUT", f"{A_VM}/diskattachments/.*"),
     _host(_clone, "taking-snapshot", "POST", f"{A_VM}/snapshots"),
     _host(_clone, "creating", "POST", VM),
@@ -207,6 +213,7 @@ CASES = (
     _forbidden(_create, "creating", "POST", VM),
     _forbidden(_create_with_nic, "connecting-nics", "POST", f"{A_VM}/nics"),
     _forbidden(_create_grown, "changing-disks", "PUT", f"{A_VM}/diskattachments/.*"),
+    _forbidden(_create_with_disk, "attaching-disks", "POST", f"{A_VM}/diskattachments"),
     _forbidden(_clone, "taking-snapshot", "POST", f"{A_VM}/snapshots"),
     _forbidden(_clone, "creating", "POST", VM),
     _forbidden(_template, "creating-template", "POST", TEMPLATE),
@@ -217,6 +224,7 @@ CASES = (
     _forbidden(_destroy_template, "destroying", "DELETE", A_TEMPLATE, "template"),
     # Failed in the background
     Case("vm-fails", _create, "cloning", _ABORTED, "Failed to complete VM", times=1),
+    Case("disk-fails", _create_with_disk, "attaching-disks", _ABORTED, "Add-Disk operation failed", times=1),
     Case("vm-fails", _clone, "cloning", _ABORTED, "Failed to complete VM", "POST", VM, times=1),
     Case("snapshot-fails", _clone, "taking-snapshot", _ABORTED, "Failed to complete snapshot", times=1),
     Case("template-fails", _template, "copying-disks", _ABORTED, "or its disks from VM"),

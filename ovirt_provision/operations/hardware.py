@@ -141,6 +141,8 @@ class HardwareResolver:
 
     def _disks(self, vm_name: str) -> dict[str, Any]:
         template = self._template
+        # Also where no disk is made that would go there.
+        self._domain("spec", resources_pb2.DiskSpec())
         if template is None:
             for path, told_of in self._disk_specs():
                 self._domain(path, told_of)

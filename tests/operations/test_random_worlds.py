@@ -67,6 +67,7 @@ class World:
 
     def __init__(self, seed: int, monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
         self._rng = random.Random(seed)
+        self._disks_rng = random.Random(f"disks {seed}")
         self._monkeypatch = monkeypatch
         self._folder = folder
         self.clock = VirtualClock()
@@ -121,8 +122,12 @@ class World:
     async def _random_verb(self, verb: str = "") -> None:
         key = self._rng.choice(KEYS)
         start = {"start_with": started()} if self._rng.random() < 0.2 else {}
+        wanted = spec(clone=self._rng.random() < 0.3)
+        # By a generator of its own, so that the seeds from before there were disks stay what they are.
+        for _ in range(self._disks_rng.choice((0, 0, 1, 2))):
+            wanted.new_disks.add(size_bytes=1 << 30)
         calls: dict[str, dict[str, object]] = {
-            "CreateMachine": {"key": key, "spec": spec(clone=self._rng.random() < 0.3), **start},
+            "CreateMachine": {"key": key, "spec": wanted, **start},
             "CloneMachine": {"source_key": key, "key": f"{key}-copy", **start},
             "StartMachine": {"key": key},
             "StopMachine": {"key": key, "force": self._rng.random() < 0.5},

@@ -32,7 +32,12 @@ CALLS: dict[str, tuple[str, dict[str, Any]]] = {
         "CreateMachine",
         {
             "key": "new",
-            "spec": spec(clone=True, nics=NICS, boot_disk=resources_pb2.DiskSpec(size_bytes=20 * GIB)),
+            "spec": spec(
+                clone=True,
+                nics=NICS,
+                boot_disk=resources_pb2.DiskSpec(size_bytes=20 * GIB),
+                new_disks=[resources_pb2.DiskSpec(size_bytes=GIB)],
+            ),
             "start_with": started(),
         },
     ),

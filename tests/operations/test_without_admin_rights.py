@@ -71,6 +71,20 @@ async def succeed(s, verb, **fields):
     return operation
 
 
+def test_new_disks_and_hardware(as_user):
+    async def scenario(s):
+        wanted = spec(
+            new_disks=[resources_pb2.DiskSpec(size_bytes=1 << 30)],
+            bios_type=resources_pb2.BIOS_TYPE_Q35_OVMF,
+            memory_bytes=2 << 30,
+        )
+        await succeed(s, "CreateMachine", key="web", spec=wanted, start_with=started())
+        await succeed(s, "DestroyMachine", key="web")
+        assert (s.vms(), s.disks()) == ([], 1)
+
+    as_user(scenario)
+
+
 def test_every_verb(as_user):
     async def scenario(s):
         nics = [
