@@ -102,6 +102,7 @@ USUAL = {
     "tags": ("root",),
     "page_token": ("", "1"),
     "static_address": ("", "10.11.0.5/24"),
+    "static_range": ("", "", "10.11.0.50-10.11.0.99/24"),
     "gateway": ("", "10.11.0.1"),
     "dns_servers": ("10.11.0.1",),
     "dns_search_domains": ("example.com",),
