@@ -194,6 +194,17 @@ def test_an_interface_with_dhcp_gets_no_other_ipv4_address(cli: Cli) -> None:
     assert "another IPv4" in result.err
 
 
+def test_a_static_address_may_be_any_of_a_range(cli: Cli, daemon: FakeDaemon) -> None:
+    daemon.script = [succeeded()]
+    cli.run(*CREATE, "--start", "--address", "eth0=10.11.0.50-10.11.0.99/24,10.11.0.1")
+    (nic,) = daemon.last(machines_pb2.CreateMachineRequest).start_with.nic_configurations
+    assert (nic.static_range, nic.static_address, nic.gateway) == (
+        "10.11.0.50-10.11.0.99/24",
+        "",
+        "10.11.0.1",
+    )
+
+
 def test_a_static_address_without_interface_is_a_usage_error(cli: Cli) -> None:
     result = cli.run(*CREATE, "--start", "--address", "10.11.0.5/24")
     assert result.code == 2
