@@ -11,16 +11,19 @@ from packer_builds import cancel_at, moments, run, start, validate, write
 from stage import PACKER, Stage
 
 FORWARDED = """
-  template_name = "cancelled"
-  user_data     = "runcmd: []"
-  http_content  = { "/a" = "b" }
-  http_ip       = "192.0.2.1"
+  template_name          = "cancelled"
+  user_data              = "runcmd: []"
+  http_content           = { "/a" = "b" }
+  http_ip                = "192.0.2.1"
+  boot_test              = true
+  boot_test_address_only = true
 """
 """A build that goes through every step that a build without SSH has."""
 PROVISIONER = 'provisioner "shell-local" { inline = ["sleep 1"] }'
 
 # Where a build is cancelled: three places here, every one with OVIRT_PROVISION_CANCELS=all.
 SOME = ("CreateMachine cloning", "Running local shell", "CreateTemplate sealing")
+EVERYWHERE = os.environ.get("OVIRT_PROVISION_CANCELS") == "all"
 
 
 @pytest.fixture
@@ -251,7 +254,7 @@ def test_a_build_that_is_cancelled_at_any_step_leaves_nothing(
 ) -> None:
     file = write(tmp_path, FORWARDED, provisioners=PROVISIONER)
     places = SOME
-    if os.environ.get("OVIRT_PROVISION_CANCELS") == "all":
+    if EVERYWHERE:
         code, told = run(stage, file)
         assert code == 0, told
         stage.provision("template", "destroy", "cancelled")
@@ -261,6 +264,28 @@ def test_a_build_that_is_cancelled_at_any_step_leaves_nothing(
         print(f"cancelled at '{place}': exit code {code}")
         assert code == 1, told
         assert is_untouched()
+
+
+def test_a_replacement_that_is_cancelled_at_any_step_loses_nothing(
+    stage: Stage, tmp_path: Path, golden: None
+) -> None:
+    """The old template stands, or the new one in its place."""
+    file = write(tmp_path, 'template_name = "golden"\nboot_test = true\nboot_test_address_only = true')
+    places = ("CreateTemplate removing-old",)
+    if EVERYWHERE:
+        code, told = run(stage, file, "-force")
+        assert code == 0, told
+        places = tuple(moments(told))
+    for place in places:
+        (before,) = stage.provision("template", "list", "golden")["templates"]
+        code, told = cancel_at(stage, file, place, "-force")
+        (after,) = stage.provision("template", "list", "golden")["templates"]
+        print(f"cancelled at '{place}': exit code {code}")
+        assert code == 1, "packer calls a build that was interrupted a failure, whatever it has made"
+        assert (after["id"] == before["id"]) == ("too late to cancel" not in told), told
+        left = stage.provision("census")["entries"]
+        assert [entry["name"] for entry in left if entry["kind"] == "template"] == ["golden"]
+        assert stage.virtual_machines() == []
 
 
 def test_a_build_through_a_daemon_on_another_machine(
