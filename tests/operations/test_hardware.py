@@ -608,6 +608,23 @@ def test_a_new_disk_that_the_engine_makes_after_the_undo_is_swept(play_over_http
     play_over_http(scenario)
 
 
+def test_what_the_engine_did_without_an_answer_is_not_done_twice(play_over_http):
+    async def scenario(s: Site, stock: Stock) -> None:
+        for path in ("/disks", "/vms/[^/]+/diskattachments", "/clusters/.*/vms", "/vms/[^/]+/tags"):
+            s.simulator.world.injections.arm("drop-reply", method="POST", path=path)
+        wanted = spec(new_disks=[DiskSpec(size_bytes=GIB)], affinity_groups=["together"], tags=["ci"])
+        made = await s.run("CreateMachine", key="web", spec=wanted)
+
+        assert made.state == SUCCEEDED, made.error
+        vm = machine(s)
+        assert [a.disk.name for a in vm.attachments] == ["debian-12_Disk1", "web_Disk2"]
+        assert s.disks() == 3
+        assert stock.group.members["vms"] == [vm.id]
+        assert [tag.name for tag in vm.tags] == ["ci"]
+
+    play_over_http(scenario)
+
+
 def test_what_a_machine_consists_of_is_shown(play):
     async def scenario(s: Site, stock: Stock) -> None:
         disk = lend(s)
