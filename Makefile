@@ -30,7 +30,8 @@ demo: ## Set up everything, then packer, docker-machine and Test Kitchen on a si
 	@since=$$(date +%s.%N) && $(MAKE) --no-print-directory tools && tools/in-namespace $(python) tools/demo.py --since $$since
 
 .PHONY: test
-test: tools check ## Everything: check, then real guests and the real packer
+test: tools check ## Everything: check, two minutes of crashes, then real guests and the real packer
+	PYTHONPATH=tools $(python) -m tests.crash --seeds 1000 --seconds 120 --jobs 4
 	tools/in-namespace $(python) -m pytest -n 2 --dist loadfile -m "(guests or e2e) and not long"
 	$(python) -m pytest -m wheel
 

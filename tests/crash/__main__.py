@@ -32,10 +32,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         logging.getLogger("ovirt_provision.simulator").setLevel(logging.WARNING)
         print(draw(options.seed), flush=True)
     total = Verdict()
-    bad = 0
+    played = bad = 0
     begun = time.monotonic()
     for done, (seed, verdict) in enumerate(_campaign(seeds, options, without), start=1):
         total.add(verdict)
+        played = done
         if verdict.broken:
             bad += 1
             if bad <= _TOLD:
@@ -50,8 +51,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             print(f"{done} of {len(seeds)} seeds, {bad} broken, {elapsed:.0f} s", flush=True)
     if bad:
         print(f"{bad} seeds broken")
-    print(f"seeds: {len(seeds)}, {total}")
-    return 1 if bad else 0
+    print(f"seeds: {played}, {total}")
+    return 1 if bad or not played else 0
 
 
 def _replay(seed: int, options: argparse.Namespace) -> str:
@@ -64,7 +65,8 @@ def _campaign(
 ) -> Iterator[tuple[int, Verdict]]:
     if not options.virtual:
         jobs = options.jobs or _AT_ONCE * (os.cpu_count() or 1)
-        yield from processes.campaign(seeds, without, jobs=jobs, show=options.seed is not None)
+        show = options.seed is not None
+        yield from processes.campaign(seeds, without, jobs=jobs, show=show, seconds=options.seconds)
     elif len(seeds) == 1:
         yield seeds[0], virtual.run(draw(seeds[0]), without=without)[0]
     else:
@@ -86,6 +88,12 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
         "--without", action="append", choices=sorted(DEFENCES), help="switch only this defence off"
     )
     parser.add_argument("--virtual", action="store_true", help="in this process, in virtual time")
+    parser.add_argument(
+        "--seconds",
+        type=float,
+        default=float("inf"),
+        help="begin no seed later than that, but --virtual ones",
+    )
     parser.add_argument("--jobs", type=int, help="how many at the same time")
     return parser.parse_args(arguments)
 

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import signal
 import tempfile
+import time
 import uuid
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
@@ -50,21 +51,33 @@ _TIMEOUTS = {
 }
 _REAPED = 6 + 1
 _SWEPT = _REQUEST + _LATE_CREATE_GRACE + 1.5
-_PATIENCE = 120.0
+_PATIENCE = 600.0
 _LOOK = 0.1
 _TRIES = 5
 
 
 def campaign(
-    seeds: Sequence[int], without: frozenset[str], *, jobs: int, show: bool = False
+    seeds: Sequence[int],
+    without: frozenset[str],
+    *,
+    jobs: int,
+    show: bool = False,
+    seconds: float = float("inf"),
 ) -> Iterator[tuple[int, Verdict]]:
-    """Each seed with the verdict on its run, as they end."""
+    """Each seed with the verdict on its run, as they end; none begins after so many `seconds`."""
+    until = time.monotonic() + seconds
+
+    def run_in_time(seed: int) -> Verdict | None:
+        if time.monotonic() > until:
+            return None
+        return run(draw(seed, pace=_PACE), without=without, show=show)
+
     with ThreadPoolExecutor(jobs) as pool:
-        running = {
-            pool.submit(run, draw(seed, pace=_PACE), without=without, show=show): seed for seed in seeds
-        }
+        running = {pool.submit(run_in_time, seed): seed for seed in seeds}
         for ended in as_completed(running):
-            yield running[ended], ended.result()
+            verdict = ended.result()
+            if verdict is not None:
+                yield running[ended], verdict
 
 
 def run(schedule: Schedule, *, without: frozenset[str] = frozenset(), show: bool = False) -> Verdict:
