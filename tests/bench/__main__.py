@@ -31,7 +31,7 @@ A lifecycle: made from a template, started, waited for until it reports an addre
 arrivals: all Machines are asked for within {ARRIVALS:g} s, at random (in real time: at once).
 mutating, reading: requests for each Machine; the API allows no fewer than {len(MUTATING)} that change it.
 naive: a client that sends one GET in {POLL:g} s for each Machine.
-p50/p95/max: seconds from when the engine knew until the client knew.
+p50/p95/max: seconds from when the engine knew until the client knew; addresses count at once here.
 of ideal: the schedule of a client that acts the moment the engine knows, with as many at work.
 Targets: ratio 0.100 at 100, p95 1 s, 95 % of ideal, 150 MB at 1,000."""
 

@@ -10,12 +10,15 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from google.protobuf.duration_pb2 import Duration
+
 from ovirt_provision.clock import VirtualClock
 from ovirt_provision.ledger.store import SUCCEEDED
 from ovirt_provision.simulator import Simulator
 from ovirt_provision.simulator.api import Refusal
 from ovirt_provision.simulator.power import reported
 from ovirt_provision.simulator.world import World
+from ovirt_provision.v1 import resources_pb2
 from tests.harness import OWNER, TEMPLATE, Site, spec, started
 
 POLL = 2.0
@@ -25,6 +28,8 @@ ARRIVALS = 5.0
 MUTATING = ("POST /vms", "POST /vms/{id}/start", "POST /vms/{id}/stop", "DELETE /vms/{id}")
 """The fewest requests by which the API lets a Machine be made, started, stopped and removed."""
 
+# That a guest's addresses have to stay as they are for a while is no latency.
+_AT_ONCE = resources_pb2.AddressSelection(settle_time=Duration())
 # How closely it is observed when the engine knows something, in seconds.
 _GRAIN = 0.1
 _VM = (
@@ -85,7 +90,11 @@ async def through_the_bridge(
         async def create(number: int, arrival: float) -> str:
             await clock.sleep(arrival)
             operation = await site.call(
-                "CreateMachine", key=f"web-{number:04}", spec=spec(), start_with=started()
+                "CreateMachine",
+                key=f"web-{number:04}",
+                spec=spec(),
+                start_with=started(),
+                address_selection=_AT_ONCE,
             )
             row = site.bridge.ledger.living_machine(OWNER, f"web-{number:04}")
             assert row is not None
