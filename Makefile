@@ -45,12 +45,13 @@ check: lint kitchen ## Lint, types and all tests without guests and packer (at m
 	cd plugins && PACKER=$(wildcard $(abspath $(packer))) go test -race ./...
 
 .PHONY: lint
-lint: setup $(generated) ## ruff, mypy, gofmt, go vet, staticcheck, and that what is generated into git is fresh
+lint: setup $(generated) ## ruff, mypy, gofmt, go vet, staticcheck, types on other platforms, and that what is generated into git is fresh
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
 	.venv/bin/mypy
 	@unformatted=$$(gofmt -l plugins); [ -z "$$unformatted" ] || { echo "not formatted by gofmt: $$unformatted"; exit 1; }
 	cd plugins && go vet ./... && go tool staticcheck ./...
+	cd plugins && go test -count=1 ./internal/platforms
 	$(python) tools/document --check
 	tools/fresh-plugin
 

@@ -125,7 +125,7 @@ func TestReleaseSetsTheVersion(t *testing.T) {
 			t.Errorf("version/version.go has no variable %s", variable)
 		}
 		if !slices.ContainsFunc(flags, func(flag string) bool {
-			return strings.HasPrefix(flag, "-X "+ourModule+"/packer/packer-plugin-ovirt/version."+variable+"=")
+			return strings.HasPrefix(flag, "-X github.com/ovirt-provision/ovirt-provision/plugins/packer/packer-plugin-ovirt/version."+variable+"=")
 		}) {
 			t.Errorf("the linker is not told %s", variable)
 		}
