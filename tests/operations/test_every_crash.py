@@ -162,7 +162,7 @@ async def replace(site: Site) -> Operation:
     )
 
 
-async def test_and_cancel(site: Site) -> Operation:
+async def cancel_the_boot_test(site: Site) -> Operation:
     site.ssh.silent = "Connection refused"
     making = await call(
         site, "CreateTemplate", machine_key="build", name="golden", boot_test=templates_pb2.BootTest()
@@ -344,7 +344,7 @@ SCENARIOS = {
         stride=3,
     ),
     "test-cancel": Scenario(
-        test_and_cancel,
+        cancel_the_boot_test,
         prepare=build,
         state=CANCELLED,
         vms=("build",),
