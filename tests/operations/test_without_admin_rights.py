@@ -197,6 +197,8 @@ async def refused(s, verb, **fields):
     return dataclasses.make_dataclass("Told", operation.error)(**operation.error)
 
 
+# The engine's event of a snapshot that is being taken.
+_SNAPSHOT_BEGUN = 45
 NIC = resources_pb2.Nic(name="nic1", vnic_profile="lab")
 CREATE = ("CreateMachine", {"key": "web", "spec": spec()})
 CONNECT = ("CreateMachine", {"key": "web", "spec": spec(nics=[NIC])})
@@ -282,13 +284,14 @@ def test_a_missing_permit_is_told_with_its_object_and_nothing_is_left(
         replace_roles(s.simulator, user, roles)
         if lost is not None:
             lose(world, lost)
-        before = state(s)
+        before, events = state(s), len(world.events)
         error = await refused(s, verb, **fields)
         assert (error.code, error.reason) == (Code.PERMISSION_DENIED, "ENGINE_PERMISSION_DENIED")
         assert f"it lacks the permit {permit} on {where}" in error.message
         assert f"the role {role} on {where}" in error.advice
         assert error.message.count(" and ") == 0, error.message
         assert state(s) == before
+        assert _SNAPSHOT_BEGUN not in {event.code for event in world.events[events:]}
         await doctor_says(s, permit, where)
         # What was asked to go is still wanted gone, for when the role is given.
         left = {"ours", "awaiting-engine"} if verb.startswith("Destroy") else {"ours"}
