@@ -208,8 +208,9 @@ RSpec.describe "kitchen on real guests", :live, :real_kitchen, :daemon, order: :
   describe "doctor" do
     it "finds nothing where all is well, and knows by earlier guests that the template has an agent" do
       said = kitchen!("doctor")
-      expect(said).to include("daemon: answers at", "certificate: ", "login: logged in as admin@internal", "clock: ", "create-vms: ",
-                              "the engine has template debian-12", "agent: the guests of template debian-12 version 1")
+      expect(said).to include("daemon: answers at", "certificate: ", "login: logged in as admin@internal", "clock: ",
+                              "create-vms: ", "the engine has template debian-12",
+                              "agent: the guests of template debian-12 version 1")
     end
 
     {
@@ -244,7 +245,7 @@ RSpec.describe "kitchen with ten instances", :live, :real_kitchen, :daemon do
   it "waits its turn where the engine takes but two at a time, and says at which position" do
     @stage = Support::Stage.new
     engine = %w[url username password ca_file].zip(%w[OVIRT_URL OVIRT_USERNAME OVIRT_PASSWORD OVIRT_CAFILE])
-    engine = engine.to_h { |name, variable| [name, @stage.environment.fetch(variable)] }
+    engine = engine.to_h.transform_values { |variable| @stage.environment.fetch(variable) }
     @stage.configure("engines" => { "lab" => { **engine, "operations" => 2 } })
     File.write(File.join(folder, "kitchen.yml"), <<~YAML)
       driver: {name: ovirt, engine: lab}

@@ -80,7 +80,9 @@ module Support
       {
         "create" => toy.create({}).nil?, "destroy" => toy.destroy({}).nil?, "package" => toy.package({}).nil?,
         "doctor" => toy.doctor({}), "a command before" => raised { toy({ pre_create_command: "true" }).create({}) },
-        "a command before that fails" => raised { toy({ pre_create_command: "false" }).create({}) }[/\A\S+ \| pre_create_command 'false'/],
+        "a command before that fails" => raised do
+                                           toy({ pre_create_command: "false" }).create({})
+                                         end[/\A\S+ \| pre_create_command 'false'/],
         "what is logged" => toy.then { |driver| driver.error("oh") && @log.string[/ERROR.*oh/].nil? }
       }
     end
@@ -89,7 +91,9 @@ module Support
       {
         "what is missing" => raised { toy({ needed: nil }) }, "what is blank" => raised { toy({ needed: "" }) },
         "no instance" => raised { Toy.new({}).finalize_config!(nil) }[/\A\S+/],
-        "ancestors of ActionFailed" => Kitchen::ActionFailed.ancestors.take_while { |one| one != Exception }.grep(Class).map(&:name),
+        "ancestors of ActionFailed" => Kitchen::ActionFailed.ancestors.take_while do |one|
+                                         one != Exception
+                                       end.grep(Class).map(&:name),
         "UserError is no ActionFailed" => Kitchen::UserError <= Kitchen::ActionFailed,
         "UserError" => Kitchen::UserError <= Kitchen::StandardError,
         "the original" => raised { wrap }

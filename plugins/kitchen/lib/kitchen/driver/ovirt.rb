@@ -48,7 +48,7 @@ module Kitchen
       default_config(:hostname) do |driver|
         Identity.host_name(driver.instance.name, driver.windows_guest? ? 15 : 63) unless driver[:sysprep] == false
       end
-      default_config(:username) { |driver| driver.default_username }
+      default_config(:username, &:default_username)
       default_config(:ssh_key) { |driver| driver.instance.transport[:ssh_key] }
       expand_path_for :ssh_key
       default_config(:nic_configurations) do |driver|

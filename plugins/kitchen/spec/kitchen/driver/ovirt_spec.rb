@@ -455,7 +455,8 @@ RSpec.describe Kitchen::Driver::Ovirt do
 
     it "takes an answer file and all else of sysprep" do
       File.write(File.join(folder, "unattend.xml"), "<unattend/>")
-      windows({ sysprep: { unattend_xml: "unattend.xml", admin_password: "other", domain: "lab" }, time_zone: "UTC" }).create(state)
+      windows({ sysprep: { unattend_xml: "unattend.xml", admin_password: "other", domain: "lab" },
+                time_zone: "UTC" }).create(state)
       expect(start_with.sysprep.to_h).to include(unattend_xml: "<unattend/>", admin_password: "other", domain: "lab")
       expect(start_with.time_zone).to eq("UTC")
     end

@@ -59,7 +59,10 @@ module Kitchen
           named = V1::ListTemplatesRequest.new(engine: @client.engine, name: request.name, page_size: 1)
           request.new_version = !request.replace && @client.call(:templates, :list_templates, named).templates.any?
           # A first version has no name of its own, and none before it.
-          request.version_name, request.keep_versions = "", 0 unless request.new_version
+          unless request.new_version
+            request.version_name = ""
+            request.keep_versions = 0
+          end
           @client.call(:templates, :create_template, request.dup.tap { |copy| copy.validate_only = true })
         end
 

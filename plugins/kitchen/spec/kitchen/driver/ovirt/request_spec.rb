@@ -81,7 +81,7 @@ RSpec.describe Kitchen::Driver::Ovirt::Request do
     spec = request(guaranteed_memory: 256, instance_type: "Large", bios_type: "q35_ovmf", tpm: true, virtio_scsi: false,
                    placement: { hosts: ["host1"], affinity: "pinned" }, affinity_groups: ["apart"], affinity_labels: "gpu",
                    quota: "ci", custom_properties: { sap_agent: true }, tags: %w[ci kitchen],
-                   nics: [{ name: "nic1", network: "lab", interface: "e1000", mac: "56:6f:ab:cd:00:05", linked: false }]).spec.to_h
+                   nics: [{ name: "n", network: "lab", interface: "e1000", mac: "56:6f:ab:cd:00:05", linked: false }]).spec.to_h
     expect(spec).to include(guaranteed_memory_bytes: 256 << 20, instance_type: "Large", bios_type: :BIOS_TYPE_Q35_OVMF, tpm: true,
                             virtio_scsi: false, placement: { hosts: ["host1"], affinity: :AFFINITY_PINNED },
                             affinity_groups: ["apart"], affinity_labels: ["gpu"], quota: "ci",
@@ -114,7 +114,8 @@ RSpec.describe Kitchen::Driver::Ovirt::Request do
   end
 
   it "asks for an address of a range" do
-    nic = request(nic_configurations: [{ name: "eth0", static_range: "10.11.0.50-10.11.0.99/24" }]).start_with.nic_configurations.first
+    nic = request(nic_configurations: [{ name: "eth0",
+                                         static_range: "10.11.0.50-10.11.0.99/24" }]).start_with.nic_configurations.first
     expect([nic.boot_protocol, nic.static_range]).to eq([:BOOT_PROTOCOL_STATIC, "10.11.0.50-10.11.0.99/24"])
   end
 
@@ -128,7 +129,9 @@ RSpec.describe Kitchen::Driver::Ovirt::Request do
 
   it "takes ignition as text, from a file, or as a structure, and then configures nothing else" do
     File.write(File.join(folder, "first.ign"), "{}")
-    expect([{ ignition: { version: "3.0.0" } }, '{"a": 1}', "first.ign"].map { |given| request(ignition: given).start_with.ignition })
+    expect([{ ignition: { version: "3.0.0" } }, '{"a": 1}', "first.ign"].map do |given|
+             request(ignition: given).start_with.ignition
+           end)
       .to eq(['{"ignition":{"version":"3.0.0"}}', '{"a": 1}', "{}"])
     expect(request(ignition: {}).start_with.nic_configurations).to be_empty
   end
@@ -168,7 +171,8 @@ RSpec.describe Kitchen::Driver::Ovirt::Request do
         'disks[0].interface: "scsi" is given; it must be one of virtio_scsi, virtio, sata, ide',
       { bios_type: "uefi" } => /\Abios_type: "uefi" is given; it must be one of .*q35_ovmf/,
       { ignition: "missing.ign" } => /\Aignition: "missing.ign" is given; it must be text, or a file/,
-      { ssh_key: "/k", sysprep: { admin_passwort: "x" } } => "sysprep.admin_passwort: is no option here; did you mean 'admin_password'?",
+      { ssh_key: "/k",
+        sysprep: { admin_passwort: "x" } } => "sysprep.admin_passwort: is no option here; did you mean 'admin_password'?",
       { files: [{ path: "/a", mode: 1 }] } => "files[0].mode: is no option here; there are path, content, permissions, owner",
       { address_selection: { family: 4 } } => "address_selection.family: 4 is given; it must be one of ipv4, ipv6",
       { placement: "host1" } => 'placement: "host1" is given; it must be a map',
@@ -220,7 +224,8 @@ RSpec.describe Kitchen::Driver::Ovirt::Request do
   end
 
   it "knows the option behind a field" do
-    { "spec.new_disks[0].size_bytes" => "disks[0].size", "spec.template.version" => "template_version", "spec.nics[0].vnic_profile" => "nics[0].vnic_profile",
+    { "spec.new_disks[0].size_bytes" => "disks[0].size", "spec.template.version" => "template_version",
+      "spec.nics[0].vnic_profile" => "nics[0].vnic_profile",
       "spec.boot_disk.size_bytes" => "boot_disk.size", "spec.memory_bytes" => "memory", "spec.name" => "vm_name",
       "start_with.nic_configurations[1].gateway" => "nic_configurations[1].gateway", "timeouts.adress" => "timeouts.adress",
       "start_with.user_name" => "username" }.each do |field, option|
