@@ -78,6 +78,10 @@ func (b *Builder) Run(ctx context.Context, ui packersdk.Ui, hook packersdk.Hook)
 	}
 	// Still there only if -on-error has kept it in a build that came too far to be cancelled.
 	created.destroy(state)
+	if ctx.Err() != nil {
+		// Packer itself calls the build cancelled, whatever it has made.
+		ui.Say("It is too late to cancel: what the build was to make is made, and older templates may be gone.")
+	}
 	if b.config.output() == outputNothing {
 		return nil, nil
 	}

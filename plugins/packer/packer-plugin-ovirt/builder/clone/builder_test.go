@@ -566,7 +566,7 @@ func TestNoWayBackFromAReplacement(t *testing.T) {
 				build.daemon.AddTemplate(fakedaemon.SourceID, "golden")
 				build.daemon.On(method, fakedaemon.Behaviour{Hang: method == "CreateTemplate", DeafToCancel: true, OnCall: build.cancel})
 				artifact, err := build.run()
-				if err != nil || artifact.Id() != fakedaemon.TemplateID {
+				if err != nil || artifact.Id() != fakedaemon.TemplateID || !strings.Contains(build.ui.text(), "too late to cancel") {
 					t.Errorf("cancelled in %s: Run gave (%v, %v)\n%s", method, artifact, err, build.ui.text())
 				}
 				if left := build.daemon.Left(); slices.ContainsFunc(left, func(what string) bool { return strings.HasPrefix(what, "machine") }) {

@@ -36,7 +36,7 @@ func (s *stepCreateTemplate) Run(ctx context.Context, state multistep.StateBag) 
 		return reply.GetOperation(), err
 	})
 	if operation.GetState() == pb.Operation_STATE_SUCCEEDED {
-		s.succeeded(ctx, state, operation.GetTemplate())
+		s.succeeded(state, operation.GetTemplate())
 	}
 	if err != nil {
 		return halt(ctx, state, doing, templateOptions.Rename(err))
@@ -47,7 +47,7 @@ func (s *stepCreateTemplate) Run(ctx context.Context, state multistep.StateBag) 
 	return multistep.ActionContinue
 }
 
-func (s *stepCreateTemplate) succeeded(ctx context.Context, state multistep.StateBag, made *pb.Template) {
+func (s *stepCreateTemplate) succeeded(state multistep.StateBag, made *pb.Template) {
 	s.made = made
 	state.Put(stateTemplate, made)
 	data := packerbuilderdata.GeneratedData{State: state}
@@ -57,9 +57,6 @@ func (s *stepCreateTemplate) succeeded(ctx context.Context, state multistep.Stat
 	if s.config.removesTemplates() {
 		// Older ones may be gone already: from here on there is no way back.
 		state.Put(stateFinished, true)
-		if ctx.Err() != nil {
-			uiOf(state).Sayf("It is too late to cancel: template %s is made, and older ones may be gone.", made.GetName())
-		}
 	}
 }
 
