@@ -79,6 +79,8 @@ class Clients:
                 continue
             if step.verb.endswith("Machine"):
                 self._made.discard(key)
+            elif step.verb == "DetachDisk":
+                self._made.discard(step.fields["machine_key"])
             template_id = self._templates.get(step.fields.get("id", ""), "")
             if step.verb == "DestroyTemplate" and not template_id:
                 continue

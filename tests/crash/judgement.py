@@ -185,12 +185,25 @@ def _is_buried(row: Object, ledger: Ledger) -> bool:
     return any(tombstone.object_id == row.id for tombstone in ledger.tombstones())
 
 
-def _lost_its_base(operation: Operation, others: Iterable[Operation]) -> bool:
-    """Whether a client has destroyed the template while another one made a version of it: then it fails."""
-    base = operation.plan.get("base_id")
-    return bool(base) and any(
-        other.verb == "DestroyTemplate" and other.request.get("id") == base for other in others
-    )
+def _was_in_the_way(operation: Operation, others: Iterable[Operation]) -> bool:
+    """Whether an operation may fail for what another client did to the template of the same name: it
+    destroyed or replaced the base of a version, or took the name that a new one was to get."""
+    base, name = operation.plan.get("base_id"), operation.request.get("name")
+    if operation.verb != "CreateTemplate":
+        return False
+    for other in others:
+        if base and other.verb == "DestroyTemplate" and other.request.get("id") == base:
+            return True
+        if other is not operation and other.verb == "CreateTemplate" and other.request.get("name") == name:
+            if base and other.request.get("replace"):
+                return True
+            if operation.request.get("replace") and (operation.error or {}).get("reason") == "NAME_IN_USE":
+                return True
+    return False
+
+
+def _stands_alone(row: Object) -> bool:
+    return row.kind in ("vm", "template") or (row.kind == "disk" and row.parent_id is None)
 
 
 def _judge_ledger(
@@ -209,20 +222,22 @@ def _judge_ledger(
     for operation in ledger.unended_operations():
         verdict.wrong.append(f"{operation.verb} has not ended: {operation.state} in {operation.phase}")
     for operation in by_request.values():
-        if operation.state == FAILED and not _lost_its_base(operation, by_request.values()):
+        if operation.state == FAILED and not _was_in_the_way(operation, by_request.values()):
             told = (operation.error or {}).get("message", "")
             verdict.wrong.append(f"{operation.verb} failed: {told}")
         elif operation.state == CANCELLED and operation.cancelled_by is None:
             verdict.wrong.append(f"{operation.verb} was cancelled by nobody")
     destroyed = {
-        operation.object_id for operation in by_request.values() if operation.verb.startswith("Destroy")
+        operation.object_id
+        for operation in by_request.values()
+        if operation.verb.startswith(("Destroy", "DetachDisk"))
     }
     for row in rows:
         if row.state in (REMOVING, LATE):
             verdict.wrong.append(f"{row.kind} {row.name} still waits to be removed")
         elif row.state == INTENDED:
             verdict.wrong.append(f"{row.kind} {row.name} is still only intended")
-        elif row.state == PRESENT and row.kind in ("vm", "template") and row.engine_id not in after:
+        elif row.state == PRESENT and _stands_alone(row) and row.engine_id not in after:
             verdict.wrong.append(f"{row.kind} {row.name} is lost")
         elif row.state == GONE and row.kind == "vm" and row.id not in destroyed:
             lease, made = ledger.lease(row.id), by_request.get(row.request_id)

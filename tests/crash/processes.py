@@ -22,6 +22,7 @@ from ovirt_provision.clock import SystemClock
 from ovirt_provision.ledger.store import Ledger
 from ovirt_provision.services.errors import from_rpc_error
 from ovirt_provision.v1 import (
+    disks_pb2_grpc,
     machines_pb2,
     machines_pb2_grpc,
     operations_pb2,
@@ -222,12 +223,12 @@ class _Door:
         request: Any = step.request(**({"id": template_id} if template_id else {}))
 
         async def send(channel: grpc.aio.Channel) -> str:
-            service = (
-                templates_pb2_grpc.TemplateServiceStub
-                if step.verb.endswith("Template")
-                else machines_pb2_grpc.MachineServiceStub
-            )
-            reply = await getattr(service(channel), step.verb)(request)  # type: ignore[no-untyped-call]
+            service: Any = machines_pb2_grpc.MachineServiceStub
+            if step.verb.endswith("Template"):
+                service = templates_pb2_grpc.TemplateServiceStub
+            elif step.verb.endswith("Disk"):
+                service = disks_pb2_grpc.DiskServiceStub
+            reply = await getattr(service(channel), step.verb)(request)
             return str(reply.operation.id)
 
         return await self._insist(send)

@@ -3,12 +3,13 @@
 import random
 import uuid
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from google.protobuf.message import Message
 
 from ovirt_provision.operations.dispatcher import VERBS
+from ovirt_provision.v1 import templates_pb2
 from tests.crashes import (
     AFTER_COMMIT,
     AFTER_READING,
@@ -132,7 +133,23 @@ def draw(seed: int, *, pace: float = 1.0) -> Schedule:
         (moment,) = rng.choices(moments, weights)
         kills.append((moment, rng.randint(1, _KILLS[moment][1])))
     delays = frozenset(rng.sample(range(1, 10), rng.choice((0, 0, 0, 1, 2))))
+    images = random.Random(f"images {seed}")
+    clients = [[_with_more(images, step) for step in steps] for steps in clients]
     return Schedule(seed, clients, faults, kills, delays)
+
+
+def _with_more(rng: random.Random, step: Step) -> Step:
+    """The same step, or one that asks for more of a template, or for the disk of a Machine instead."""
+    if step.verb != "CreateTemplate" or rng.random() < 0.5:
+        return step
+    if rng.random() < 0.15:
+        fields = {"machine_key": step.fields["machine_key"], "name": f"{step.fields['name']}-disk"}
+        return replace(step, verb="DetachDisk", fields=fields, cancel_after=None)
+    more: dict[str, Any] = {"keep_versions": 1} if step.fields["new_version"] else {"replace": True}
+    if rng.random() < 0.4:
+        # Nobody listens at the addresses of guests that are none.
+        more["boot_test"] = templates_pb2.BootTest(address_only=True)
+    return replace(step, fields={**step.fields, **more})
 
 
 def _beginning(rng: random.Random) -> list[Step]:

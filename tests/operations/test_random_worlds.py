@@ -31,6 +31,7 @@ from ovirt_provision.operations import (
     removal,
 )
 from ovirt_provision.simulator import Simulator
+from ovirt_provision.v1 import templates_pb2
 from tests.harness import OWNER, Site, spec, started
 from tests.strangers import KEYS, TEMPLATES, Strangers
 from tests.wire import URL, Wire
@@ -68,6 +69,7 @@ class World:
     def __init__(self, seed: int, monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
         self._rng = random.Random(seed)
         self._disks_rng = random.Random(f"disks {seed}")
+        self._images = random.Random(f"images {seed}")
         self._monkeypatch = monkeypatch
         self._folder = folder
         self.clock = VirtualClock()
@@ -114,6 +116,9 @@ class World:
         await self._site.census()
         for template in list(self._site.simulator.world.templates):
             await self._call("DestroyTemplate", id=template)
+        for disk in list(self._site.simulator.world.disks):
+            if self._images.random() < 0.2:
+                await self._call("DestroyDisk", id=disk)
         for key in (*KEYS, *(f"{key}-copy" for key in KEYS)):
             if self._rng.random() < 0.7:  # the others go with their leases, or stay
                 await self._call("DestroyMachine", key=key)
@@ -135,12 +140,27 @@ class World:
             "CreateTemplate": {
                 "machine_key": key,
                 "name": self._rng.choice(TEMPLATES),
-                "new_version": self._rng.random() < 0.3,
+                **({"new_version": True} if self._rng.random() < 0.3 else {}),
             },
             "DestroyMachine": {"key": key},
         }
         verb = verb or self._rng.choice(list(calls))
-        await self._call(verb, **calls[verb])
+        if verb == "DestroyMachine" and self._images.random() < 0.3:
+            await self._call("DetachDisk", machine_key=key, name="kept")
+        else:
+            await self._call(verb, **self._more(verb, calls[verb]))
+
+    def _more(self, verb: str, fields: dict[str, object]) -> dict[str, object]:
+        """The fields, and what else is asked of a template. That is drawn by itself, so that old seeds go on
+        meaning what they did."""
+        if verb != "CreateTemplate":
+            return fields
+        more = dict(fields)
+        if self._images.random() < 0.5:
+            more |= {"keep_versions": 1} if "new_version" in fields else {"replace": True}
+        if self._images.random() < 0.2:
+            more["boot_test"] = templates_pb2.BootTest(address_only=True)
+        return more
 
     async def _call(self, verb: str, **fields: object) -> None:
         """Runs a verb, which the world may well make fail."""

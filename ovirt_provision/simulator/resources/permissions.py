@@ -152,6 +152,13 @@ def _add(
     if role is None or (user is None and body.find("group") is None):
         raise faults.no_signature()
     made = Permission(new_id(), _find_role(world, role).id, _find_user(world, user), target)
+    # Who has it already keeps it. Source: the engine's `AddPermissionCommand`.
+    same = (
+        one
+        for one in world.permissions.values()
+        if (one.role, one.user, one.target) == (made.role, made.user, made.target)
+    )
+    made = next(same, made)
     world.permissions[made.id] = made
     path = f"/users/{made.user.id}" if made.user is not None else ""
     return created(render_permission(made, path=path))
