@@ -13,6 +13,8 @@ from ovirt_provision.ledger.store import CLEANUP_DONE, GONE, Ledger
 
 # Operations, and objects, of one transaction: it must not hold up the others.
 _BATCH = 200
+# Where the plans of operations name objects besides the one that they are about.
+_NAMED_BY_PLANS = ("source_object_id", "old_object_id", "test_object_id", "disk_object_id")
 
 
 def forget(ledger: Ledger, ended_before: float) -> int:
@@ -44,7 +46,7 @@ def _forget_operations(connection: sa.Connection, ended_before: float) -> int:
 
 def _forget_objects(connection: sa.Connection) -> int:
     child = objects.alias()
-    sources = operations.c.plan["source_object_id"].as_integer()
+    planned = [operations.c.plan[name].as_integer() for name in _NAMED_BY_PLANS]
     unnamed = sa.and_(
         objects.c.state == GONE,
         sa.not_(_has_tombstone()),
@@ -55,7 +57,7 @@ def _forget_objects(connection: sa.Connection) -> int:
             )
         ),
         # Looked up once for all: a plan has no index.
-        objects.c.id.not_in(sa.select(sources).where(sources.is_not(None))),
+        *(objects.c.id.not_in(sa.select(named).where(named.is_not(None))) for named in planned),
         sa.not_(sa.exists().where(child.c.parent_id == objects.c.id)),
     )
     bare = sa.and_(

@@ -9,6 +9,7 @@ from ovirt_provision.errors import (
     NotOurs,
     ReferencesNotFound,
 )
+from ovirt_provision.ledger.retention import forget
 from ovirt_provision.ledger.store import FAILED, SUCCEEDED, Operation
 from ovirt_provision.operations import detach_disk
 from ovirt_provision.services.messages import operation_message
@@ -99,6 +100,22 @@ def test_a_copy_of_a_machine_may_give_its_disk(site, run_virtually):
             assert made.state == SUCCEEDED, made.error
             assert (await detach(s)).state == SUCCEEDED
             assert s.vms() == ["web"]
+
+    run_virtually(scenario())
+
+
+def test_the_operation_can_still_be_told_when_disk_and_machine_are_long_gone(site, run_virtually):
+    async def scenario() -> None:
+        async with site() as s:
+            await build(s)
+            await s.clock.sleep(100)
+            before = s.clock.time()
+            detached = await detach(s)
+            await s.run("DestroyDisk", id=disk_of(s, detached))
+            while forget(s.bridge.ledger, before):
+                pass
+            assert s.bridge.ledger.operation(detached.id) is not None
+            assert operation_message(s.bridge, detached).disk.name == "golden-disk"
 
     run_virtually(scenario())
 

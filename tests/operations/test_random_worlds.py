@@ -247,6 +247,7 @@ DEFENCES = {
 HARMED = {
     "the mark is not held against the id": 58,
     "a template is removed from under a version of others": 98,
+    "a disk is removed from whatever VM has it": 17,
 }
 
 
