@@ -12,7 +12,7 @@ import sqlalchemy as sa
 from ovirt_provision.engine.model import Disk, Vm
 from ovirt_provision.errors import DiskNotDetachable, EngineOperationFailed, MachineNotDown, NotOurs
 from ovirt_provision.ledger.runner import Phase
-from ovirt_provision.ledger.store import HANDED_OVER, Ledger, Object
+from ovirt_provision.ledger.store import GONE, HANDED_OVER, Ledger, Object
 from ovirt_provision.operations.machines import find_machine, insist_on_idle
 from ovirt_provision.operations.provisioning import Provisioning, is_ours
 from ovirt_provision.operations.references import find_permissions, grant
@@ -111,8 +111,11 @@ async def grant_roles(run: Provisioning) -> None:
 async def destroy(run: Provisioning) -> None:
     """Takes the disk from the Machine in the ledger, and destroys the Machine."""
     row, disk = run.object, _disk_of(run)
-    _hand_over(run, disk)
-    await remove_machine(run, row)
+    # What is written already is not written again: a daemon that dies soon each time has to get on, too.
+    if disk.parent_id is not None:
+        _hand_over(run, disk)
+    if row.state != GONE:
+        await remove_machine(run, row)
     if await run.insist(lambda: run.engine.disks.get(disk.known_id)) is None:
         raise _vanished(run, disk)
 
