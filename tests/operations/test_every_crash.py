@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from ovirt_provision.ledger.store import CANCELLED, LATE, REMOVING, SUCCEEDED, Operation
+from ovirt_provision.ledger.store import CANCELLED, GONE, LATE, PRESENT, REMOVING, SUCCEEDED, Operation
 from ovirt_provision.v1 import resources_pb2, templates_pb2
 from tests.crashes import (
     AFTER_COMMIT,
@@ -202,8 +202,9 @@ async def build_in_full(site: Site) -> None:
 
 
 async def drop_disk(site: Site) -> Operation:
-    (disk,) = (id for id, disk in site.simulator.world.disks.items() if disk.name == "golden")
-    return await site.ended(await call(site, "DestroyDisk", id=disk))
+    rows = site.bridge.ledger.list_objects(PRESENT, REMOVING, GONE)
+    disk = next(row for row in rows if row.kind == "disk" and row.parent_id is None)
+    return await site.ended(await call(site, "DestroyDisk", id=disk.known_id))
 
 
 async def detached(site: Site) -> None:
