@@ -291,7 +291,7 @@ func TestEveryFlag(t *testing.T) {
 }
 
 func TestEachFlagIsDocumented(t *testing.T) {
-	page, err := os.ReadFile("../../../docs/docker_machine.md")
+	page, err := os.ReadFile("../../../docs/docker-machine.md")
 	if err != nil {
 		t.Fatal(err)
 	}

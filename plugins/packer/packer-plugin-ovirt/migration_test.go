@@ -31,7 +31,7 @@ func section(page, heading string) string {
 }
 
 func TestMigrationMapsEachOption(t *testing.T) {
-	content, err := os.ReadFile("../../../docs/packer-migration.md")
+	content, err := os.ReadFile("../../../docs/migrate-packer.md")
 	if err != nil {
 		t.Fatal(err)
 	}
