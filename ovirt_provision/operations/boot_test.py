@@ -136,7 +136,7 @@ async def remove(run: Provisioning) -> None:
     """Removes the Machine. What the engine cannot remove is left to the janitor: the template has stood the
     test."""
     try:
-        await remove_machine(run, _machine(run))
+        await undo(run)
     except (OperationCancelled, LedgerError):
         raise
     except ProvisionError as error:
@@ -144,6 +144,7 @@ async def remove(run: Provisioning) -> None:
 
 
 async def undo(run: Provisioning) -> None:
+    # What is gone is not looked for again: a daemon that dies soon each time has to get on, too.
     if _machine(run).state != GONE:
         await remove_machine(run, _machine(run))
 
