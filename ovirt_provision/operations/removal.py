@@ -281,9 +281,8 @@ def adopt_disks(run: Provisioning, row: Object, vm: Vm) -> None:
 
 def _disks_known(row: Object, vm: Vm) -> bool:
     """False also for a VM that a late create has made anew, with new disks, after it was removed."""
-    return (
-        bool(row.details.get("disks_known")) and row.details.get("created_at", vm.created_at) == vm.created_at
-    )
+    known = bool(row.details.get("disks_known"))
+    return known and (not row.unanswered or row.details.get("created_at", vm.created_at) == vm.created_at)
 
 
 async def bring_down(run: Provisioning, vm: Vm, *, gently: bool) -> None:
