@@ -28,7 +28,7 @@ def test_a_machine_that_fails_is_kept_until_it_is_destroyed(site, run_virtually,
 
             row = s.bridge.ledger.living_machine(OWNER, "web")
             assert (failed.state, failed.cleanup) == (FAILED, "done")
-            assert failed.error["reason"] == "DEADLINE_EXCEEDED", "it tells what went wrong all the same"
+            assert failed.error["reason"] == "NO_ADDRESS", "it tells what went wrong all the same"
             assert "The Machine was kept" in failed.error["advice"]
             assert "machine destroy web" in failed.error["advice"]
             assert s.bridge.ledger.lease(row.id).kind == HANDED_OVER

@@ -32,7 +32,7 @@ def give_roles(simulator, roles, user=None):
         "cluster": ("clusters", next(iter(world.clusters))),
         "template": ("templates", world.templates_named(TEMPLATE)[0].id),
     }
-    user = user or simulator.add_user(USER, "secret")
+    user = user or simulator.add_user(USER, "only of this user")
     for role, place in roles:
         world.give(role, user, places[place])
     return user
@@ -53,7 +53,7 @@ def as_user(request, run_virtually, monkeypatch):
         async def whole():
             async with site() as s:
                 give_roles(s.simulator, roles)
-                await s.become(f"{USER}@internal", "secret")
+                await s.become(f"{USER}@internal", "only of this user")
                 await scenario(s)
 
         run_virtually(whole())
