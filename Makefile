@@ -32,11 +32,11 @@ demo: ## Set up everything, then packer, docker-machine and Test Kitchen on a si
 .PHONY: test
 test: tools check ## Everything: check, two minutes of crashes, then real guests and the real packer
 	PYTHONPATH=tools $(python) -m tests.crash --seeds 1000 --seconds 120 --jobs 4
-	tools/in-namespace $(python) -m pytest -n 2 --dist loadfile -m "(guests or e2e) and not long"
+	tools/in-namespace $(python) -m pytest -n 3 --dist loadfile -m "(guests or e2e) and not long"
 	$(python) -m pytest -m wheel
 
 .PHONY: test-long
-test-long: tools ## What takes minutes for each test: the whole life of a Docker host
+test-long: tools ## What takes minutes for each test: a Docker host's whole life, three versions of a template
 	tools/in-namespace $(python) -m pytest -m long
 
 .PHONY: check

@@ -263,7 +263,8 @@ def test_another_daemon_is_not_taken_for_this_one(
     hosts: Hosts, kept: str, stage: Stage, tmp_path: Path
 ) -> None:
     with Stage(tmp_path / "other", guests="none") as other:
-        elsewhere = {name: other.environment[name] for name in ("XDG_STATE_HOME", "XDG_RUNTIME_DIR")}
+        folders = ("XDG_CONFIG_HOME", "XDG_STATE_HOME", "XDG_RUNTIME_DIR")
+        elsewhere = {name: other.environment[name] for name in folders}
         code, told = hosts.run("rm", "-y", kept, **elsewhere)
     assert code == 1
     assert str(hosts.state(kept)["Installation"]) in told

@@ -21,7 +21,9 @@ def short_folder() -> Iterator[Path]:
 
 @pytest.mark.guests
 @pytest.mark.timeout(600)
-@pytest.mark.parametrize("moment", ["Connected to SSH", "(demo-host) CreateMachine  60 %"])
+@pytest.mark.parametrize(
+    "moment", [pytest.param("Connected to SSH", marks=pytest.mark.long), "(demo-host) CreateMachine  60 %"]
+)
 def test_ctrl_c_leaves_nothing(tmp_path: Path, short_folder: Path, moment: str) -> None:
     demo = subprocess.Popen(
         [sys.executable, str(ROOT / "tools/demo.py"), str(tmp_path / "stage")],

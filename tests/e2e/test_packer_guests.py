@@ -63,6 +63,7 @@ def engine(stage: Stage) -> Iterator[ovirtsdk4.Connection]:
 
 
 @pytest.mark.guests
+@pytest.mark.long
 @pytest.mark.timeout(600)
 def test_three_versions_of_which_two_remain_and_the_last_boots(tmp_path: Path) -> None:
     """The guest of the first build sees what Packer gives it; the last version is tested by a clone."""
