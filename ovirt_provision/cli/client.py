@@ -148,6 +148,16 @@ class Daemon:
         with self._errors():
             return method(request, timeout=CALL_TIMEOUT)
 
+    def list_all(self, method: Callable[..., Reply], request: Any) -> Reply:
+        """All pages of a listing, as one reply; `request` is that for the first page."""
+        listed = page = self.call(method, request)
+        while token := page.next_page_token:  # type: ignore[attr-defined]
+            request.page_token = token
+            page = self.call(method, request)
+            listed.MergeFrom(page)
+        listed.ClearField("next_page_token")
+        return listed
+
     def begin(self, verb: Verb, request: Message) -> resources_pb2.Operation:
         """Begins a verb and returns its operation at once. Raises ProvisionError."""
         with self._errors():

@@ -100,13 +100,7 @@ def list_disks(
     request = disks_pb2.ListDisksRequest(
         engine=daemon.engine, name=name, name_regex=regex, content_type=content_type, ours=ours
     )
-    listed = disks_pb2.ListDisksResponse()
-    while True:
-        page = daemon.call(daemon.disks.ListDisks, request)
-        listed.disks.extend(page.disks)
-        if not page.next_page_token:
-            break
-        request.page_token = page.next_page_token
+    listed = daemon.list_all(daemon.disks.ListDisks, request)
     output.emit(listed, output_format, output.print_disks)
 
 

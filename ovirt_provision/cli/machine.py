@@ -530,13 +530,7 @@ def list_machines(
     """List your Machines."""
     daemon = Daemon(engine)
     request = machines_pb2.ListMachinesRequest(engine=daemon.engine, owner=owner)
-    listed = machines_pb2.ListMachinesResponse()
-    while True:
-        page = daemon.call(daemon.machines.ListMachines, request)
-        listed.machines.extend(page.machines)
-        if not page.next_page_token:
-            break
-        request.page_token = page.next_page_token
+    listed = daemon.list_all(daemon.machines.ListMachines, request)
     output.emit(listed, output_format, output.print_machines)
 
 

@@ -30,13 +30,7 @@ def list_networks(
     request = networks_pb2.ListNetworksRequest(
         engine=daemon.engine, name=name, name_regex=regex, data_center=data_center
     )
-    listed = networks_pb2.ListNetworksResponse()
-    while True:
-        page = daemon.call(daemon.networks.ListNetworks, request)
-        listed.networks.extend(page.networks)
-        if not page.next_page_token:
-            break
-        request.page_token = page.next_page_token
+    listed = daemon.list_all(daemon.networks.ListNetworks, request)
     output.emit(listed, output_format, output.print_networks)
 
 

@@ -252,13 +252,7 @@ def destroy(
 
 def _list(daemon: Daemon, name: str, **filters: Any) -> templates_pb2.ListTemplatesResponse:
     request = templates_pb2.ListTemplatesRequest(engine=daemon.engine, name=name, **filters)
-    listed = templates_pb2.ListTemplatesResponse()
-    while True:
-        page = daemon.call(daemon.templates.ListTemplates, request)
-        listed.templates.extend(page.templates)
-        if not page.next_page_token:
-            return listed
-        request.page_token = page.next_page_token
+    return daemon.list_all(daemon.templates.ListTemplates, request)
 
 
 def _resolve(daemon: Daemon, given: str) -> str:
