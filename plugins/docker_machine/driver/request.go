@@ -2,7 +2,6 @@ package driver
 
 import (
 	"fmt"
-	"math"
 	"os"
 	"regexp"
 	"strings"
@@ -46,7 +45,7 @@ var origins = options.Origins{
 // is that of the file with user data.
 func (d *Driver) createMachine(engine *pb.EngineRef, requestID, publicKey string) (*pb.CreateMachineRequest, error) {
 	chosen := &d.Options
-	template := &pb.TemplateRef{Version: toInt32(chosen.TemplateVersion)}
+	template := &pb.TemplateRef{Version: options.ToInt32(chosen.TemplateVersion)}
 	if chosen.TemplateID != "" {
 		template.By = &pb.TemplateRef_Id{Id: chosen.TemplateID}
 	} else {
@@ -65,9 +64,9 @@ func (d *Driver) createMachine(engine *pb.EngineRef, requestID, publicKey string
 	}
 	if chosen.CPUSockets != 0 || chosen.CPUCores != 0 || chosen.CPUThreads != 0 {
 		spec.Cpu = &pb.Cpu{
-			Sockets: toInt32(chosen.CPUSockets),
-			Cores:   toInt32(chosen.CPUCores),
-			Threads: toInt32(chosen.CPUThreads),
+			Sockets: options.ToInt32(chosen.CPUSockets),
+			Cores:   options.ToInt32(chosen.CPUCores),
+			Threads: options.ToInt32(chosen.CPUThreads),
 		}
 	}
 	if chosen.DiskSize != 0 {
@@ -130,9 +129,4 @@ func userData(file string) (string, error) {
 			"%s begins with '%.40s', but must be cloud-config, whose first line is '#cloud-config'", file, first)}
 	}
 	return rest, nil
-}
-
-// toInt32 keeps what does not fit out of range instead of wrapping it around, so that the schema's rules refuse it.
-func toInt32(value int) int32 {
-	return int32(min(max(value, math.MinInt32), math.MaxInt32))
 }

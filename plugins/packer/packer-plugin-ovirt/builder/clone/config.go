@@ -5,7 +5,6 @@ package clone
 
 import (
 	"fmt"
-	"math"
 	"os"
 	"strconv"
 	"time"
@@ -392,14 +391,9 @@ func (c *Config) reportProblems(report reporter) {
 // sourceVersion is the number of the version to start from; 0 means the newest.
 func (c *Config) sourceVersion() int32 {
 	number, _ := strconv.Atoi(c.SourceTemplateVersion)
-	return toInt32(number)
+	return options.ToInt32(number)
 }
 
 func indexed(option string, index int) string {
 	return fmt.Sprintf("%s[%d]", option, index)
-}
-
-// toInt32 keeps what does not fit out of range instead of wrapping it around, so that the schema's rules refuse it.
-func toInt32(value int) int32 {
-	return int32(min(max(value, math.MinInt32), math.MaxInt32))
 }

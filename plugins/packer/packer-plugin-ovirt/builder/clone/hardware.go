@@ -8,6 +8,7 @@ import (
 
 	"github.com/hashicorp/packer-plugin-sdk/template/config"
 
+	"github.com/ovirt-provision/ovirt-provision/plugins/internal/options"
 	pb "github.com/ovirt-provision/ovirt-provision/plugins/internal/ovirtprovisionv1"
 )
 
@@ -128,7 +129,7 @@ func (c *Config) machineSpec() *pb.MachineSpec {
 		CustomProperties:      c.CustomProperties,
 	}
 	if c.CPUSockets != 0 || c.CPUCores != 0 || c.CPUThreads != 0 {
-		spec.Cpu = &pb.Cpu{Sockets: toInt32(c.CPUSockets), Cores: toInt32(c.CPUCores), Threads: toInt32(c.CPUThreads)}
+		spec.Cpu = &pb.Cpu{Sockets: options.ToInt32(c.CPUSockets), Cores: options.ToInt32(c.CPUCores), Threads: options.ToInt32(c.CPUThreads)}
 	}
 	if len(c.PlacementHosts) > 0 || c.PlacementAffinity != "" {
 		spec.Placement = &pb.Placement{Hosts: c.PlacementHosts, Affinity: affinities[c.PlacementAffinity]}

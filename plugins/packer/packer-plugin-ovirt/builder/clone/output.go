@@ -3,6 +3,7 @@
 package clone
 
 import (
+	"github.com/ovirt-provision/ovirt-provision/plugins/internal/options"
 	pb "github.com/ovirt-provision/ovirt-provision/plugins/internal/ovirtprovisionv1"
 )
 
@@ -59,7 +60,7 @@ func (c *Config) createTemplate(engine *pb.EngineRef, requestID, machineKey stri
 		Seal:             c.TemplateSeal.True(),
 		NewVersion:       c.NewVersion,
 		VersionName:      c.VersionName,
-		KeepVersions:     toInt32(c.KeepVersions),
+		KeepVersions:     options.ToInt32(c.KeepVersions),
 		Replace:          c.replaces(),
 		Tags:             c.TemplateTags,
 		Permissions:      permissions(c.TemplatePermissions),
@@ -106,9 +107,9 @@ func (c *Config) testPort() uint32 {
 	case c.BootTestAddressOnly:
 		return 0
 	case c.BootTestSSHPort != 0:
-		return uint32(toInt32(c.BootTestSSHPort))
+		return uint32(options.ToInt32(c.BootTestSSHPort))
 	case c.Comm.Type == "ssh":
-		return uint32(toInt32(c.Comm.SSHPort))
+		return uint32(options.ToInt32(c.Comm.SSHPort))
 	default:
 		return 0
 	}
