@@ -4,6 +4,7 @@ They work by the plan that `hardware.py` has made.
 """
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 from ovirt_provision.engine.disks import DiskRequest
@@ -73,8 +74,12 @@ async def change_disks(run: Provisioning) -> None:
             if (change.bootable is False) == frees_boot:
                 run.note(f"changing disk {disk.name}")
                 await run.insist(
-                    lambda disk=disk, change=change: run.engine.machines.change_disk(  # type: ignore[misc]
-                        run.machine_id, disk, change, correlation_id=run.correlation_id
+                    partial(
+                        run.engine.machines.change_disk,
+                        run.machine_id,
+                        disk,
+                        change,
+                        correlation_id=run.correlation_id,
                     ),
                     on_vm=run.machine_id,
                 )
@@ -120,9 +125,7 @@ async def attach_disks(run: Provisioning) -> None:
     for row, wanted in new:
         if row.known_id not in attached:
             await run.insist(
-                lambda row=row, wanted=wanted: _attach(  # type: ignore[misc]
-                    run, row.known_id, row.name, wanted["attachment"]
-                ),
+                partial(_attach, run, row.known_id, row.name, wanted["attachment"]),
                 on_vm=run.machine_id,
             )
     lent = run.plan["hardware"]["attached_disks"]
@@ -149,7 +152,7 @@ async def _borrow(run: Provisioning, disks: list[dict[str, Any]]) -> None:
             raise
 
     for one in disks:
-        await run.insist(lambda one=one: ask(one), on_vm=run.machine_id)  # type: ignore[misc]
+        await run.insist(partial(ask, one), on_vm=run.machine_id)
     if not lost:
         _note_attaching(run, None)
 
@@ -184,21 +187,19 @@ async def connect_nics(run: Provisioning) -> None:
     present = {nic.name: nic for nic in (await _our_vm(run, "nics")).nics}
     for name in present.keys() - wanted.keys():
         await run.insist(
-            lambda nic=present[name]: machines.remove_nic(vm_id, nic, correlation_id=cid),  # type: ignore[misc]
+            partial(machines.remove_nic, vm_id, present[name], correlation_id=cid),
             on_vm=vm_id,
         )
     for name, request in wanted.items():
         run.note(f"connecting NIC {name}")
         if name not in present:
             await run.insist(
-                lambda request=request: machines.add_nic(vm_id, request, correlation_id=cid),  # type: ignore[misc]
+                partial(machines.add_nic, vm_id, request, correlation_id=cid),
                 on_vm=vm_id,
             )
         elif not request.fits(present[name]):
             await run.insist(
-                lambda nic=present[name], request=request: machines.change_nic(  # type: ignore[misc]
-                    vm_id, nic, request, correlation_id=cid
-                ),
+                partial(machines.change_nic, vm_id, present[name], request, correlation_id=cid),
                 on_vm=vm_id,
             )
 
@@ -215,17 +216,17 @@ async def assign(run: Provisioning) -> None:
     for tag in plan["tags"]:
         if tag not in tags:
             await run.insist(
-                lambda tag=tag: machines.add_tag(vm_id, tag, correlation_id=cid),  # type: ignore[misc]
+                partial(machines.add_tag, vm_id, tag, correlation_id=cid),
                 on_vm=vm_id,
             )
     for label in plan["affinity_labels"]:
         if label not in labels:
             await run.insist(
-                lambda label=label: machines.add_label(vm_id, label, correlation_id=cid),  # type: ignore[misc]
+                partial(machines.add_label, vm_id, label, correlation_id=cid),
                 on_vm=vm_id,
             )
     for group in plan["affinity_groups"]:
-        await run.insist(lambda group=group: _join(run, group), on_vm=vm_id)  # type: ignore[misc]
+        await run.insist(partial(_join, run, group), on_vm=vm_id)
 
 
 async def _join(run: Provisioning, group: str) -> None:

@@ -176,18 +176,22 @@ async def template_gone(run: Provisioning, template_id: str, name: str) -> None:
         )
 
 
+def _is_ok(run: Provisioning, kind: str, name: str, found: Disk | Template | None) -> bool:
+    if found is None or found.status == "illegal":
+        raise EngineOperationFailed(
+            doing=f"{kind} {name}",
+            engine_says=f"the {kind} has vanished" if found is None else f"the {kind} is illegal",
+            correlation_id=run.correlation_id,
+        )
+    run.note(f"{kind} {name} is {found.status}")
+    return found.status == "ok"
+
+
 async def disk_ok(run: Provisioning, disk_id: str, name: str) -> None:
     """Waits until a disk that is being made is ok. One that fails vanishes or becomes illegal."""
 
     def satisfied(disk: Disk | None) -> bool:
-        if disk is None or disk.status == "illegal":
-            raise EngineOperationFailed(
-                doing=f"disk {name}",
-                engine_says="the disk has vanished" if disk is None else "the disk is illegal",
-                correlation_id=run.correlation_id,
-            )
-        run.note(f"disk {name} is {disk.status}")
-        return disk.status == "ok"
+        return _is_ok(run, "disk", name, disk)
 
     if not satisfied(await run.insist(lambda: run.engine.disks.get(disk_id))):
         await run.wait(run.engine.watcher.disk(disk_id, satisfied, correlation_id=run.correlation_id))
@@ -253,14 +257,7 @@ async def template_ok(run: Provisioning, template_id: str, name: str) -> Templat
     """Waits until a template that is being made is ok. One that fails vanishes (behaviour.md 24)."""
 
     def satisfied(template: Template | None) -> bool:
-        if template is None or template.status == "illegal":
-            raise EngineOperationFailed(
-                doing=f"template {name}",
-                engine_says="the template has vanished" if template is None else "the template is illegal",
-                correlation_id=run.correlation_id,
-            )
-        run.note(f"template {name} is {template.status}")
-        return template.status == "ok"
+        return _is_ok(run, "template", name, template)
 
     template = await run.wait(
         run.engine.watcher.template(template_id, satisfied, name=name, correlation_id=run.correlation_id)
