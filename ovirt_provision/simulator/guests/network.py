@@ -10,10 +10,12 @@ import json
 import shlex
 import socket
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network
 from pathlib import Path
+
+from ovirt_provision.simulator.guests import GuestSpec
 
 FIRST_NIC = "eth0"
 """What guests call the NIC by which they are reached."""
@@ -131,6 +133,46 @@ class Link:
             *(f"guestfwd=tcp:{host}:{port}-cmd:{_relay(port)}" for port in host_ports),
         ]
         return ",".join(options)
+
+
+class AddressUnusable(OSError):
+    """A VM cannot be reached at the address that it is given, or at any."""
+
+
+class Addresses:
+    """Where each VM is reached, from start to start."""
+
+    def __init__(self, reach: Reach) -> None:
+        self._reach = reach
+        # What the last config drive said holds for starts without one, too.
+        self._statics: dict[str, Static | None] = {}
+
+    def link(self, spec: GuestSpec, used: Collection[IPv4Address]) -> Link:
+        """The link of a VM that is started while others use `used`. Raises AddressUnusable."""
+        if spec.config_drive:
+            try:
+                self._statics[spec.vm_id] = read_static(spec.config_drive)
+            except ValueError as error:
+                raise AddressUnusable(f"VM {spec.name} is given a bad static address: {error}") from None
+        static = self._statics.get(spec.vm_id)
+        return Link.make(self._reach, self._find(spec, static, used), static)
+
+    def _find(self, spec: GuestSpec, static: Static | None, used: Collection[IPv4Address]) -> IPv4Address:
+        if static is not None and self._reach.honest:
+            address = static.interface.ip
+            if address not in self._reach.addresses:
+                raise AddressUnusable(
+                    f"the static address {address} of VM {spec.name} cannot be reached here; "
+                    f"take one in {self._reach.addresses}"
+                )
+            if address in used or not self._reach.is_free(address):
+                raise AddressUnusable(f"the static address {address} of VM {spec.name} is in use")
+            return address
+        for attempt in range(100):
+            address = self._reach.address(spec.vm_id, attempt)
+            if address not in used and self._reach.is_free(address):
+                return address
+        raise AddressUnusable(f"no free address in {self._reach.addresses} for VM {spec.name}")
 
 
 def _host_of(network: IPv4Network) -> IPv4Address:

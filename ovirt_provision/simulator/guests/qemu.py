@@ -13,7 +13,6 @@ import shutil
 import tempfile
 import uuid
 from collections.abc import Coroutine, Mapping, Sequence
-from ipaddress import IPv4Address
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +20,7 @@ from ovirt_provision.simulator.guests import GuestInterface, GuestSpec, GuestSta
 from ovirt_provision.simulator.guests.image import GuestImage
 from ovirt_provision.simulator.guests.iso import make_iso
 from ovirt_provision.simulator.guests.monitor import Monitor, MonitorError
-from ovirt_provision.simulator.guests.network import Link, Reach, Static, find_reach, read_static
+from ovirt_provision.simulator.guests.network import Addresses, Link, Reach, find_reach
 
 SEAL_TIMEOUT = 180.0  # seconds
 POWER_OFF_TIMEOUT = 5.0  # seconds from SIGTERM, at which QEMU closes its disks, to SIGKILL
@@ -71,8 +70,7 @@ class QemuGuests:
         self.host_ports = tuple(host_ports)
         self._works: dict[str, _Work] = {}
         self._guests: dict[str, QemuGuest] = {}
-        # What the last config drive said holds for starts without one, too.
-        self._statics: dict[str, Static | None] = {}
+        self._addresses = Addresses(self.reach)
         self._accelerator: asyncio.Task[str] | None = None
 
     def create_disk(self, disk_id: str, size: int) -> "_Work":
@@ -236,31 +234,8 @@ class QemuGuests:
         return next((image for image in self._images.values() if image.filesystem.bytes == filesystem), None)
 
     def _link(self, spec: GuestSpec) -> Link:
-        if spec.config_drive:
-            try:
-                self._statics[spec.vm_id] = read_static(spec.config_drive)
-            except ValueError as error:
-                raise QemuError(f"VM {spec.name} is given a bad static address: {error}") from None
-        static = self._statics.get(spec.vm_id)
-        return Link.make(self.reach, self._host_address(spec, static), static)
-
-    def _host_address(self, spec: GuestSpec, static: Static | None) -> IPv4Address:
         used = {guest.link.host for guest in self._guests.values() if guest.state is not GuestState.DOWN}
-        if static is not None and self.reach.honest:
-            address = static.interface.ip
-            if address not in self.reach.addresses:
-                raise QemuError(
-                    f"the static address {address} of VM {spec.name} cannot be reached here; "
-                    f"take one in {self.reach.addresses}"
-                )
-            if address in used or not self.reach.is_free(address):
-                raise QemuError(f"the static address {address} of VM {spec.name} is in use")
-            return address
-        for attempt in range(100):
-            address = self.reach.address(spec.vm_id, attempt)
-            if address not in used and self.reach.is_free(address):
-                return address
-        raise QemuError(f"no free address in {self.reach.addresses} for VM {spec.name}")
+        return self._addresses.link(spec, used)
 
 
 class QemuGuest:

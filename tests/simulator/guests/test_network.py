@@ -11,9 +11,15 @@ from pathlib import Path
 import pytest
 
 from ovirt_provision.simulator.guests import GuestNic, GuestSpec, network
-from ovirt_provision.simulator.guests.image import GuestImage
-from ovirt_provision.simulator.guests.network import LOOPBACK, NAMESPACE, Link, Reach, read_static
-from ovirt_provision.simulator.guests.qemu import QemuError, QemuGuests
+from ovirt_provision.simulator.guests.network import (
+    LOOPBACK,
+    NAMESPACE,
+    Addresses,
+    AddressUnusable,
+    Link,
+    Reach,
+    read_static,
+)
 
 IN_NAMESPACE = Path(__file__).parents[3] / "tools/in-namespace"
 
@@ -127,24 +133,21 @@ def test_in_namespace_does_without_where_there_is_none(tmp_path: Path) -> None:
     assert ended.stderr.count("\n") == 1
 
 
-@pytest.fixture
-def guests(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> QemuGuests:
-    """Guests whose addresses can be bound everywhere; none is started."""
-    monkeypatch.setattr("shutil.which", lambda tool: f"/usr/bin/{tool}")
-    reach = Reach(IPv4Network("127.65.0.0/16"), {22: 2222}, honest=True)
-    return QemuGuests(tmp_path / "disks", {"base": GuestImage.__new__(GuestImage)}, reach)
+REACH = Reach(IPv4Network("127.65.0.0/16"), {22: 2222}, honest=True)
+"""Addresses that can be bound everywhere."""
 
 
 def spec(config_drive: dict[str, bytes]) -> GuestSpec:
     return GuestSpec("vm", "web", 1 << 28, 1, [GuestNic("nic1", "56:6f:00:00:00:01")], ["d"], config_drive)
 
 
-def test_a_static_address_is_where_the_vm_is_reached_at_later_starts_too(guests: QemuGuests) -> None:
+def test_a_static_address_is_where_the_vm_is_reached_at_later_starts_too() -> None:
+    addresses = Addresses(REACH)
     given = drive(static("127.65.3.4", netmask="24"))
     for config_drive in (given, {}):
-        assert str(guests._link(spec(config_drive)).host) == "127.65.3.4"
+        assert str(addresses.link(spec(config_drive), ()).host) == "127.65.3.4"
     dhcp = drive({"id": "first", "link": "first", "type": "ipv4_dhcp"})
-    assert guests._link(spec(dhcp)).host == guests.reach.address("vm")
+    assert addresses.link(spec(dhcp), ()).host == REACH.address("vm")
 
 
 @pytest.mark.parametrize(
@@ -154,19 +157,17 @@ def test_a_static_address_is_where_the_vm_is_reached_at_later_starts_too(guests:
         ("10.11.3", "VM web is given a bad static address: .*10.11.3"),
     ],
 )
-def test_a_static_address_that_cannot_work_is_refused(
-    guests: QemuGuests, address: str, complaint: str
-) -> None:
-    with pytest.raises(QemuError, match=complaint):
-        guests.start(spec(drive(static(address, netmask="24"))))
+def test_a_static_address_that_cannot_work_is_refused(address: str, complaint: str) -> None:
+    with pytest.raises(AddressUnusable, match=complaint):
+        Addresses(REACH).link(spec(drive(static(address, netmask="24"))), ())
 
 
-def test_a_static_address_that_somebody_has_is_refused(guests: QemuGuests) -> None:
+def test_a_static_address_that_somebody_has_is_refused() -> None:
     with (
         socket.create_server(("127.65.3.4", 2222)),
-        pytest.raises(QemuError, match=r"127\.65\.3\.4 of .* is in use"),
+        pytest.raises(AddressUnusable, match=r"127\.65\.3\.4 of .* is in use"),
     ):
-        guests.start(spec(drive(static("127.65.3.4", netmask="24"))))
+        Addresses(REACH).link(spec(drive(static("127.65.3.4", netmask="24"))), ())
 
 
 @pytest.mark.parametrize("reach", [LOOPBACK, NAMESPACE], ids=str)
