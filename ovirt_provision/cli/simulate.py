@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 class Guests(StrEnum):
     NONE = "none"
+    STUB = "stub"
     QEMU = "qemu"
 
 
@@ -40,7 +41,10 @@ class SimulatorNotStarted(ProvisionError):
 
 def simulate(
     guests: Annotated[
-        Guests, typer.Option(help="Real guests under QEMU, or state machines only.")
+        Guests,
+        typer.Option(
+            help="Real guests under QEMU, stubs with SSH and Docker's port, or state machines only."
+        ),
     ] = Guests.NONE,
     profile: Annotated[
         str,
@@ -133,6 +137,7 @@ def simulate(
             if guests is Guests.QEMU:
                 guest_image = guest_image or image.build(image.cache_folder(), output.note).folder
                 docker_image = docker_image or image.find_cached(image.DOCKER)
+            if guests is not Guests.NONE:
                 state_dir = state_dir or Path(
                     stack.enter_context(tempfile.TemporaryDirectory(prefix="ovirt-simulator-"))
                 )

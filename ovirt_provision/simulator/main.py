@@ -39,7 +39,7 @@ class SimulateOptions:
     listen: str = "127.0.0.1"
     port: int = 8443
     state_dir: Path | None = None
-    guests: Literal["none", "qemu"] = "none"
+    guests: Literal["none", "stub", "qemu"] = "none"
     guest_image: Path | None = None
     docker_image: Path | None = None
     host_ports: Sequence[int] = ()
@@ -90,7 +90,7 @@ async def run(options: SimulateOptions) -> int:
 
 def _templates(options: SimulateOptions) -> Sequence[BaseTemplate]:
     templates = [debian_template()]
-    if options.docker_image is not None:
+    if options.docker_image is not None or options.guests == "stub":
         description = "Debian 12 with cloud-init and a Docker engine"
         templates.append(BaseTemplate("debian-12-docker", description, new_id(), memory=768 << 20, cpus=2))
     return templates
@@ -99,8 +99,16 @@ def _templates(options: SimulateOptions) -> Sequence[BaseTemplate]:
 def _guests(options: SimulateOptions, templates: Sequence[BaseTemplate]) -> Guests:
     if options.guests == "none":
         return NoGuests()
-    if options.guest_image is None or options.state_dir is None:
-        raise ValueError("guests 'qemu' need --guest-image and --state-dir")
+    if options.state_dir is None:
+        raise ValueError(f"guests '{options.guests}' need --state-dir")
+    if options.guests == "stub":
+        from ovirt_provision.simulator.guests.stub.guests import StubGuests
+
+        stubs = StubGuests(options.state_dir / "stubs")
+        log.info("stubs at addresses in %s", stubs.reach)
+        return stubs
+    if options.guest_image is None:
+        raise ValueError("guests 'qemu' need --guest-image")
     from ovirt_provision.simulator.guests.image import GuestImage
     from ovirt_provision.simulator.guests.qemu import QemuGuests
 
