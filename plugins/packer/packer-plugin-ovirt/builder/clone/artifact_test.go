@@ -16,11 +16,12 @@ import (
 
 	"github.com/ovirt-provision/ovirt-provision/plugins/internal/fakedaemon"
 	pb "github.com/ovirt-provision/ovirt-provision/plugins/internal/ovirtprovisionv1"
+	"github.com/ovirt-provision/ovirt-provision/plugins/packer/packer-plugin-ovirt/builder/buildtest"
 )
 
 func TestArtifact(t *testing.T) {
 	build := newTestBuild(t, minimal())
-	artifact, err := build.run()
+	artifact, err := build.Run()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -40,22 +41,22 @@ func TestArtifact(t *testing.T) {
 	})
 
 	// The daemon was restarted since the build: the artifact connects anew.
-	if err := build.daemon.Restart(); err != nil {
+	if err := build.Daemon.Restart(); err != nil {
 		t.Fatal(err)
 	}
 	if err := artifact.Destroy(); err != nil {
 		t.Fatal(err)
 	}
-	if left := build.daemon.Left(); len(left) != 0 {
+	if left := build.Daemon.Left(); len(left) != 0 {
 		t.Errorf("left: %v", left)
 	}
 }
 
 func TestArtifactOfADisk(t *testing.T) {
-	build := newTestBuild(t, with(minimal(), map[string]any{
+	build := newTestBuild(t, buildtest.With(minimal(), map[string]any{
 		"template_name": nil, "full_clone": true, "detached_disk": map[string]any{"name": "data"},
 	}))
-	artifact, err := build.run()
+	artifact, err := build.Run()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -76,18 +77,18 @@ func TestArtifactOfADisk(t *testing.T) {
 	if err := artifact.Destroy(); err != nil {
 		t.Fatal(err)
 	}
-	if left := build.daemon.Left(); len(left) != 0 {
+	if left := build.Daemon.Left(); len(left) != 0 {
 		t.Errorf("left: %v", left)
 	}
 }
 
 func TestArtifactThatCannotBeDestroyed(t *testing.T) {
 	build := newTestBuild(t, minimal())
-	artifact, err := build.run()
+	artifact, err := build.Run()
 	if err != nil {
 		t.Fatal(err)
 	}
-	build.daemon.On("DestroyTemplate", fakedaemon.Behaviour{Fail: &pb.Error{Message: "a VM uses it"}})
+	build.Daemon.On("DestroyTemplate", fakedaemon.Behaviour{Fail: &pb.Error{Message: "a VM uses it"}})
 	if err := artifact.Destroy(); err == nil || !strings.Contains(err.Error(), "a VM uses it") {
 		t.Errorf("got %v", err)
 	}

@@ -12,6 +12,7 @@ import (
 
 	"github.com/ovirt-provision/ovirt-provision/plugins/internal/fakedaemon"
 	pb "github.com/ovirt-provision/ovirt-provision/plugins/internal/ovirtprovisionv1"
+	"github.com/ovirt-provision/ovirt-provision/plugins/packer/packer-plugin-ovirt/builder/buildtest"
 )
 
 // What each build asks of the daemon, exactly: this is also its cost.
@@ -19,10 +20,10 @@ func TestRequestsOfABuild(t *testing.T) {
 	watch := func(n string) string {
 		return `WatchOperation {"id":"44444444-4444-4444-8444-00000000000` + n + `"}`
 	}
-	key := "packer-debian-" + id(1)
+	key := "packer-debian-" + buildtest.ID(1)
 	// call is a request of the build, `n` counting its ids from the key's.
 	call := func(method, engine string, n int, rest string) string {
-		return method + ` {"engine":` + engine + `,"requestId":"` + id(n) + `",` + rest + `}`
+		return method + ` {"engine":` + engine + `,"requestId":"` + buildtest.ID(n) + `",` + rest + `}`
 	}
 	machine := `"key":"` + key + `"`
 	from := `"machineKey":"` + key + `",`
@@ -70,7 +71,7 @@ func TestRequestsOfABuild(t *testing.T) {
 		},
 		{
 			"a template by id",
-			with(minimal(), map[string]any{"source_template_name": nil, "source_template_id": fakedaemon.SourceID}),
+			buildtest.With(minimal(), map[string]any{"source_template_name": nil, "source_template_id": fakedaemon.SourceID}),
 			[]string{
 				`GetEngine {"engine":{}}`,
 				call("CreateTemplate", engine, 2, from+golden+`,"validateOnly":true`),
@@ -86,7 +87,7 @@ func TestRequestsOfABuild(t *testing.T) {
 		},
 		{
 			"a detached disk",
-			with(minimal(), map[string]any{
+			buildtest.With(minimal(), map[string]any{
 				"template_name": nil, "full_clone": true, "source_template_version": "latest",
 				"attached_disk": []map[string]any{{"id": fakedaemon.SourceID, "interface": "virtio", "read_only": true}},
 				"detached_disk": map[string]any{
@@ -108,7 +109,7 @@ func TestRequestsOfABuild(t *testing.T) {
 		},
 		{
 			"nothing to be left",
-			with(minimal(), map[string]any{"skip_create_artifact": true}),
+			buildtest.With(minimal(), map[string]any{"skip_create_artifact": true}),
 			[]string{
 				`GetEngine {"engine":{}}`,
 				call("CreateMachine", engine, 2, machine+`,"spec":{"template":{"name":"debian-12"}}`),
@@ -120,7 +121,7 @@ func TestRequestsOfABuild(t *testing.T) {
 		},
 		{
 			"a forced build",
-			with(minimal(), map[string]any{"packer_force": true}),
+			buildtest.With(minimal(), map[string]any{"packer_force": true}),
 			[]string{
 				`GetEngine {"engine":{}}`,
 				call("CreateTemplate", engine, 2, from+golden+`,"replace":true,"validateOnly":true`),
@@ -137,13 +138,13 @@ func TestRequestsOfABuild(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			build := newTestBuild(t, test.options)
-			if _, err := build.run(); err != nil {
+			if _, err := build.Run(); err != nil {
 				t.Fatal(err)
 			}
-			if calls := build.daemon.Calls(); !slices.Equal(calls, test.calls) {
+			if calls := build.Daemon.Calls(); !slices.Equal(calls, test.calls) {
 				t.Errorf("calls:\n%s\nwant:\n%s", strings.Join(calls, "\n"), strings.Join(test.calls, "\n"))
 			}
-			if left := build.daemon.Left(); !slices.Equal(left, test.left) {
+			if left := build.Daemon.Left(); !slices.Equal(left, test.left) {
 				t.Errorf("left: %v, want %v", left, test.left)
 			}
 		})
@@ -153,7 +154,7 @@ func TestRequestsOfABuild(t *testing.T) {
 // everything is a configuration with every option that a build without a guest can have, and everyMachine and everyTemplate are
 // the requests that it makes.
 func everything() map[string]any {
-	return with(minimal(), map[string]any{
+	return buildtest.With(minimal(), map[string]any{
 		"engine":                  "production",
 		"source_template_version": 3,
 		"vm_name":                 "build-vm",
@@ -250,7 +251,7 @@ const (
 
 // started is a configuration whose machine is started, but that needs no guest.
 func started() map[string]any {
-	return with(minimal(), map[string]any{"user_data": "runcmd: []"})
+	return buildtest.With(minimal(), map[string]any{"user_data": "runcmd: []"})
 }
 
 // Whenever a user presses Ctrl-C, the build fails and nothing is left.
@@ -285,12 +286,12 @@ func TestCancel(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			build := newTestBuild(t, started())
-			test.behaviour.OnCall = build.cancel
-			build.daemon.On(test.method, test.behaviour)
-			if err := build.mustFail(t); err.Error() != "the build was cancelled" {
+			test.behaviour.OnCall = build.Cancel
+			build.Daemon.On(test.method, test.behaviour)
+			if err := build.MustFail(t); err.Error() != "the build was cancelled" {
 				t.Errorf("error: %v", err)
 			}
-			methods := build.daemon.Methods()
+			methods := build.Daemon.Methods()
 			if method, isCheck := strings.CutPrefix(test.method, "Validate"); isCheck {
 				methods = methods[slices.Index(methods, method):]
 			} else {
@@ -305,15 +306,15 @@ func TestCancel(t *testing.T) {
 	}
 	t.Run("while the provisioners run", func(t *testing.T) {
 		build := newTestBuild(t, started())
-		build.provision = func(ctx context.Context) error {
-			build.cancel()
+		build.Provision = func(ctx context.Context) error {
+			build.Cancel()
 			<-ctx.Done()
 			return ctx.Err()
 		}
-		if err := build.mustFail(t); err.Error() != "the build was cancelled" {
+		if err := build.MustFail(t); err.Error() != "the build was cancelled" {
 			t.Errorf("error: %v", err)
 		}
-		if methods := build.daemon.Methods(); !slices.Contains(methods, "DestroyMachine") || slices.Contains(methods, "StopMachine") {
+		if methods := build.Daemon.Methods(); !slices.Contains(methods, "DestroyMachine") || slices.Contains(methods, "StopMachine") {
 			t.Errorf("methods: %v", methods)
 		}
 	})
@@ -360,13 +361,13 @@ func TestFailure(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			build := newTestBuild(t, started())
-			build.daemon.On(test.method, test.behaviour)
-			err := build.mustFail(t)
+			build.Daemon.On(test.method, test.behaviour)
+			err := build.MustFail(t)
 			for _, text := range test.says {
 				if !strings.Contains(err.Error(), text) {
 					t.Errorf("the error does not say %q:\n%v", text, err)
 				}
-				if !strings.Contains(build.ui.text(), text) {
+				if !strings.Contains(build.UI.Text(), text) {
 					t.Errorf("the user does not read %q before the clean-up", text)
 				}
 			}
@@ -374,15 +375,15 @@ func TestFailure(t *testing.T) {
 	}
 	t.Run("provisioner fails", func(t *testing.T) {
 		build := newTestBuild(t, started())
-		build.provision = func(context.Context) error { return errors.New("script exited with 1") }
-		if err := build.mustFail(t); !strings.Contains(err.Error(), "script exited with 1") {
+		build.Provision = func(context.Context) error { return errors.New("script exited with 1") }
+		if err := build.MustFail(t); !strings.Contains(err.Error(), "script exited with 1") {
 			t.Errorf("error: %v", err)
 		}
 	})
 	t.Run("template is not in order", func(t *testing.T) {
 		build := newTestBuild(t, started())
-		build.daemon.TemplateStatus = pb.Template_STATUS_ILLEGAL
-		if err := build.mustFail(t); !strings.Contains(err.Error(), "STATUS_ILLEGAL") {
+		build.Daemon.TemplateStatus = pb.Template_STATUS_ILLEGAL
+		if err := build.MustFail(t); !strings.Contains(err.Error(), "STATUS_ILLEGAL") {
 			t.Errorf("error: %v", err)
 		}
 	})
@@ -390,22 +391,22 @@ func TestFailure(t *testing.T) {
 
 func TestTakenTemplateNameIsRefusedFirst(t *testing.T) {
 	build := newTestBuild(t, minimal())
-	build.daemon.AddTemplate(fakedaemon.SourceID, "golden")
-	_, err := build.run()
+	build.Daemon.AddTemplate(fakedaemon.SourceID, "golden")
+	_, err := build.Run()
 	if err == nil || !strings.Contains(err.Error(), "the name 'golden' is in use by template "+fakedaemon.SourceID) {
 		t.Errorf("error: %v", err)
 	}
-	if methods := build.daemon.Methods(); !slices.Equal(methods, []string{"GetEngine", "CreateTemplate", "CreateMachine"}) {
+	if methods := build.Daemon.Methods(); !slices.Equal(methods, []string{"GetEngine", "CreateTemplate", "CreateMachine"}) {
 		t.Errorf("methods: %v", methods)
 	}
-	if left := build.daemon.Left(); !slices.Equal(left, []string{"template golden"}) {
+	if left := build.Daemon.Left(); !slices.Equal(left, []string{"template golden"}) {
 		t.Errorf("left: %v, want the old template alone", left)
 	}
 }
 
 // What the engine does not have is told at once, whichever request it stands in, and nothing is made.
 func TestAllThatIsMissingIsToldAtOnce(t *testing.T) {
-	build := newTestBuild(t, with(minimal(), map[string]any{
+	build := newTestBuild(t, buildtest.With(minimal(), map[string]any{
 		"template_tags": []string{"gold"}, "disk": []map[string]any{{"size": 1}, {"size": 1, "storage_domain": "fats"}},
 	}))
 	refusal := func(field, text string) error {
@@ -417,9 +418,9 @@ func TestAllThatIsMissingIsToldAtOnce(t *testing.T) {
 		}
 		return refused.Err()
 	}
-	build.daemon.On("ValidateCreateTemplate", fakedaemon.Behaviour{Refuse: refusal("tags[0]", "no tag 'gold'")})
-	build.daemon.On("ValidateCreateMachine", fakedaemon.Behaviour{Refuse: refusal("spec.new_disks[1].storage_domain", "no storage domain 'fats'")})
-	err := build.mustFail(t)
+	build.Daemon.On("ValidateCreateTemplate", fakedaemon.Behaviour{Refuse: refusal("tags[0]", "no tag 'gold'")})
+	build.Daemon.On("ValidateCreateMachine", fakedaemon.Behaviour{Refuse: refusal("spec.new_disks[1].storage_domain", "no storage domain 'fats'")})
+	err := build.MustFail(t)
 	for _, text := range []string{"template_tags[0]: no tag 'gold'", "disk[1].storage_domain: no storage domain 'fats'"} {
 		if !strings.Contains(err.Error(), text) {
 			t.Errorf("the error does not say %q:\n%v", text, err)
@@ -430,8 +431,8 @@ func TestAllThatIsMissingIsToldAtOnce(t *testing.T) {
 // A machine that cannot be destroyed does not take the template with it: the daemon destroys it later.
 func TestTemplateStandsWhenTheMachineCannotBeDestroyed(t *testing.T) {
 	build := newTestBuild(t, minimal())
-	build.daemon.On("DestroyMachine", fakedaemon.Behaviour{Fail: &pb.Error{Message: "disk is locked"}, CleanupPending: true})
-	artifact, err := build.run()
+	build.Daemon.On("DestroyMachine", fakedaemon.Behaviour{Fail: &pb.Error{Message: "disk is locked"}, CleanupPending: true})
+	artifact, err := build.Run()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -439,8 +440,8 @@ func TestTemplateStandsWhenTheMachineCannotBeDestroyed(t *testing.T) {
 		t.Errorf("artifact: %v", artifact)
 	}
 	for _, text := range []string{"disk is locked", "the daemon goes on until it is gone", "machine list"} {
-		if !strings.Contains(build.ui.text(), text) {
-			t.Errorf("the user does not read %q:\n%s", text, build.ui.text())
+		if !strings.Contains(build.UI.Text(), text) {
+			t.Errorf("the user does not read %q:\n%s", text, build.UI.Text())
 		}
 	}
 }
@@ -450,14 +451,14 @@ func TestPanic(t *testing.T) {
 	for at, name := range map[int]string{2: "create machine", 3: "stop", 4: "create template", 5: "destroy machine"} {
 		t.Run(name, func(t *testing.T) {
 			build := newTestBuild(t, started())
-			next, calls := build.builder.newID, 0
-			build.builder.newID = func() string {
+			next, calls := build.builder.NewID, 0
+			build.builder.NewID = func() string {
 				if calls++; calls == at {
 					panic("a defect")
 				}
 				return next()
 			}
-			if err := build.mustFail(t); !strings.Contains(err.Error(), "a defect") {
+			if err := build.MustFail(t); !strings.Contains(err.Error(), "a defect") {
 				t.Errorf("error: %v", err)
 			}
 		})
@@ -466,20 +467,20 @@ func TestPanic(t *testing.T) {
 
 func TestLostLeaseEndsTheBuild(t *testing.T) {
 	build := newTestBuild(t, started())
-	build.daemon.SetLease(0, status.Error(codes.Aborted, "lease expired at 12:00"))
-	build.provision = func(ctx context.Context) error {
+	build.Daemon.SetLease(0, status.Error(codes.Aborted, "lease expired at 12:00"))
+	build.Provision = func(ctx context.Context) error {
 		<-ctx.Done()
 		return ctx.Err()
 	}
-	if err := build.mustFail(t); !strings.Contains(err.Error(), "lease expired at 12:00") {
+	if err := build.MustFail(t); !strings.Contains(err.Error(), "lease expired at 12:00") {
 		t.Errorf("error: %v", err)
 	}
 }
 
 // With -on-error=abort the machine is the user's from then on, and the user is told how to destroy it.
 func TestOnErrorAbort(t *testing.T) {
-	machine := "machine packer-debian-" + id(1)
-	command := "ovirt-provision machine destroy 'packer-debian-" + id(1) + "'"
+	machine := "machine packer-debian-" + buildtest.ID(1)
+	command := "ovirt-provision machine destroy 'packer-debian-" + buildtest.ID(1) + "'"
 	for _, test := range []struct {
 		name      string
 		method    string
@@ -505,20 +506,20 @@ func TestOnErrorAbort(t *testing.T) {
 		},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			build := newTestBuild(t, with(started(), map[string]any{"packer_on_error": "abort"}))
-			build.provision = func(context.Context) error { return test.provision }
-			build.daemon.On(test.method, test.behaviour)
-			artifact, err := build.run()
+			build := newTestBuild(t, buildtest.With(started(), map[string]any{"packer_on_error": "abort"}))
+			build.Provision = func(context.Context) error { return test.provision }
+			build.Daemon.On(test.method, test.behaviour)
+			artifact, err := build.Run()
 			if err == nil || artifact != nil {
 				t.Fatalf("Run gave (%v, %v)", artifact, err)
 			}
-			if left := build.daemon.Left(); !slices.Equal(left, test.left) {
+			if left := build.Daemon.Left(); !slices.Equal(left, test.left) {
 				t.Errorf("left: %v, want %v", left, test.left)
 			}
-			if methods := build.daemon.Methods(); !slices.Equal(methods[len(methods)-len(test.tail):], test.tail) {
+			if methods := build.Daemon.Methods(); !slices.Equal(methods[len(methods)-len(test.tail):], test.tail) {
 				t.Errorf("methods: %v, want %v at the end", methods, test.tail)
 			}
-			if text := build.ui.text(); !strings.Contains(text, test.says) {
+			if text := build.UI.Text(); !strings.Contains(text, test.says) {
 				t.Errorf("the user does not read %q: %s", test.says, text)
 			}
 		})
@@ -536,20 +537,20 @@ func refusedByDaemon(t *testing.T) error {
 
 // What -on-error=ask makes of a step that failed: it is tried again, and what it left goes first.
 func TestTryingAgain(t *testing.T) {
-	build := newTestBuild(t, with(started(), map[string]any{"packer_on_error": "ask"}))
-	build.ui.answers = []string{"r", "c"}
-	build.daemon.On("CreateMachine", fakedaemon.Behaviour{Fail: &pb.Error{Message: "no address"}})
-	if err := build.mustFail(t); !strings.Contains(err.Error(), "no address") {
+	build := newTestBuild(t, buildtest.With(started(), map[string]any{"packer_on_error": "ask"}))
+	build.UI.Answers = []string{"r", "c"}
+	build.Daemon.On("CreateMachine", fakedaemon.Behaviour{Fail: &pb.Error{Message: "no address"}})
+	if err := build.MustFail(t); !strings.Contains(err.Error(), "no address") {
 		t.Errorf("error: %v", err)
 	}
 	creates := 0
-	for _, method := range build.daemon.Methods() {
+	for _, method := range build.Daemon.Methods() {
 		if method == "CreateMachine" {
 			creates++
 		}
 	}
 	if creates != 2 {
-		t.Errorf("methods: %v", build.daemon.Methods())
+		t.Errorf("methods: %v", build.Daemon.Methods())
 	}
 }
 
@@ -562,23 +563,23 @@ func TestNoWayBackFromAReplacement(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			for _, method := range []string{"CreateTemplate", "DestroyMachine", "GetTemplate"} {
-				build := newTestBuild(t, with(minimal(), options))
-				build.daemon.AddTemplate(fakedaemon.SourceID, "golden")
-				build.daemon.On(method, fakedaemon.Behaviour{Hang: method == "CreateTemplate", DeafToCancel: true, OnCall: build.cancel})
-				artifact, err := build.run()
-				if err != nil || artifact.Id() != fakedaemon.TemplateID || !strings.Contains(build.ui.text(), "too late to cancel") {
-					t.Errorf("cancelled in %s: Run gave (%v, %v)\n%s", method, artifact, err, build.ui.text())
+				build := newTestBuild(t, buildtest.With(minimal(), options))
+				build.Daemon.AddTemplate(fakedaemon.SourceID, "golden")
+				build.Daemon.On(method, fakedaemon.Behaviour{Hang: method == "CreateTemplate", DeafToCancel: true, OnCall: build.Cancel})
+				artifact, err := build.Run()
+				if err != nil || artifact.Id() != fakedaemon.TemplateID || !strings.Contains(build.UI.Text(), "too late to cancel") {
+					t.Errorf("cancelled in %s: Run gave (%v, %v)\n%s", method, artifact, err, build.UI.Text())
 				}
-				if left := build.daemon.Left(); slices.ContainsFunc(left, func(what string) bool { return strings.HasPrefix(what, "machine") }) {
+				if left := build.Daemon.Left(); slices.ContainsFunc(left, func(what string) bool { return strings.HasPrefix(what, "machine") }) {
 					t.Errorf("cancelled in %s: left: %v", method, left)
 				}
 			}
-			build := newTestBuild(t, with(minimal(), options))
-			build.daemon.TemplateStatus = pb.Template_STATUS_ILLEGAL
-			if _, err := build.run(); err == nil || !strings.Contains(err.Error(), "STATUS_ILLEGAL") {
+			build := newTestBuild(t, buildtest.With(minimal(), options))
+			build.Daemon.TemplateStatus = pb.Template_STATUS_ILLEGAL
+			if _, err := build.Run(); err == nil || !strings.Contains(err.Error(), "STATUS_ILLEGAL") {
 				t.Errorf("error: %v", err)
 			}
-			if left := build.daemon.Left(); !slices.Equal(left, []string{"template golden"}) {
+			if left := build.Daemon.Left(); !slices.Equal(left, []string{"template golden"}) {
 				t.Errorf("left: %v", left)
 			}
 		})
@@ -587,32 +588,32 @@ func TestNoWayBackFromAReplacement(t *testing.T) {
 
 // The disk goes again when the build ends otherwise than with it.
 func TestCancelOfADetachedDisk(t *testing.T) {
-	build := newTestBuild(t, with(minimal(), map[string]any{
+	build := newTestBuild(t, buildtest.With(minimal(), map[string]any{
 		"template_name": nil, "full_clone": true, "detached_disk": map[string]any{"name": "data"},
 	}))
-	build.daemon.On("DetachDisk", fakedaemon.Behaviour{Hang: true, DeafToCancel: true, OnCall: build.cancel})
-	if err := build.mustFail(t); err.Error() != "the build was cancelled" {
+	build.Daemon.On("DetachDisk", fakedaemon.Behaviour{Hang: true, DeafToCancel: true, OnCall: build.Cancel})
+	if err := build.MustFail(t); err.Error() != "the build was cancelled" {
 		t.Errorf("error: %v", err)
 	}
-	if methods := build.daemon.Methods(); !slices.Contains(methods, "DestroyDisk") || slices.Contains(methods, "DestroyMachine") {
+	if methods := build.Daemon.Methods(); !slices.Contains(methods, "DestroyDisk") || slices.Contains(methods, "DestroyMachine") {
 		t.Errorf("methods: %v", methods)
 	}
 }
 
 func TestWarningsAreShown(t *testing.T) {
 	build := newTestBuild(t, minimal())
-	build.daemon.On("CreateTemplate", fakedaemon.Behaviour{Warnings: []string{"version 1 is in use by VM web and stays"}})
-	if _, err := build.run(); err != nil {
+	build.Daemon.On("CreateTemplate", fakedaemon.Behaviour{Warnings: []string{"version 1 is in use by VM web and stays"}})
+	if _, err := build.Run(); err != nil {
 		t.Fatal(err)
 	}
-	if text := build.ui.text(); !strings.Contains(text, "Warning: version 1 is in use by VM web and stays") {
+	if text := build.UI.Text(); !strings.Contains(text, "Warning: version 1 is in use by VM web and stays") {
 		t.Errorf("the user is not warned: %s", text)
 	}
 }
 
 func TestNothingIsLeftWhereNothingIsWanted(t *testing.T) {
-	build := newTestBuild(t, with(minimal(), map[string]any{"skip_create_artifact": true}))
-	artifact, err := build.run()
+	build := newTestBuild(t, buildtest.With(minimal(), map[string]any{"skip_create_artifact": true}))
+	artifact, err := build.Run()
 	if err != nil || artifact != nil {
 		t.Errorf("Run gave (%v, %v)", artifact, err)
 	}

@@ -4,178 +4,148 @@ package clone
 
 import (
 	"github.com/hashicorp/hcl/v2/hcldec"
+	"github.com/ovirt-provision/ovirt-provision/plugins/packer/packer-plugin-ovirt/builder/common"
 	"github.com/zclconf/go-cty/cty"
 )
-
-// FlatAttachedDisk is an auto-generated flat version of AttachedDisk.
-// Where the contents of a field with a `mapstructure:,squash` tag are bubbled up.
-type FlatAttachedDisk struct {
-	ID          *string `mapstructure:"id" required:"true" cty:"id" hcl:"id"`
-	Interface   *string `mapstructure:"interface" required:"false" cty:"interface" hcl:"interface"`
-	Bootable    *bool   `mapstructure:"bootable" required:"false" cty:"bootable" hcl:"bootable"`
-	ReadOnly    *bool   `mapstructure:"read_only" required:"false" cty:"read_only" hcl:"read_only"`
-	PassDiscard *bool   `mapstructure:"pass_discard" required:"false" cty:"pass_discard" hcl:"pass_discard"`
-}
-
-// FlatMapstructure returns a new FlatAttachedDisk.
-// FlatAttachedDisk is an auto-generated flat version of AttachedDisk.
-// Where the contents a fields with a `mapstructure:,squash` tag are bubbled up.
-func (*AttachedDisk) FlatMapstructure() interface{ HCL2Spec() map[string]hcldec.Spec } {
-	return new(FlatAttachedDisk)
-}
-
-// HCL2Spec returns the hcl spec of a AttachedDisk.
-// This spec is used by HCL to read the fields of AttachedDisk.
-// The decoded values from this spec will then be applied to a FlatAttachedDisk.
-func (*FlatAttachedDisk) HCL2Spec() map[string]hcldec.Spec {
-	s := map[string]hcldec.Spec{
-		"id":           &hcldec.AttrSpec{Name: "id", Type: cty.String, Required: false},
-		"interface":    &hcldec.AttrSpec{Name: "interface", Type: cty.String, Required: false},
-		"bootable":     &hcldec.AttrSpec{Name: "bootable", Type: cty.Bool, Required: false},
-		"read_only":    &hcldec.AttrSpec{Name: "read_only", Type: cty.Bool, Required: false},
-		"pass_discard": &hcldec.AttrSpec{Name: "pass_discard", Type: cty.Bool, Required: false},
-	}
-	return s
-}
 
 // FlatConfig is an auto-generated flat version of Config.
 // Where the contents of a field with a `mapstructure:,squash` tag are bubbled up.
 type FlatConfig struct {
-	PackerBuildName           *string                `mapstructure:"packer_build_name" cty:"packer_build_name" hcl:"packer_build_name"`
-	PackerBuilderType         *string                `mapstructure:"packer_builder_type" cty:"packer_builder_type" hcl:"packer_builder_type"`
-	PackerCoreVersion         *string                `mapstructure:"packer_core_version" cty:"packer_core_version" hcl:"packer_core_version"`
-	PackerDebug               *bool                  `mapstructure:"packer_debug" cty:"packer_debug" hcl:"packer_debug"`
-	PackerForce               *bool                  `mapstructure:"packer_force" cty:"packer_force" hcl:"packer_force"`
-	PackerOnError             *string                `mapstructure:"packer_on_error" cty:"packer_on_error" hcl:"packer_on_error"`
-	PackerUserVars            map[string]string      `mapstructure:"packer_user_variables" cty:"packer_user_variables" hcl:"packer_user_variables"`
-	PackerSensitiveVars       []string               `mapstructure:"packer_sensitive_variables" cty:"packer_sensitive_variables" hcl:"packer_sensitive_variables"`
-	Type                      *string                `mapstructure:"communicator" cty:"communicator" hcl:"communicator"`
-	PauseBeforeConnect        *string                `mapstructure:"pause_before_connecting" cty:"pause_before_connecting" hcl:"pause_before_connecting"`
-	SSHHost                   *string                `mapstructure:"ssh_host" cty:"ssh_host" hcl:"ssh_host"`
-	SSHPort                   *int                   `mapstructure:"ssh_port" cty:"ssh_port" hcl:"ssh_port"`
-	SSHUsername               *string                `mapstructure:"ssh_username" cty:"ssh_username" hcl:"ssh_username"`
-	SSHPassword               *string                `mapstructure:"ssh_password" cty:"ssh_password" hcl:"ssh_password"`
-	SSHKeyPairName            *string                `mapstructure:"ssh_keypair_name" undocumented:"true" cty:"ssh_keypair_name" hcl:"ssh_keypair_name"`
-	SSHTemporaryKeyPairName   *string                `mapstructure:"temporary_key_pair_name" undocumented:"true" cty:"temporary_key_pair_name" hcl:"temporary_key_pair_name"`
-	SSHTemporaryKeyPairType   *string                `mapstructure:"temporary_key_pair_type" cty:"temporary_key_pair_type" hcl:"temporary_key_pair_type"`
-	SSHTemporaryKeyPairBits   *int                   `mapstructure:"temporary_key_pair_bits" cty:"temporary_key_pair_bits" hcl:"temporary_key_pair_bits"`
-	SSHCiphers                []string               `mapstructure:"ssh_ciphers" cty:"ssh_ciphers" hcl:"ssh_ciphers"`
-	SSHClearAuthorizedKeys    *bool                  `mapstructure:"ssh_clear_authorized_keys" cty:"ssh_clear_authorized_keys" hcl:"ssh_clear_authorized_keys"`
-	SSHKEXAlgos               []string               `mapstructure:"ssh_key_exchange_algorithms" cty:"ssh_key_exchange_algorithms" hcl:"ssh_key_exchange_algorithms"`
-	SSHPrivateKeyFile         *string                `mapstructure:"ssh_private_key_file" undocumented:"true" cty:"ssh_private_key_file" hcl:"ssh_private_key_file"`
-	SSHCertificateFile        *string                `mapstructure:"ssh_certificate_file" cty:"ssh_certificate_file" hcl:"ssh_certificate_file"`
-	SSHPty                    *bool                  `mapstructure:"ssh_pty" cty:"ssh_pty" hcl:"ssh_pty"`
-	SSHTimeout                *string                `mapstructure:"ssh_timeout" cty:"ssh_timeout" hcl:"ssh_timeout"`
-	SSHWaitTimeout            *string                `mapstructure:"ssh_wait_timeout" undocumented:"true" cty:"ssh_wait_timeout" hcl:"ssh_wait_timeout"`
-	SSHAgentAuth              *bool                  `mapstructure:"ssh_agent_auth" undocumented:"true" cty:"ssh_agent_auth" hcl:"ssh_agent_auth"`
-	SSHDisableAgentForwarding *bool                  `mapstructure:"ssh_disable_agent_forwarding" cty:"ssh_disable_agent_forwarding" hcl:"ssh_disable_agent_forwarding"`
-	SSHHandshakeAttempts      *int                   `mapstructure:"ssh_handshake_attempts" cty:"ssh_handshake_attempts" hcl:"ssh_handshake_attempts"`
-	SSHBastionHost            *string                `mapstructure:"ssh_bastion_host" cty:"ssh_bastion_host" hcl:"ssh_bastion_host"`
-	SSHBastionPort            *int                   `mapstructure:"ssh_bastion_port" cty:"ssh_bastion_port" hcl:"ssh_bastion_port"`
-	SSHBastionAgentAuth       *bool                  `mapstructure:"ssh_bastion_agent_auth" cty:"ssh_bastion_agent_auth" hcl:"ssh_bastion_agent_auth"`
-	SSHBastionUsername        *string                `mapstructure:"ssh_bastion_username" cty:"ssh_bastion_username" hcl:"ssh_bastion_username"`
-	SSHBastionPassword        *string                `mapstructure:"ssh_bastion_password" cty:"ssh_bastion_password" hcl:"ssh_bastion_password"`
-	SSHBastionInteractive     *bool                  `mapstructure:"ssh_bastion_interactive" cty:"ssh_bastion_interactive" hcl:"ssh_bastion_interactive"`
-	SSHBastionPrivateKeyFile  *string                `mapstructure:"ssh_bastion_private_key_file" cty:"ssh_bastion_private_key_file" hcl:"ssh_bastion_private_key_file"`
-	SSHBastionCertificateFile *string                `mapstructure:"ssh_bastion_certificate_file" cty:"ssh_bastion_certificate_file" hcl:"ssh_bastion_certificate_file"`
-	SSHFileTransferMethod     *string                `mapstructure:"ssh_file_transfer_method" cty:"ssh_file_transfer_method" hcl:"ssh_file_transfer_method"`
-	SSHProxyHost              *string                `mapstructure:"ssh_proxy_host" cty:"ssh_proxy_host" hcl:"ssh_proxy_host"`
-	SSHProxyPort              *int                   `mapstructure:"ssh_proxy_port" cty:"ssh_proxy_port" hcl:"ssh_proxy_port"`
-	SSHProxyUsername          *string                `mapstructure:"ssh_proxy_username" cty:"ssh_proxy_username" hcl:"ssh_proxy_username"`
-	SSHProxyPassword          *string                `mapstructure:"ssh_proxy_password" cty:"ssh_proxy_password" hcl:"ssh_proxy_password"`
-	SSHKeepAliveInterval      *string                `mapstructure:"ssh_keep_alive_interval" cty:"ssh_keep_alive_interval" hcl:"ssh_keep_alive_interval"`
-	SSHReadWriteTimeout       *string                `mapstructure:"ssh_read_write_timeout" cty:"ssh_read_write_timeout" hcl:"ssh_read_write_timeout"`
-	SSHRemoteTunnels          []string               `mapstructure:"ssh_remote_tunnels" cty:"ssh_remote_tunnels" hcl:"ssh_remote_tunnels"`
-	SSHLocalTunnels           []string               `mapstructure:"ssh_local_tunnels" cty:"ssh_local_tunnels" hcl:"ssh_local_tunnels"`
-	SSHPublicKey              []byte                 `mapstructure:"ssh_public_key" undocumented:"true" cty:"ssh_public_key" hcl:"ssh_public_key"`
-	SSHPrivateKey             []byte                 `mapstructure:"ssh_private_key" undocumented:"true" cty:"ssh_private_key" hcl:"ssh_private_key"`
-	WinRMUser                 *string                `mapstructure:"winrm_username" cty:"winrm_username" hcl:"winrm_username"`
-	WinRMPassword             *string                `mapstructure:"winrm_password" cty:"winrm_password" hcl:"winrm_password"`
-	WinRMHost                 *string                `mapstructure:"winrm_host" cty:"winrm_host" hcl:"winrm_host"`
-	WinRMNoProxy              *bool                  `mapstructure:"winrm_no_proxy" cty:"winrm_no_proxy" hcl:"winrm_no_proxy"`
-	WinRMPort                 *int                   `mapstructure:"winrm_port" cty:"winrm_port" hcl:"winrm_port"`
-	WinRMTimeout              *string                `mapstructure:"winrm_timeout" cty:"winrm_timeout" hcl:"winrm_timeout"`
-	WinRMUseSSL               *bool                  `mapstructure:"winrm_use_ssl" cty:"winrm_use_ssl" hcl:"winrm_use_ssl"`
-	WinRMInsecure             *bool                  `mapstructure:"winrm_insecure" cty:"winrm_insecure" hcl:"winrm_insecure"`
-	WinRMUseNTLM              *bool                  `mapstructure:"winrm_use_ntlm" cty:"winrm_use_ntlm" hcl:"winrm_use_ntlm"`
-	ShutdownCommand           *string                `mapstructure:"shutdown_command" required:"false" cty:"shutdown_command" hcl:"shutdown_command"`
-	ShutdownTimeout           *string                `mapstructure:"shutdown_timeout" required:"false" cty:"shutdown_timeout" hcl:"shutdown_timeout"`
-	HTTPDir                   *string                `mapstructure:"http_directory" cty:"http_directory" hcl:"http_directory"`
-	HTTPContent               map[string]string      `mapstructure:"http_content" cty:"http_content" hcl:"http_content"`
-	HTTPPortMin               *int                   `mapstructure:"http_port_min" cty:"http_port_min" hcl:"http_port_min"`
-	HTTPPortMax               *int                   `mapstructure:"http_port_max" cty:"http_port_max" hcl:"http_port_max"`
-	HTTPAddress               *string                `mapstructure:"http_bind_address" cty:"http_bind_address" hcl:"http_bind_address"`
-	HTTPInterface             *string                `mapstructure:"http_interface" undocumented:"true" cty:"http_interface" hcl:"http_interface"`
-	HTTPNetworkProtocol       *string                `mapstructure:"http_network_protocol" cty:"http_network_protocol" hcl:"http_network_protocol"`
-	CDFiles                   []string               `mapstructure:"cd_files" cty:"cd_files" hcl:"cd_files"`
-	CDContent                 map[string]string      `mapstructure:"cd_content" cty:"cd_content" hcl:"cd_content"`
-	CDLabel                   *string                `mapstructure:"cd_label" cty:"cd_label" hcl:"cd_label"`
-	Engine                    *string                `mapstructure:"engine" required:"false" cty:"engine" hcl:"engine"`
-	SourceTemplateName        *string                `mapstructure:"source_template_name" required:"false" cty:"source_template_name" hcl:"source_template_name"`
-	SourceTemplateVersion     *string                `mapstructure:"source_template_version" required:"false" cty:"source_template_version" hcl:"source_template_version"`
-	SourceTemplateID          *string                `mapstructure:"source_template_id" required:"false" cty:"source_template_id" hcl:"source_template_id"`
-	VMName                    *string                `mapstructure:"vm_name" required:"false" cty:"vm_name" hcl:"vm_name"`
-	VMDescription             *string                `mapstructure:"vm_description" required:"false" cty:"vm_description" hcl:"vm_description"`
-	VMTags                    []string               `mapstructure:"vm_tags" required:"false" cty:"vm_tags" hcl:"vm_tags"`
-	Cluster                   *string                `mapstructure:"cluster" required:"false" cty:"cluster" hcl:"cluster"`
-	FullClone                 *bool                  `mapstructure:"full_clone" required:"false" cty:"full_clone" hcl:"full_clone"`
-	CPUSockets                *int                   `mapstructure:"cpu_sockets" required:"false" cty:"cpu_sockets" hcl:"cpu_sockets"`
-	CPUCores                  *int                   `mapstructure:"cpu_cores" required:"false" cty:"cpu_cores" hcl:"cpu_cores"`
-	CPUThreads                *int                   `mapstructure:"cpu_threads" required:"false" cty:"cpu_threads" hcl:"cpu_threads"`
-	Memory                    *int                   `mapstructure:"memory" required:"false" cty:"memory" hcl:"memory"`
-	GuaranteedMemory          *int                   `mapstructure:"guaranteed_memory" required:"false" cty:"guaranteed_memory" hcl:"guaranteed_memory"`
-	InstanceType              *string                `mapstructure:"instance_type" required:"false" cty:"instance_type" hcl:"instance_type"`
-	BiosType                  *string                `mapstructure:"bios_type" required:"false" cty:"bios_type" hcl:"bios_type"`
-	TPM                       *bool                  `mapstructure:"tpm" required:"false" cty:"tpm" hcl:"tpm"`
-	VirtioSCSI                *bool                  `mapstructure:"virtio_scsi" required:"false" cty:"virtio_scsi" hcl:"virtio_scsi"`
-	VirtioSCSIMultiQueues     *bool                  `mapstructure:"virtio_scsi_multi_queues" required:"false" cty:"virtio_scsi_multi_queues" hcl:"virtio_scsi_multi_queues"`
-	NicMultiQueues            *bool                  `mapstructure:"nic_multi_queues" required:"false" cty:"nic_multi_queues" hcl:"nic_multi_queues"`
-	StorageDomain             *string                `mapstructure:"storage_domain" required:"false" cty:"storage_domain" hcl:"storage_domain"`
-	BootDisk                  *FlatDisk              `mapstructure:"boot_disk" required:"false" cty:"boot_disk" hcl:"boot_disk"`
-	TemplateDisks             []FlatDisk             `mapstructure:"template_disk" required:"false" cty:"template_disk" hcl:"template_disk"`
-	Disks                     []FlatDisk             `mapstructure:"disk" required:"false" cty:"disk" hcl:"disk"`
-	AttachedDisks             []FlatAttachedDisk     `mapstructure:"attached_disk" required:"false" cty:"attached_disk" hcl:"attached_disk"`
-	NetworkInterfaces         []FlatNetworkInterface `mapstructure:"network_interface" required:"false" cty:"network_interface" hcl:"network_interface"`
-	PlacementHosts            []string               `mapstructure:"placement_hosts" required:"false" cty:"placement_hosts" hcl:"placement_hosts"`
-	PlacementAffinity         *string                `mapstructure:"placement_affinity" required:"false" cty:"placement_affinity" hcl:"placement_affinity"`
-	AffinityGroups            []string               `mapstructure:"affinity_groups" required:"false" cty:"affinity_groups" hcl:"affinity_groups"`
-	AffinityLabels            []string               `mapstructure:"affinity_labels" required:"false" cty:"affinity_labels" hcl:"affinity_labels"`
-	Quota                     *string                `mapstructure:"quota" required:"false" cty:"quota" hcl:"quota"`
-	CustomProperties          map[string]string      `mapstructure:"custom_properties" required:"false" cty:"custom_properties" hcl:"custom_properties"`
-	HostName                  *string                `mapstructure:"host_name" required:"false" cty:"host_name" hcl:"host_name"`
-	TimeZone                  *string                `mapstructure:"time_zone" required:"false" cty:"time_zone" hcl:"time_zone"`
-	NicConfigurations         []FlatNicConfiguration `mapstructure:"nic_configuration" required:"false" cty:"nic_configuration" hcl:"nic_configuration"`
-	DNSServers                []string               `mapstructure:"dns_servers" required:"false" cty:"dns_servers" hcl:"dns_servers"`
-	DNSSearchDomains          []string               `mapstructure:"dns_search_domains" required:"false" cty:"dns_search_domains" hcl:"dns_search_domains"`
-	SSHPasswordAuthentication *bool                  `mapstructure:"ssh_password_authentication" required:"false" cty:"ssh_password_authentication" hcl:"ssh_password_authentication"`
-	UserData                  *string                `mapstructure:"user_data" required:"false" cty:"user_data" hcl:"user_data"`
-	UserDataFile              *string                `mapstructure:"user_data_file" required:"false" cty:"user_data_file" hcl:"user_data_file"`
-	Ignition                  *string                `mapstructure:"ignition" required:"false" cty:"ignition" hcl:"ignition"`
-	Sysprep                   *FlatSysprep           `mapstructure:"sysprep" required:"false" cty:"sysprep" hcl:"sysprep"`
-	HTTPIP                    *string                `mapstructure:"http_ip" required:"false" cty:"http_ip" hcl:"http_ip"`
-	IPWaitTimeout             *string                `mapstructure:"ip_wait_timeout" required:"false" cty:"ip_wait_timeout" hcl:"ip_wait_timeout"`
-	IPSettleTimeout           *string                `mapstructure:"ip_settle_timeout" required:"false" cty:"ip_settle_timeout" hcl:"ip_settle_timeout"`
-	IPWaitAddress             *string                `mapstructure:"ip_wait_address" required:"false" cty:"ip_wait_address" hcl:"ip_wait_address"`
-	IPIgnoredAddresses        []string               `mapstructure:"ip_ignored_addresses" required:"false" cty:"ip_ignored_addresses" hcl:"ip_ignored_addresses"`
-	IPWaitFamily              *string                `mapstructure:"ip_wait_family" required:"false" cty:"ip_wait_family" hcl:"ip_wait_family"`
-	IPWaitInterfaces          []string               `mapstructure:"ip_wait_interfaces" required:"false" cty:"ip_wait_interfaces" hcl:"ip_wait_interfaces"`
-	TemplateName              *string                `mapstructure:"template_name" required:"false" cty:"template_name" hcl:"template_name"`
-	TemplateDescription       *string                `mapstructure:"template_description" required:"false" cty:"template_description" hcl:"template_description"`
-	TemplateTags              []string               `mapstructure:"template_tags" required:"false" cty:"template_tags" hcl:"template_tags"`
-	TemplatePermissions       []FlatPermission       `mapstructure:"template_permission" required:"false" cty:"template_permission" hcl:"template_permission"`
-	TemplateClonePermissions  *bool                  `mapstructure:"template_clone_permissions" required:"false" cty:"template_clone_permissions" hcl:"template_clone_permissions"`
-	TemplateStorageDomain     *string                `mapstructure:"template_storage_domain" required:"false" cty:"template_storage_domain" hcl:"template_storage_domain"`
-	TemplateDiskFormat        *string                `mapstructure:"template_disk_format" required:"false" cty:"template_disk_format" hcl:"template_disk_format"`
-	TemplateSeal              *bool                  `mapstructure:"template_seal" required:"false" cty:"template_seal" hcl:"template_seal"`
-	NewVersion                *bool                  `mapstructure:"new_version" required:"false" cty:"new_version" hcl:"new_version"`
-	VersionName               *string                `mapstructure:"version_name" required:"false" cty:"version_name" hcl:"version_name"`
-	KeepVersions              *int                   `mapstructure:"keep_versions" required:"false" cty:"keep_versions" hcl:"keep_versions"`
-	BootTest                  *bool                  `mapstructure:"boot_test" required:"false" cty:"boot_test" hcl:"boot_test"`
-	BootTestSSHPort           *int                   `mapstructure:"boot_test_ssh_port" required:"false" cty:"boot_test_ssh_port" hcl:"boot_test_ssh_port"`
-	BootTestAddressOnly       *bool                  `mapstructure:"boot_test_address_only" required:"false" cty:"boot_test_address_only" hcl:"boot_test_address_only"`
-	DetachedDisk              *FlatDetachedDisk      `mapstructure:"detached_disk" required:"false" cty:"detached_disk" hcl:"detached_disk"`
-	SkipCreateArtifact        *bool                  `mapstructure:"skip_create_artifact" required:"false" cty:"skip_create_artifact" hcl:"skip_create_artifact"`
-	CleanupTimeout            *string                `mapstructure:"cleanup_timeout" required:"false" cty:"cleanup_timeout" hcl:"cleanup_timeout"`
+	PackerBuildName           *string                       `mapstructure:"packer_build_name" cty:"packer_build_name" hcl:"packer_build_name"`
+	PackerBuilderType         *string                       `mapstructure:"packer_builder_type" cty:"packer_builder_type" hcl:"packer_builder_type"`
+	PackerCoreVersion         *string                       `mapstructure:"packer_core_version" cty:"packer_core_version" hcl:"packer_core_version"`
+	PackerDebug               *bool                         `mapstructure:"packer_debug" cty:"packer_debug" hcl:"packer_debug"`
+	PackerForce               *bool                         `mapstructure:"packer_force" cty:"packer_force" hcl:"packer_force"`
+	PackerOnError             *string                       `mapstructure:"packer_on_error" cty:"packer_on_error" hcl:"packer_on_error"`
+	PackerUserVars            map[string]string             `mapstructure:"packer_user_variables" cty:"packer_user_variables" hcl:"packer_user_variables"`
+	PackerSensitiveVars       []string                      `mapstructure:"packer_sensitive_variables" cty:"packer_sensitive_variables" hcl:"packer_sensitive_variables"`
+	Type                      *string                       `mapstructure:"communicator" cty:"communicator" hcl:"communicator"`
+	PauseBeforeConnect        *string                       `mapstructure:"pause_before_connecting" cty:"pause_before_connecting" hcl:"pause_before_connecting"`
+	SSHHost                   *string                       `mapstructure:"ssh_host" cty:"ssh_host" hcl:"ssh_host"`
+	SSHPort                   *int                          `mapstructure:"ssh_port" cty:"ssh_port" hcl:"ssh_port"`
+	SSHUsername               *string                       `mapstructure:"ssh_username" cty:"ssh_username" hcl:"ssh_username"`
+	SSHPassword               *string                       `mapstructure:"ssh_password" cty:"ssh_password" hcl:"ssh_password"`
+	SSHKeyPairName            *string                       `mapstructure:"ssh_keypair_name" undocumented:"true" cty:"ssh_keypair_name" hcl:"ssh_keypair_name"`
+	SSHTemporaryKeyPairName   *string                       `mapstructure:"temporary_key_pair_name" undocumented:"true" cty:"temporary_key_pair_name" hcl:"temporary_key_pair_name"`
+	SSHTemporaryKeyPairType   *string                       `mapstructure:"temporary_key_pair_type" cty:"temporary_key_pair_type" hcl:"temporary_key_pair_type"`
+	SSHTemporaryKeyPairBits   *int                          `mapstructure:"temporary_key_pair_bits" cty:"temporary_key_pair_bits" hcl:"temporary_key_pair_bits"`
+	SSHCiphers                []string                      `mapstructure:"ssh_ciphers" cty:"ssh_ciphers" hcl:"ssh_ciphers"`
+	SSHClearAuthorizedKeys    *bool                         `mapstructure:"ssh_clear_authorized_keys" cty:"ssh_clear_authorized_keys" hcl:"ssh_clear_authorized_keys"`
+	SSHKEXAlgos               []string                      `mapstructure:"ssh_key_exchange_algorithms" cty:"ssh_key_exchange_algorithms" hcl:"ssh_key_exchange_algorithms"`
+	SSHPrivateKeyFile         *string                       `mapstructure:"ssh_private_key_file" undocumented:"true" cty:"ssh_private_key_file" hcl:"ssh_private_key_file"`
+	SSHCertificateFile        *string                       `mapstructure:"ssh_certificate_file" cty:"ssh_certificate_file" hcl:"ssh_certificate_file"`
+	SSHPty                    *bool                         `mapstructure:"ssh_pty" cty:"ssh_pty" hcl:"ssh_pty"`
+	SSHTimeout                *string                       `mapstructure:"ssh_timeout" cty:"ssh_timeout" hcl:"ssh_timeout"`
+	SSHWaitTimeout            *string                       `mapstructure:"ssh_wait_timeout" undocumented:"true" cty:"ssh_wait_timeout" hcl:"ssh_wait_timeout"`
+	SSHAgentAuth              *bool                         `mapstructure:"ssh_agent_auth" undocumented:"true" cty:"ssh_agent_auth" hcl:"ssh_agent_auth"`
+	SSHDisableAgentForwarding *bool                         `mapstructure:"ssh_disable_agent_forwarding" cty:"ssh_disable_agent_forwarding" hcl:"ssh_disable_agent_forwarding"`
+	SSHHandshakeAttempts      *int                          `mapstructure:"ssh_handshake_attempts" cty:"ssh_handshake_attempts" hcl:"ssh_handshake_attempts"`
+	SSHBastionHost            *string                       `mapstructure:"ssh_bastion_host" cty:"ssh_bastion_host" hcl:"ssh_bastion_host"`
+	SSHBastionPort            *int                          `mapstructure:"ssh_bastion_port" cty:"ssh_bastion_port" hcl:"ssh_bastion_port"`
+	SSHBastionAgentAuth       *bool                         `mapstructure:"ssh_bastion_agent_auth" cty:"ssh_bastion_agent_auth" hcl:"ssh_bastion_agent_auth"`
+	SSHBastionUsername        *string                       `mapstructure:"ssh_bastion_username" cty:"ssh_bastion_username" hcl:"ssh_bastion_username"`
+	SSHBastionPassword        *string                       `mapstructure:"ssh_bastion_password" cty:"ssh_bastion_password" hcl:"ssh_bastion_password"`
+	SSHBastionInteractive     *bool                         `mapstructure:"ssh_bastion_interactive" cty:"ssh_bastion_interactive" hcl:"ssh_bastion_interactive"`
+	SSHBastionPrivateKeyFile  *string                       `mapstructure:"ssh_bastion_private_key_file" cty:"ssh_bastion_private_key_file" hcl:"ssh_bastion_private_key_file"`
+	SSHBastionCertificateFile *string                       `mapstructure:"ssh_bastion_certificate_file" cty:"ssh_bastion_certificate_file" hcl:"ssh_bastion_certificate_file"`
+	SSHFileTransferMethod     *string                       `mapstructure:"ssh_file_transfer_method" cty:"ssh_file_transfer_method" hcl:"ssh_file_transfer_method"`
+	SSHProxyHost              *string                       `mapstructure:"ssh_proxy_host" cty:"ssh_proxy_host" hcl:"ssh_proxy_host"`
+	SSHProxyPort              *int                          `mapstructure:"ssh_proxy_port" cty:"ssh_proxy_port" hcl:"ssh_proxy_port"`
+	SSHProxyUsername          *string                       `mapstructure:"ssh_proxy_username" cty:"ssh_proxy_username" hcl:"ssh_proxy_username"`
+	SSHProxyPassword          *string                       `mapstructure:"ssh_proxy_password" cty:"ssh_proxy_password" hcl:"ssh_proxy_password"`
+	SSHKeepAliveInterval      *string                       `mapstructure:"ssh_keep_alive_interval" cty:"ssh_keep_alive_interval" hcl:"ssh_keep_alive_interval"`
+	SSHReadWriteTimeout       *string                       `mapstructure:"ssh_read_write_timeout" cty:"ssh_read_write_timeout" hcl:"ssh_read_write_timeout"`
+	SSHRemoteTunnels          []string                      `mapstructure:"ssh_remote_tunnels" cty:"ssh_remote_tunnels" hcl:"ssh_remote_tunnels"`
+	SSHLocalTunnels           []string                      `mapstructure:"ssh_local_tunnels" cty:"ssh_local_tunnels" hcl:"ssh_local_tunnels"`
+	SSHPublicKey              []byte                        `mapstructure:"ssh_public_key" undocumented:"true" cty:"ssh_public_key" hcl:"ssh_public_key"`
+	SSHPrivateKey             []byte                        `mapstructure:"ssh_private_key" undocumented:"true" cty:"ssh_private_key" hcl:"ssh_private_key"`
+	WinRMUser                 *string                       `mapstructure:"winrm_username" cty:"winrm_username" hcl:"winrm_username"`
+	WinRMPassword             *string                       `mapstructure:"winrm_password" cty:"winrm_password" hcl:"winrm_password"`
+	WinRMHost                 *string                       `mapstructure:"winrm_host" cty:"winrm_host" hcl:"winrm_host"`
+	WinRMNoProxy              *bool                         `mapstructure:"winrm_no_proxy" cty:"winrm_no_proxy" hcl:"winrm_no_proxy"`
+	WinRMPort                 *int                          `mapstructure:"winrm_port" cty:"winrm_port" hcl:"winrm_port"`
+	WinRMTimeout              *string                       `mapstructure:"winrm_timeout" cty:"winrm_timeout" hcl:"winrm_timeout"`
+	WinRMUseSSL               *bool                         `mapstructure:"winrm_use_ssl" cty:"winrm_use_ssl" hcl:"winrm_use_ssl"`
+	WinRMInsecure             *bool                         `mapstructure:"winrm_insecure" cty:"winrm_insecure" hcl:"winrm_insecure"`
+	WinRMUseNTLM              *bool                         `mapstructure:"winrm_use_ntlm" cty:"winrm_use_ntlm" hcl:"winrm_use_ntlm"`
+	ShutdownCommand           *string                       `mapstructure:"shutdown_command" required:"false" cty:"shutdown_command" hcl:"shutdown_command"`
+	ShutdownTimeout           *string                       `mapstructure:"shutdown_timeout" required:"false" cty:"shutdown_timeout" hcl:"shutdown_timeout"`
+	HTTPDir                   *string                       `mapstructure:"http_directory" cty:"http_directory" hcl:"http_directory"`
+	HTTPContent               map[string]string             `mapstructure:"http_content" cty:"http_content" hcl:"http_content"`
+	HTTPPortMin               *int                          `mapstructure:"http_port_min" cty:"http_port_min" hcl:"http_port_min"`
+	HTTPPortMax               *int                          `mapstructure:"http_port_max" cty:"http_port_max" hcl:"http_port_max"`
+	HTTPAddress               *string                       `mapstructure:"http_bind_address" cty:"http_bind_address" hcl:"http_bind_address"`
+	HTTPInterface             *string                       `mapstructure:"http_interface" undocumented:"true" cty:"http_interface" hcl:"http_interface"`
+	HTTPNetworkProtocol       *string                       `mapstructure:"http_network_protocol" cty:"http_network_protocol" hcl:"http_network_protocol"`
+	CDFiles                   []string                      `mapstructure:"cd_files" cty:"cd_files" hcl:"cd_files"`
+	CDContent                 map[string]string             `mapstructure:"cd_content" cty:"cd_content" hcl:"cd_content"`
+	CDLabel                   *string                       `mapstructure:"cd_label" cty:"cd_label" hcl:"cd_label"`
+	Engine                    *string                       `mapstructure:"engine" required:"false" cty:"engine" hcl:"engine"`
+	VMName                    *string                       `mapstructure:"vm_name" required:"false" cty:"vm_name" hcl:"vm_name"`
+	VMDescription             *string                       `mapstructure:"vm_description" required:"false" cty:"vm_description" hcl:"vm_description"`
+	VMTags                    []string                      `mapstructure:"vm_tags" required:"false" cty:"vm_tags" hcl:"vm_tags"`
+	Cluster                   *string                       `mapstructure:"cluster" required:"false" cty:"cluster" hcl:"cluster"`
+	CPUSockets                *int                          `mapstructure:"cpu_sockets" required:"false" cty:"cpu_sockets" hcl:"cpu_sockets"`
+	CPUCores                  *int                          `mapstructure:"cpu_cores" required:"false" cty:"cpu_cores" hcl:"cpu_cores"`
+	CPUThreads                *int                          `mapstructure:"cpu_threads" required:"false" cty:"cpu_threads" hcl:"cpu_threads"`
+	Memory                    *int                          `mapstructure:"memory" required:"false" cty:"memory" hcl:"memory"`
+	GuaranteedMemory          *int                          `mapstructure:"guaranteed_memory" required:"false" cty:"guaranteed_memory" hcl:"guaranteed_memory"`
+	InstanceType              *string                       `mapstructure:"instance_type" required:"false" cty:"instance_type" hcl:"instance_type"`
+	BiosType                  *string                       `mapstructure:"bios_type" required:"false" cty:"bios_type" hcl:"bios_type"`
+	TPM                       *bool                         `mapstructure:"tpm" required:"false" cty:"tpm" hcl:"tpm"`
+	VirtioSCSI                *bool                         `mapstructure:"virtio_scsi" required:"false" cty:"virtio_scsi" hcl:"virtio_scsi"`
+	VirtioSCSIMultiQueues     *bool                         `mapstructure:"virtio_scsi_multi_queues" required:"false" cty:"virtio_scsi_multi_queues" hcl:"virtio_scsi_multi_queues"`
+	NicMultiQueues            *bool                         `mapstructure:"nic_multi_queues" required:"false" cty:"nic_multi_queues" hcl:"nic_multi_queues"`
+	StorageDomain             *string                       `mapstructure:"storage_domain" required:"false" cty:"storage_domain" hcl:"storage_domain"`
+	Disks                     []common.FlatDisk             `mapstructure:"disk" required:"false" cty:"disk" hcl:"disk"`
+	AttachedDisks             []common.FlatAttachedDisk     `mapstructure:"attached_disk" required:"false" cty:"attached_disk" hcl:"attached_disk"`
+	NetworkInterfaces         []common.FlatNetworkInterface `mapstructure:"network_interface" required:"false" cty:"network_interface" hcl:"network_interface"`
+	PlacementHosts            []string                      `mapstructure:"placement_hosts" required:"false" cty:"placement_hosts" hcl:"placement_hosts"`
+	PlacementAffinity         *string                       `mapstructure:"placement_affinity" required:"false" cty:"placement_affinity" hcl:"placement_affinity"`
+	AffinityGroups            []string                      `mapstructure:"affinity_groups" required:"false" cty:"affinity_groups" hcl:"affinity_groups"`
+	AffinityLabels            []string                      `mapstructure:"affinity_labels" required:"false" cty:"affinity_labels" hcl:"affinity_labels"`
+	Quota                     *string                       `mapstructure:"quota" required:"false" cty:"quota" hcl:"quota"`
+	CustomProperties          map[string]string             `mapstructure:"custom_properties" required:"false" cty:"custom_properties" hcl:"custom_properties"`
+	HostName                  *string                       `mapstructure:"host_name" required:"false" cty:"host_name" hcl:"host_name"`
+	TimeZone                  *string                       `mapstructure:"time_zone" required:"false" cty:"time_zone" hcl:"time_zone"`
+	NicConfigurations         []common.FlatNicConfiguration `mapstructure:"nic_configuration" required:"false" cty:"nic_configuration" hcl:"nic_configuration"`
+	DNSServers                []string                      `mapstructure:"dns_servers" required:"false" cty:"dns_servers" hcl:"dns_servers"`
+	DNSSearchDomains          []string                      `mapstructure:"dns_search_domains" required:"false" cty:"dns_search_domains" hcl:"dns_search_domains"`
+	SSHPasswordAuthentication *bool                         `mapstructure:"ssh_password_authentication" required:"false" cty:"ssh_password_authentication" hcl:"ssh_password_authentication"`
+	UserData                  *string                       `mapstructure:"user_data" required:"false" cty:"user_data" hcl:"user_data"`
+	UserDataFile              *string                       `mapstructure:"user_data_file" required:"false" cty:"user_data_file" hcl:"user_data_file"`
+	Ignition                  *string                       `mapstructure:"ignition" required:"false" cty:"ignition" hcl:"ignition"`
+	Sysprep                   *common.FlatSysprep           `mapstructure:"sysprep" required:"false" cty:"sysprep" hcl:"sysprep"`
+	HTTPIP                    *string                       `mapstructure:"http_ip" required:"false" cty:"http_ip" hcl:"http_ip"`
+	IPWaitTimeout             *string                       `mapstructure:"ip_wait_timeout" required:"false" cty:"ip_wait_timeout" hcl:"ip_wait_timeout"`
+	IPSettleTimeout           *string                       `mapstructure:"ip_settle_timeout" required:"false" cty:"ip_settle_timeout" hcl:"ip_settle_timeout"`
+	IPWaitAddress             *string                       `mapstructure:"ip_wait_address" required:"false" cty:"ip_wait_address" hcl:"ip_wait_address"`
+	IPIgnoredAddresses        []string                      `mapstructure:"ip_ignored_addresses" required:"false" cty:"ip_ignored_addresses" hcl:"ip_ignored_addresses"`
+	IPWaitFamily              *string                       `mapstructure:"ip_wait_family" required:"false" cty:"ip_wait_family" hcl:"ip_wait_family"`
+	IPWaitInterfaces          []string                      `mapstructure:"ip_wait_interfaces" required:"false" cty:"ip_wait_interfaces" hcl:"ip_wait_interfaces"`
+	TemplateName              *string                       `mapstructure:"template_name" required:"false" cty:"template_name" hcl:"template_name"`
+	TemplateDescription       *string                       `mapstructure:"template_description" required:"false" cty:"template_description" hcl:"template_description"`
+	TemplateTags              []string                      `mapstructure:"template_tags" required:"false" cty:"template_tags" hcl:"template_tags"`
+	TemplatePermissions       []common.FlatPermission       `mapstructure:"template_permission" required:"false" cty:"template_permission" hcl:"template_permission"`
+	TemplateClonePermissions  *bool                         `mapstructure:"template_clone_permissions" required:"false" cty:"template_clone_permissions" hcl:"template_clone_permissions"`
+	TemplateStorageDomain     *string                       `mapstructure:"template_storage_domain" required:"false" cty:"template_storage_domain" hcl:"template_storage_domain"`
+	TemplateDiskFormat        *string                       `mapstructure:"template_disk_format" required:"false" cty:"template_disk_format" hcl:"template_disk_format"`
+	TemplateSeal              *bool                         `mapstructure:"template_seal" required:"false" cty:"template_seal" hcl:"template_seal"`
+	NewVersion                *bool                         `mapstructure:"new_version" required:"false" cty:"new_version" hcl:"new_version"`
+	VersionName               *string                       `mapstructure:"version_name" required:"false" cty:"version_name" hcl:"version_name"`
+	KeepVersions              *int                          `mapstructure:"keep_versions" required:"false" cty:"keep_versions" hcl:"keep_versions"`
+	BootTest                  *bool                         `mapstructure:"boot_test" required:"false" cty:"boot_test" hcl:"boot_test"`
+	BootTestSSHPort           *int                          `mapstructure:"boot_test_ssh_port" required:"false" cty:"boot_test_ssh_port" hcl:"boot_test_ssh_port"`
+	BootTestAddressOnly       *bool                         `mapstructure:"boot_test_address_only" required:"false" cty:"boot_test_address_only" hcl:"boot_test_address_only"`
+	DetachedDisk              *common.FlatDetachedDisk      `mapstructure:"detached_disk" required:"false" cty:"detached_disk" hcl:"detached_disk"`
+	SkipCreateArtifact        *bool                         `mapstructure:"skip_create_artifact" required:"false" cty:"skip_create_artifact" hcl:"skip_create_artifact"`
+	CleanupTimeout            *string                       `mapstructure:"cleanup_timeout" required:"false" cty:"cleanup_timeout" hcl:"cleanup_timeout"`
+	FullClone                 *bool                         `mapstructure:"full_clone" required:"false" cty:"full_clone" hcl:"full_clone"`
+	BootDisk                  *common.FlatDisk              `mapstructure:"boot_disk" required:"false" cty:"boot_disk" hcl:"boot_disk"`
+	TemplateDisks             []common.FlatDisk             `mapstructure:"template_disk" required:"false" cty:"template_disk" hcl:"template_disk"`
+	SourceTemplateName        *string                       `mapstructure:"source_template_name" required:"false" cty:"source_template_name" hcl:"source_template_name"`
+	SourceTemplateVersion     *string                       `mapstructure:"source_template_version" required:"false" cty:"source_template_version" hcl:"source_template_version"`
+	SourceTemplateID          *string                       `mapstructure:"source_template_id" required:"false" cty:"source_template_id" hcl:"source_template_id"`
 }
 
 // FlatMapstructure returns a new FlatConfig.
@@ -260,14 +230,10 @@ func (*FlatConfig) HCL2Spec() map[string]hcldec.Spec {
 		"cd_content":                   &hcldec.AttrSpec{Name: "cd_content", Type: cty.Map(cty.String), Required: false},
 		"cd_label":                     &hcldec.AttrSpec{Name: "cd_label", Type: cty.String, Required: false},
 		"engine":                       &hcldec.AttrSpec{Name: "engine", Type: cty.String, Required: false},
-		"source_template_name":         &hcldec.AttrSpec{Name: "source_template_name", Type: cty.String, Required: false},
-		"source_template_version":      &hcldec.AttrSpec{Name: "source_template_version", Type: cty.String, Required: false},
-		"source_template_id":           &hcldec.AttrSpec{Name: "source_template_id", Type: cty.String, Required: false},
 		"vm_name":                      &hcldec.AttrSpec{Name: "vm_name", Type: cty.String, Required: false},
 		"vm_description":               &hcldec.AttrSpec{Name: "vm_description", Type: cty.String, Required: false},
 		"vm_tags":                      &hcldec.AttrSpec{Name: "vm_tags", Type: cty.List(cty.String), Required: false},
 		"cluster":                      &hcldec.AttrSpec{Name: "cluster", Type: cty.String, Required: false},
-		"full_clone":                   &hcldec.AttrSpec{Name: "full_clone", Type: cty.Bool, Required: false},
 		"cpu_sockets":                  &hcldec.AttrSpec{Name: "cpu_sockets", Type: cty.Number, Required: false},
 		"cpu_cores":                    &hcldec.AttrSpec{Name: "cpu_cores", Type: cty.Number, Required: false},
 		"cpu_threads":                  &hcldec.AttrSpec{Name: "cpu_threads", Type: cty.Number, Required: false},
@@ -280,11 +246,9 @@ func (*FlatConfig) HCL2Spec() map[string]hcldec.Spec {
 		"virtio_scsi_multi_queues":     &hcldec.AttrSpec{Name: "virtio_scsi_multi_queues", Type: cty.Bool, Required: false},
 		"nic_multi_queues":             &hcldec.AttrSpec{Name: "nic_multi_queues", Type: cty.Bool, Required: false},
 		"storage_domain":               &hcldec.AttrSpec{Name: "storage_domain", Type: cty.String, Required: false},
-		"boot_disk":                    &hcldec.BlockSpec{TypeName: "boot_disk", Nested: hcldec.ObjectSpec((*FlatDisk)(nil).HCL2Spec())},
-		"template_disk":                &hcldec.BlockListSpec{TypeName: "template_disk", Nested: hcldec.ObjectSpec((*FlatDisk)(nil).HCL2Spec())},
-		"disk":                         &hcldec.BlockListSpec{TypeName: "disk", Nested: hcldec.ObjectSpec((*FlatDisk)(nil).HCL2Spec())},
-		"attached_disk":                &hcldec.BlockListSpec{TypeName: "attached_disk", Nested: hcldec.ObjectSpec((*FlatAttachedDisk)(nil).HCL2Spec())},
-		"network_interface":            &hcldec.BlockListSpec{TypeName: "network_interface", Nested: hcldec.ObjectSpec((*FlatNetworkInterface)(nil).HCL2Spec())},
+		"disk":                         &hcldec.BlockListSpec{TypeName: "disk", Nested: hcldec.ObjectSpec((*common.FlatDisk)(nil).HCL2Spec())},
+		"attached_disk":                &hcldec.BlockListSpec{TypeName: "attached_disk", Nested: hcldec.ObjectSpec((*common.FlatAttachedDisk)(nil).HCL2Spec())},
+		"network_interface":            &hcldec.BlockListSpec{TypeName: "network_interface", Nested: hcldec.ObjectSpec((*common.FlatNetworkInterface)(nil).HCL2Spec())},
 		"placement_hosts":              &hcldec.AttrSpec{Name: "placement_hosts", Type: cty.List(cty.String), Required: false},
 		"placement_affinity":           &hcldec.AttrSpec{Name: "placement_affinity", Type: cty.String, Required: false},
 		"affinity_groups":              &hcldec.AttrSpec{Name: "affinity_groups", Type: cty.List(cty.String), Required: false},
@@ -293,14 +257,14 @@ func (*FlatConfig) HCL2Spec() map[string]hcldec.Spec {
 		"custom_properties":            &hcldec.AttrSpec{Name: "custom_properties", Type: cty.Map(cty.String), Required: false},
 		"host_name":                    &hcldec.AttrSpec{Name: "host_name", Type: cty.String, Required: false},
 		"time_zone":                    &hcldec.AttrSpec{Name: "time_zone", Type: cty.String, Required: false},
-		"nic_configuration":            &hcldec.BlockListSpec{TypeName: "nic_configuration", Nested: hcldec.ObjectSpec((*FlatNicConfiguration)(nil).HCL2Spec())},
+		"nic_configuration":            &hcldec.BlockListSpec{TypeName: "nic_configuration", Nested: hcldec.ObjectSpec((*common.FlatNicConfiguration)(nil).HCL2Spec())},
 		"dns_servers":                  &hcldec.AttrSpec{Name: "dns_servers", Type: cty.List(cty.String), Required: false},
 		"dns_search_domains":           &hcldec.AttrSpec{Name: "dns_search_domains", Type: cty.List(cty.String), Required: false},
 		"ssh_password_authentication":  &hcldec.AttrSpec{Name: "ssh_password_authentication", Type: cty.Bool, Required: false},
 		"user_data":                    &hcldec.AttrSpec{Name: "user_data", Type: cty.String, Required: false},
 		"user_data_file":               &hcldec.AttrSpec{Name: "user_data_file", Type: cty.String, Required: false},
 		"ignition":                     &hcldec.AttrSpec{Name: "ignition", Type: cty.String, Required: false},
-		"sysprep":                      &hcldec.BlockSpec{TypeName: "sysprep", Nested: hcldec.ObjectSpec((*FlatSysprep)(nil).HCL2Spec())},
+		"sysprep":                      &hcldec.BlockSpec{TypeName: "sysprep", Nested: hcldec.ObjectSpec((*common.FlatSysprep)(nil).HCL2Spec())},
 		"http_ip":                      &hcldec.AttrSpec{Name: "http_ip", Type: cty.String, Required: false},
 		"ip_wait_timeout":              &hcldec.AttrSpec{Name: "ip_wait_timeout", Type: cty.String, Required: false},
 		"ip_settle_timeout":            &hcldec.AttrSpec{Name: "ip_settle_timeout", Type: cty.String, Required: false},
@@ -311,7 +275,7 @@ func (*FlatConfig) HCL2Spec() map[string]hcldec.Spec {
 		"template_name":                &hcldec.AttrSpec{Name: "template_name", Type: cty.String, Required: false},
 		"template_description":         &hcldec.AttrSpec{Name: "template_description", Type: cty.String, Required: false},
 		"template_tags":                &hcldec.AttrSpec{Name: "template_tags", Type: cty.List(cty.String), Required: false},
-		"template_permission":          &hcldec.BlockListSpec{TypeName: "template_permission", Nested: hcldec.ObjectSpec((*FlatPermission)(nil).HCL2Spec())},
+		"template_permission":          &hcldec.BlockListSpec{TypeName: "template_permission", Nested: hcldec.ObjectSpec((*common.FlatPermission)(nil).HCL2Spec())},
 		"template_clone_permissions":   &hcldec.AttrSpec{Name: "template_clone_permissions", Type: cty.Bool, Required: false},
 		"template_storage_domain":      &hcldec.AttrSpec{Name: "template_storage_domain", Type: cty.String, Required: false},
 		"template_disk_format":         &hcldec.AttrSpec{Name: "template_disk_format", Type: cty.String, Required: false},
@@ -322,217 +286,15 @@ func (*FlatConfig) HCL2Spec() map[string]hcldec.Spec {
 		"boot_test":                    &hcldec.AttrSpec{Name: "boot_test", Type: cty.Bool, Required: false},
 		"boot_test_ssh_port":           &hcldec.AttrSpec{Name: "boot_test_ssh_port", Type: cty.Number, Required: false},
 		"boot_test_address_only":       &hcldec.AttrSpec{Name: "boot_test_address_only", Type: cty.Bool, Required: false},
-		"detached_disk":                &hcldec.BlockSpec{TypeName: "detached_disk", Nested: hcldec.ObjectSpec((*FlatDetachedDisk)(nil).HCL2Spec())},
+		"detached_disk":                &hcldec.BlockSpec{TypeName: "detached_disk", Nested: hcldec.ObjectSpec((*common.FlatDetachedDisk)(nil).HCL2Spec())},
 		"skip_create_artifact":         &hcldec.AttrSpec{Name: "skip_create_artifact", Type: cty.Bool, Required: false},
 		"cleanup_timeout":              &hcldec.AttrSpec{Name: "cleanup_timeout", Type: cty.String, Required: false},
-	}
-	return s
-}
-
-// FlatDetachedDisk is an auto-generated flat version of DetachedDisk.
-// Where the contents of a field with a `mapstructure:,squash` tag are bubbled up.
-type FlatDetachedDisk struct {
-	Name        *string          `mapstructure:"name" required:"true" cty:"name" hcl:"name"`
-	Description *string          `mapstructure:"description" required:"false" cty:"description" hcl:"description"`
-	Permissions []FlatPermission `mapstructure:"permission" required:"false" cty:"permission" hcl:"permission"`
-}
-
-// FlatMapstructure returns a new FlatDetachedDisk.
-// FlatDetachedDisk is an auto-generated flat version of DetachedDisk.
-// Where the contents a fields with a `mapstructure:,squash` tag are bubbled up.
-func (*DetachedDisk) FlatMapstructure() interface{ HCL2Spec() map[string]hcldec.Spec } {
-	return new(FlatDetachedDisk)
-}
-
-// HCL2Spec returns the hcl spec of a DetachedDisk.
-// This spec is used by HCL to read the fields of DetachedDisk.
-// The decoded values from this spec will then be applied to a FlatDetachedDisk.
-func (*FlatDetachedDisk) HCL2Spec() map[string]hcldec.Spec {
-	s := map[string]hcldec.Spec{
-		"name":        &hcldec.AttrSpec{Name: "name", Type: cty.String, Required: false},
-		"description": &hcldec.AttrSpec{Name: "description", Type: cty.String, Required: false},
-		"permission":  &hcldec.BlockListSpec{TypeName: "permission", Nested: hcldec.ObjectSpec((*FlatPermission)(nil).HCL2Spec())},
-	}
-	return s
-}
-
-// FlatDisk is an auto-generated flat version of Disk.
-// Where the contents of a field with a `mapstructure:,squash` tag are bubbled up.
-type FlatDisk struct {
-	Name              *string `mapstructure:"name" required:"false" cty:"name" hcl:"name"`
-	Size              *int    `mapstructure:"size" required:"false" cty:"size" hcl:"size"`
-	StorageDomain     *string `mapstructure:"storage_domain" required:"false" cty:"storage_domain" hcl:"storage_domain"`
-	Format            *string `mapstructure:"format" required:"false" cty:"format" hcl:"format"`
-	Sparse            *bool   `mapstructure:"sparse" required:"false" cty:"sparse" hcl:"sparse"`
-	Interface         *string `mapstructure:"interface" required:"false" cty:"interface" hcl:"interface"`
-	Bootable          *bool   `mapstructure:"bootable" required:"false" cty:"bootable" hcl:"bootable"`
-	ReadOnly          *bool   `mapstructure:"read_only" required:"false" cty:"read_only" hcl:"read_only"`
-	PassDiscard       *bool   `mapstructure:"pass_discard" required:"false" cty:"pass_discard" hcl:"pass_discard"`
-	WipeAfterDelete   *bool   `mapstructure:"wipe_after_delete" required:"false" cty:"wipe_after_delete" hcl:"wipe_after_delete"`
-	PropagateErrors   *bool   `mapstructure:"propagate_errors" required:"false" cty:"propagate_errors" hcl:"propagate_errors"`
-	IncrementalBackup *bool   `mapstructure:"incremental_backup" required:"false" cty:"incremental_backup" hcl:"incremental_backup"`
-	Quota             *string `mapstructure:"quota" required:"false" cty:"quota" hcl:"quota"`
-}
-
-// FlatMapstructure returns a new FlatDisk.
-// FlatDisk is an auto-generated flat version of Disk.
-// Where the contents a fields with a `mapstructure:,squash` tag are bubbled up.
-func (*Disk) FlatMapstructure() interface{ HCL2Spec() map[string]hcldec.Spec } {
-	return new(FlatDisk)
-}
-
-// HCL2Spec returns the hcl spec of a Disk.
-// This spec is used by HCL to read the fields of Disk.
-// The decoded values from this spec will then be applied to a FlatDisk.
-func (*FlatDisk) HCL2Spec() map[string]hcldec.Spec {
-	s := map[string]hcldec.Spec{
-		"name":               &hcldec.AttrSpec{Name: "name", Type: cty.String, Required: false},
-		"size":               &hcldec.AttrSpec{Name: "size", Type: cty.Number, Required: false},
-		"storage_domain":     &hcldec.AttrSpec{Name: "storage_domain", Type: cty.String, Required: false},
-		"format":             &hcldec.AttrSpec{Name: "format", Type: cty.String, Required: false},
-		"sparse":             &hcldec.AttrSpec{Name: "sparse", Type: cty.Bool, Required: false},
-		"interface":          &hcldec.AttrSpec{Name: "interface", Type: cty.String, Required: false},
-		"bootable":           &hcldec.AttrSpec{Name: "bootable", Type: cty.Bool, Required: false},
-		"read_only":          &hcldec.AttrSpec{Name: "read_only", Type: cty.Bool, Required: false},
-		"pass_discard":       &hcldec.AttrSpec{Name: "pass_discard", Type: cty.Bool, Required: false},
-		"wipe_after_delete":  &hcldec.AttrSpec{Name: "wipe_after_delete", Type: cty.Bool, Required: false},
-		"propagate_errors":   &hcldec.AttrSpec{Name: "propagate_errors", Type: cty.Bool, Required: false},
-		"incremental_backup": &hcldec.AttrSpec{Name: "incremental_backup", Type: cty.Bool, Required: false},
-		"quota":              &hcldec.AttrSpec{Name: "quota", Type: cty.String, Required: false},
-	}
-	return s
-}
-
-// FlatNetworkInterface is an auto-generated flat version of NetworkInterface.
-// Where the contents of a field with a `mapstructure:,squash` tag are bubbled up.
-type FlatNetworkInterface struct {
-	Name        *string `mapstructure:"name" required:"true" cty:"name" hcl:"name"`
-	VnicProfile *string `mapstructure:"vnic_profile" required:"false" cty:"vnic_profile" hcl:"vnic_profile"`
-	Network     *string `mapstructure:"network" required:"false" cty:"network" hcl:"network"`
-	Interface   *string `mapstructure:"interface" required:"false" cty:"interface" hcl:"interface"`
-	MACAddress  *string `mapstructure:"mac_address" required:"false" cty:"mac_address" hcl:"mac_address"`
-	Linked      *bool   `mapstructure:"linked" required:"false" cty:"linked" hcl:"linked"`
-}
-
-// FlatMapstructure returns a new FlatNetworkInterface.
-// FlatNetworkInterface is an auto-generated flat version of NetworkInterface.
-// Where the contents a fields with a `mapstructure:,squash` tag are bubbled up.
-func (*NetworkInterface) FlatMapstructure() interface{ HCL2Spec() map[string]hcldec.Spec } {
-	return new(FlatNetworkInterface)
-}
-
-// HCL2Spec returns the hcl spec of a NetworkInterface.
-// This spec is used by HCL to read the fields of NetworkInterface.
-// The decoded values from this spec will then be applied to a FlatNetworkInterface.
-func (*FlatNetworkInterface) HCL2Spec() map[string]hcldec.Spec {
-	s := map[string]hcldec.Spec{
-		"name":         &hcldec.AttrSpec{Name: "name", Type: cty.String, Required: false},
-		"vnic_profile": &hcldec.AttrSpec{Name: "vnic_profile", Type: cty.String, Required: false},
-		"network":      &hcldec.AttrSpec{Name: "network", Type: cty.String, Required: false},
-		"interface":    &hcldec.AttrSpec{Name: "interface", Type: cty.String, Required: false},
-		"mac_address":  &hcldec.AttrSpec{Name: "mac_address", Type: cty.String, Required: false},
-		"linked":       &hcldec.AttrSpec{Name: "linked", Type: cty.Bool, Required: false},
-	}
-	return s
-}
-
-// FlatNicConfiguration is an auto-generated flat version of NicConfiguration.
-// Where the contents of a field with a `mapstructure:,squash` tag are bubbled up.
-type FlatNicConfiguration struct {
-	Name              *string `mapstructure:"name" required:"true" cty:"name" hcl:"name"`
-	BootProtocol      *string `mapstructure:"boot_protocol" required:"false" cty:"boot_protocol" hcl:"boot_protocol"`
-	StaticAddress     *string `mapstructure:"static_address" required:"false" cty:"static_address" hcl:"static_address"`
-	Gateway           *string `mapstructure:"gateway" required:"false" cty:"gateway" hcl:"gateway"`
-	IPv6BootProtocol  *string `mapstructure:"ipv6_boot_protocol" required:"false" cty:"ipv6_boot_protocol" hcl:"ipv6_boot_protocol"`
-	IPv6StaticAddress *string `mapstructure:"ipv6_static_address" required:"false" cty:"ipv6_static_address" hcl:"ipv6_static_address"`
-	IPv6Gateway       *string `mapstructure:"ipv6_gateway" required:"false" cty:"ipv6_gateway" hcl:"ipv6_gateway"`
-}
-
-// FlatMapstructure returns a new FlatNicConfiguration.
-// FlatNicConfiguration is an auto-generated flat version of NicConfiguration.
-// Where the contents a fields with a `mapstructure:,squash` tag are bubbled up.
-func (*NicConfiguration) FlatMapstructure() interface{ HCL2Spec() map[string]hcldec.Spec } {
-	return new(FlatNicConfiguration)
-}
-
-// HCL2Spec returns the hcl spec of a NicConfiguration.
-// This spec is used by HCL to read the fields of NicConfiguration.
-// The decoded values from this spec will then be applied to a FlatNicConfiguration.
-func (*FlatNicConfiguration) HCL2Spec() map[string]hcldec.Spec {
-	s := map[string]hcldec.Spec{
-		"name":                &hcldec.AttrSpec{Name: "name", Type: cty.String, Required: false},
-		"boot_protocol":       &hcldec.AttrSpec{Name: "boot_protocol", Type: cty.String, Required: false},
-		"static_address":      &hcldec.AttrSpec{Name: "static_address", Type: cty.String, Required: false},
-		"gateway":             &hcldec.AttrSpec{Name: "gateway", Type: cty.String, Required: false},
-		"ipv6_boot_protocol":  &hcldec.AttrSpec{Name: "ipv6_boot_protocol", Type: cty.String, Required: false},
-		"ipv6_static_address": &hcldec.AttrSpec{Name: "ipv6_static_address", Type: cty.String, Required: false},
-		"ipv6_gateway":        &hcldec.AttrSpec{Name: "ipv6_gateway", Type: cty.String, Required: false},
-	}
-	return s
-}
-
-// FlatPermission is an auto-generated flat version of Permission.
-// Where the contents of a field with a `mapstructure:,squash` tag are bubbled up.
-type FlatPermission struct {
-	Role  *string `mapstructure:"role" required:"true" cty:"role" hcl:"role"`
-	User  *string `mapstructure:"user" required:"false" cty:"user" hcl:"user"`
-	Group *string `mapstructure:"group" required:"false" cty:"group" hcl:"group"`
-}
-
-// FlatMapstructure returns a new FlatPermission.
-// FlatPermission is an auto-generated flat version of Permission.
-// Where the contents a fields with a `mapstructure:,squash` tag are bubbled up.
-func (*Permission) FlatMapstructure() interface{ HCL2Spec() map[string]hcldec.Spec } {
-	return new(FlatPermission)
-}
-
-// HCL2Spec returns the hcl spec of a Permission.
-// This spec is used by HCL to read the fields of Permission.
-// The decoded values from this spec will then be applied to a FlatPermission.
-func (*FlatPermission) HCL2Spec() map[string]hcldec.Spec {
-	s := map[string]hcldec.Spec{
-		"role":  &hcldec.AttrSpec{Name: "role", Type: cty.String, Required: false},
-		"user":  &hcldec.AttrSpec{Name: "user", Type: cty.String, Required: false},
-		"group": &hcldec.AttrSpec{Name: "group", Type: cty.String, Required: false},
-	}
-	return s
-}
-
-// FlatSysprep is an auto-generated flat version of Sysprep.
-// Where the contents of a field with a `mapstructure:,squash` tag are bubbled up.
-type FlatSysprep struct {
-	UnattendXML   *string `mapstructure:"unattend_xml" required:"false" cty:"unattend_xml" hcl:"unattend_xml"`
-	AdminPassword *string `mapstructure:"admin_password" required:"false" cty:"admin_password" hcl:"admin_password"`
-	Organization  *string `mapstructure:"organization" required:"false" cty:"organization" hcl:"organization"`
-	Domain        *string `mapstructure:"domain" required:"false" cty:"domain" hcl:"domain"`
-	InputLocale   *string `mapstructure:"input_locale" required:"false" cty:"input_locale" hcl:"input_locale"`
-	UILanguage    *string `mapstructure:"ui_language" required:"false" cty:"ui_language" hcl:"ui_language"`
-	SystemLocale  *string `mapstructure:"system_locale" required:"false" cty:"system_locale" hcl:"system_locale"`
-	UserLocale    *string `mapstructure:"user_locale" required:"false" cty:"user_locale" hcl:"user_locale"`
-	ProductKey    *string `mapstructure:"product_key" required:"false" cty:"product_key" hcl:"product_key"`
-}
-
-// FlatMapstructure returns a new FlatSysprep.
-// FlatSysprep is an auto-generated flat version of Sysprep.
-// Where the contents a fields with a `mapstructure:,squash` tag are bubbled up.
-func (*Sysprep) FlatMapstructure() interface{ HCL2Spec() map[string]hcldec.Spec } {
-	return new(FlatSysprep)
-}
-
-// HCL2Spec returns the hcl spec of a Sysprep.
-// This spec is used by HCL to read the fields of Sysprep.
-// The decoded values from this spec will then be applied to a FlatSysprep.
-func (*FlatSysprep) HCL2Spec() map[string]hcldec.Spec {
-	s := map[string]hcldec.Spec{
-		"unattend_xml":   &hcldec.AttrSpec{Name: "unattend_xml", Type: cty.String, Required: false},
-		"admin_password": &hcldec.AttrSpec{Name: "admin_password", Type: cty.String, Required: false},
-		"organization":   &hcldec.AttrSpec{Name: "organization", Type: cty.String, Required: false},
-		"domain":         &hcldec.AttrSpec{Name: "domain", Type: cty.String, Required: false},
-		"input_locale":   &hcldec.AttrSpec{Name: "input_locale", Type: cty.String, Required: false},
-		"ui_language":    &hcldec.AttrSpec{Name: "ui_language", Type: cty.String, Required: false},
-		"system_locale":  &hcldec.AttrSpec{Name: "system_locale", Type: cty.String, Required: false},
-		"user_locale":    &hcldec.AttrSpec{Name: "user_locale", Type: cty.String, Required: false},
-		"product_key":    &hcldec.AttrSpec{Name: "product_key", Type: cty.String, Required: false},
+		"full_clone":                   &hcldec.AttrSpec{Name: "full_clone", Type: cty.Bool, Required: false},
+		"boot_disk":                    &hcldec.BlockSpec{TypeName: "boot_disk", Nested: hcldec.ObjectSpec((*common.FlatDisk)(nil).HCL2Spec())},
+		"template_disk":                &hcldec.BlockListSpec{TypeName: "template_disk", Nested: hcldec.ObjectSpec((*common.FlatDisk)(nil).HCL2Spec())},
+		"source_template_name":         &hcldec.AttrSpec{Name: "source_template_name", Type: cty.String, Required: false},
+		"source_template_version":      &hcldec.AttrSpec{Name: "source_template_version", Type: cty.String, Required: false},
+		"source_template_id":           &hcldec.AttrSpec{Name: "source_template_id", Type: cty.String, Required: false},
 	}
 	return s
 }

@@ -1,15 +1,15 @@
 package clone
 
 import (
-	"os"
-	"path/filepath"
-	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	packersdk "github.com/hashicorp/packer-plugin-sdk/packer"
 	"github.com/hashicorp/packer-plugin-sdk/template/config"
+
+	"github.com/ovirt-provision/ovirt-provision/plugins/packer/packer-plugin-ovirt/builder/buildtest"
+	"github.com/ovirt-provision/ovirt-provision/plugins/packer/packer-plugin-ovirt/builder/common"
 )
 
 func TestBadInput(t *testing.T) {
@@ -145,7 +145,7 @@ func TestBadInput(t *testing.T) {
 		},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			_, _, err := NewBuilder().Prepare(with(minimal(), test.changes))
+			_, _, err := NewBuilder().Prepare(buildtest.With(minimal(), test.changes))
 			if err == nil {
 				t.Fatal("it is accepted")
 			}
@@ -162,7 +162,7 @@ func TestBadInput(t *testing.T) {
 }
 
 func TestEachProblemIsSaidOnce(t *testing.T) {
-	_, _, err := NewBuilder().Prepare(with(minimal(), map[string]any{"source_template_name": nil}))
+	_, _, err := NewBuilder().Prepare(buildtest.With(minimal(), map[string]any{"source_template_name": nil}))
 	if problems, ok := err.(*packersdk.MultiError); !ok || len(problems.Errors) != 1 {
 		t.Errorf("got %v", err)
 	}
@@ -170,7 +170,7 @@ func TestEachProblemIsSaidOnce(t *testing.T) {
 
 func TestDefaults(t *testing.T) {
 	builder := NewBuilder()
-	variables, warnings, err := builder.Prepare(with(minimal(), map[string]any{
+	variables, warnings, err := builder.Prepare(buildtest.With(minimal(), map[string]any{
 		"communicator": nil, "ssh_username": "packer", "template_name": "golden-{{build_name}}", "packer_force": true,
 	}))
 	if err != nil {
@@ -179,7 +179,7 @@ func TestDefaults(t *testing.T) {
 	c := builder.config
 	if c.TemplateSeal != config.TriTrue || c.CleanupTimeout != 10*time.Minute || c.ShutdownTimeout != 5*time.Minute ||
 		c.Comm.SSHTemporaryKeyPairType != "ed25519" || c.Comm.SSHClearAuthorizedKeys ||
-		len(c.NicConfigurations) != 1 || c.NicConfigurations[0] != (NicConfiguration{Name: "eth0", BootProtocol: "dhcp"}) {
+		len(c.NicConfigurations) != 1 || c.NicConfigurations[0] != (common.NicConfiguration{Name: "eth0", BootProtocol: "dhcp"}) {
 		t.Errorf("defaults: %+v", c)
 	}
 	if c.TemplateName != "golden-debian" {
@@ -195,44 +195,10 @@ func TestDefaults(t *testing.T) {
 
 func TestSecretsAreFiltered(t *testing.T) {
 	const secret = "runcmd: [echo t0psecret]"
-	if _, _, err := NewBuilder().Prepare(with(minimal(), map[string]any{"user_data": secret, "ssh_password": "passw0rd"})); err != nil {
+	if _, _, err := NewBuilder().Prepare(buildtest.With(minimal(), map[string]any{"user_data": secret, "ssh_password": "passw0rd"})); err != nil {
 		t.Fatal(err)
 	}
 	if got := packersdk.LogSecretFilter.FilterString("a " + secret + " passw0rd"); got != "a <sensitive> <sensitive>" {
 		t.Errorf("got %q", got)
-	}
-}
-
-// What is documented is what there is: the generated option tables are up to date with the configuration.
-func TestDocumentationNamesEachOption(t *testing.T) {
-	var documented strings.Builder
-	partials, err := filepath.Glob("../../docs-partials/builder/clone/*required.mdx")
-	if err != nil || len(partials) == 0 {
-		t.Fatalf("partials: %v, %v", partials, err)
-	}
-	for _, partial := range partials {
-		content, err := os.ReadFile(partial)
-		if err != nil {
-			t.Fatal(err)
-		}
-		documented.Write(content)
-	}
-	page, err := os.ReadFile("../../docs/builders/clone.mdx")
-	if err != nil {
-		t.Fatal(err)
-	}
-	// The SDK's own texts document these.
-	foreign := []string{"ssh_username", "cd_files"}
-	for _, option := range slices.Concat(machineOptions, templateOptions, diskOptions) {
-		name := option.Option[strings.LastIndex(strings.TrimSuffix(option.Option, "."), ".")+1:]
-		name = strings.TrimSuffix(strings.TrimSuffix(name, "."), "[]")
-		if !slices.Contains(foreign, name) && !strings.Contains(documented.String(), "- `"+name+"`") {
-			t.Errorf("%s is not documented", option.Option)
-		}
-	}
-	for _, partial := range partials {
-		if name := "builder/clone/" + filepath.Base(partial); !strings.Contains(string(page), name) {
-			t.Errorf("the page does not include %s", name)
-		}
 	}
 }

@@ -14,6 +14,7 @@ import (
 	packersdk "github.com/hashicorp/packer-plugin-sdk/packer"
 
 	"github.com/ovirt-provision/ovirt-provision/plugins/internal/fakedaemon"
+	"github.com/ovirt-provision/ovirt-provision/plugins/packer/packer-plugin-ovirt/builder/buildtest"
 )
 
 // startWith is what the guest of a build was told at its first boot.
@@ -54,7 +55,7 @@ func freePort(t *testing.T) int {
 // The guest is told where the HTTP server is, and finds it there while the build runs, and no longer.
 func TestHTTPServer(t *testing.T) {
 	port := freePort(t)
-	build := newTestBuild(t, with(minimal(), map[string]any{
+	build := newTestBuild(t, buildtest.With(minimal(), map[string]any{
 		"user_data":    "runcmd: [[curl, 'http://{{ .HTTPIP }}:{{ .HTTPPort }}/motd', {{ .Name }}]]",
 		"http_content": map[string]string{"/motd": "hello"}, "http_ip": "127.0.0.1", "vm_name": "build-vm",
 		"http_port_min": port, "http_port_max": port,
@@ -62,7 +63,7 @@ func TestHTTPServer(t *testing.T) {
 	served := "http://127.0.0.1:" + strconv.Itoa(port) + "/motd"
 	guest := http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
 	var read []byte
-	build.daemon.On("CreateMachine", fakedaemon.Behaviour{OnCall: func() {
+	build.Daemon.On("CreateMachine", fakedaemon.Behaviour{OnCall: func() {
 		reply, err := guest.Get(served)
 		if err != nil {
 			t.Error(err)
@@ -71,14 +72,14 @@ func TestHTTPServer(t *testing.T) {
 		defer reply.Body.Close()
 		read, _ = io.ReadAll(reply.Body)
 	}})
-	artifact, err := build.run()
+	artifact, err := build.Run()
 	if err != nil {
 		t.Fatal(err)
 	}
 	if string(read) != "hello" {
 		t.Errorf("the guest reads %q", read)
 	}
-	if told, want := startWith(t, build.daemon).UserData, "runcmd: [[curl, '"+served+"', build-vm]]"; told != want {
+	if told, want := startWith(t, build.Daemon).UserData, "runcmd: [[curl, '"+served+"', build-vm]]"; told != want {
 		t.Errorf("the guest is told %q, want %q", told, want)
 	}
 	if data := artifact.State("generated_data").(map[string]any); data["PackerHTTPAddr"] != "127.0.0.1:"+strconv.Itoa(port) {
@@ -90,41 +91,11 @@ func TestHTTPServer(t *testing.T) {
 	}
 }
 
-func TestAddressOfTheHTTPServer(t *testing.T) {
-	const content = "http_content"
-	for _, test := range []struct {
-		name    string
-		options map[string]any
-		engine  string
-		want    string
-		fails   string
-	}{
-		{"as the user says", map[string]any{"http_ip": "192.0.2.7", "http_bind_address": "127.0.0.1"}, "https://127.0.0.1/api", "192.0.2.7", ""},
-		{"where it is bound", map[string]any{"http_bind_address": "127.0.0.1"}, "https://127.0.0.1/api", "127.0.0.1", ""},
-		{"that of an interface", map[string]any{"http_interface": "lo"}, "https://127.0.0.1/api", "127.0.0.1", ""},
-		{"that of no interface", map[string]any{"http_interface": "nosuch0"}, "https://127.0.0.1/api", "", "http_interface 'nosuch0'"},
-		{"an engine on this host", nil, "https://127.0.0.1:8443/api", "", "no guest reaches anything"},
-		{"an engine without a name", nil, "", "", "names no URL"},
-	} {
-		t.Run(test.name, func(t *testing.T) {
-			builder := NewBuilder()
-			options := with(with(minimal(), map[string]any{content: map[string]string{"/a": "b"}}), test.options)
-			if _, _, err := builder.Prepare(options); err != nil {
-				t.Fatal(err)
-			}
-			found, err := builder.config.httpAddress(t.Context(), test.engine)
-			if found != test.want || (err == nil) != (test.fails == "") || (err != nil && !strings.Contains(err.Error(), test.fails)) {
-				t.Errorf("got (%q, %v), want (%q, %q)", found, err, test.want, test.fails)
-			}
-		})
-	}
-}
-
 // A build that serves nothing needs no address, and one that cannot find it says what to do.
 func TestNoAddressOfTheHTTPServer(t *testing.T) {
-	build := newTestBuild(t, with(started(), map[string]any{"http_content": map[string]string{"/a": "b"}}))
-	build.daemon.EngineURL = "https://127.0.0.1:8443/ovirt-engine/api"
-	if err := build.mustFail(t); !strings.Contains(err.Error(), "set http_ip") {
+	build := newTestBuild(t, buildtest.With(started(), map[string]any{"http_content": map[string]string{"/a": "b"}}))
+	build.Daemon.EngineURL = "https://127.0.0.1:8443/ovirt-engine/api"
+	if err := build.MustFail(t); !strings.Contains(err.Error(), "set http_ip") {
 		t.Errorf("error: %v", err)
 	}
 }
@@ -145,18 +116,18 @@ func TestFilesOfTheCD(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	build := newTestBuild(t, with(minimal(), map[string]any{
+	build := newTestBuild(t, buildtest.With(minimal(), map[string]any{
 		"cd_files":   []string{filepath.Join(folder, "drivers"), filepath.Join(folder, "b.txt"), filepath.Join(folder, "glob", "*")},
 		"cd_content": map[string]string{"b.txt": "mine", "/deep/d": "\x00d"}, "cd_label": "cidata",
 	}))
-	if _, err := build.run(); err != nil {
+	if _, err := build.Run(); err != nil {
 		t.Fatal(err)
 	}
 	want := map[string]string{
 		"/run/media/cidata/drivers/nested/a.bin": string(every), "/run/media/cidata/b.txt": "mine",
 		"/run/media/cidata/c.txt": "c", "/run/media/cidata/deep/d": "\x00d",
 	}
-	files := startWith(t, build.daemon).Files
+	files := startWith(t, build.Daemon).Files
 	if len(files) != len(want) {
 		t.Errorf("files: %v", files)
 	}
@@ -172,11 +143,11 @@ func TestAFileOfTheCDThatIsGone(t *testing.T) {
 	if err := os.WriteFile(path, nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	build := newTestBuild(t, with(minimal(), map[string]any{"cd_files": []string{path}}))
+	build := newTestBuild(t, buildtest.With(minimal(), map[string]any{"cd_files": []string{path}}))
 	if err := os.Remove(path); err != nil {
 		t.Fatal(err)
 	}
-	if err := build.mustFail(t); !strings.Contains(err.Error(), "cd_files: ") || !strings.Contains(err.Error(), path) {
+	if err := build.MustFail(t); !strings.Contains(err.Error(), "cd_files: ") || !strings.Contains(err.Error(), path) {
 		t.Errorf("error: %v", err)
 	}
 }
@@ -186,11 +157,11 @@ func TestUserDataOfAFile(t *testing.T) {
 	if err := os.WriteFile(path, []byte("#!/bin/sh\necho f1lesecret\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	build := newTestBuild(t, with(minimal(), map[string]any{"user_data_file": path}))
-	if _, err := build.run(); err != nil {
+	build := newTestBuild(t, buildtest.With(minimal(), map[string]any{"user_data_file": path}))
+	if _, err := build.Run(); err != nil {
 		t.Fatal(err)
 	}
-	if told := startWith(t, build.daemon).UserData; told != "#!/bin/sh\necho f1lesecret\n" {
+	if told := startWith(t, build.Daemon).UserData; told != "#!/bin/sh\necho f1lesecret\n" {
 		t.Errorf("the guest is told %q", told)
 	}
 	if filtered := packersdk.LogSecretFilter.FilterString("#!/bin/sh\necho f1lesecret\n"); strings.Contains(filtered, "f1lesecret") {

@@ -24,6 +24,7 @@ import (
 
 	"github.com/ovirt-provision/ovirt-provision/plugins/internal/fakedaemon"
 	pb "github.com/ovirt-provision/ovirt-provision/plugins/internal/ovirtprovisionv1"
+	"github.com/ovirt-provision/ovirt-provision/plugins/packer/packer-plugin-ovirt/builder/buildtest"
 )
 
 // guest is an SSH server on a loopback address that lets in whom its first boot authorized, and runs nothing.
@@ -164,7 +165,7 @@ func (p *provisioner) Run(
 }
 
 func sshOptions() map[string]any {
-	return with(minimal(), map[string]any{"communicator": "ssh", "ssh_username": "packer"})
+	return buildtest.With(minimal(), map[string]any{"communicator": "ssh", "ssh_username": "packer"})
 }
 
 func TestBuildOverSSH(t *testing.T) {
@@ -207,16 +208,16 @@ func TestBuildOverSSH(t *testing.T) {
 		},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			build := newTestBuild(t, with(with(sshOptions(), map[string]any{"shutdown_command": "sudo poweroff"}), test.options))
-			guest := startGuest(t, build.daemon)
+			build := newTestBuild(t, buildtest.With(buildtest.With(sshOptions(), map[string]any{"shutdown_command": "sudo poweroff"}), test.options))
+			guest := startGuest(t, build.Daemon)
 			build.builder.config.Comm.SSHPort = guest.port
 			// IPv6 comes first, as some guests report it, but IPv4 is what is used.
-			build.daemon.Addresses = []*pb.Address{{Ip: "fd00::1"}, {Ip: guest.host}}
+			build.Daemon.Addresses = []*pb.Address{{Ip: "fd00::1"}, {Ip: guest.host}}
 			hook := &provisioner{command: "touch /etc/built"}
-			build.hook = hook
-			artifact, err := build.run()
+			build.Hook = hook
+			artifact, err := build.Run()
 			if err != nil {
-				t.Fatalf("%v\n%s", err, build.ui.text())
+				t.Fatalf("%v\n%s", err, build.UI.Text())
 			}
 			var made struct {
 				StartWith struct {
@@ -224,7 +225,7 @@ func TestBuildOverSSH(t *testing.T) {
 					AuthorizedSshKeys []string
 				}
 			}
-			for _, call := range build.daemon.Calls() {
+			for _, call := range build.Daemon.Calls() {
 				if request, isCreate := strings.CutPrefix(call, "CreateMachine "); isCreate {
 					if err := json.Unmarshal([]byte(request), &made); err != nil {
 						t.Fatal(err)
@@ -251,7 +252,7 @@ func TestBuildOverSSH(t *testing.T) {
 				t.Errorf("the temporary key is not removed: %q", ran[1])
 			}
 			for name, want := range map[string]any{
-				"VMID": fakedaemon.MachineID, "VMName": "packer-debian-" + id(1), "VMAddress": guest.host,
+				"VMID": fakedaemon.MachineID, "VMName": "packer-debian-" + buildtest.ID(1), "VMAddress": guest.host,
 				"SourceTemplateID": fakedaemon.SourceID, "ID": fakedaemon.MachineID,
 			} {
 				if hook.data[name] != want {
@@ -268,53 +269,53 @@ func TestBuildOverSSH(t *testing.T) {
 func TestAddressOfTheGuest(t *testing.T) {
 	t.Run("no address ends the build", func(t *testing.T) {
 		build := newTestBuild(t, sshOptions())
-		build.daemon.Addresses = nil
-		if err := build.mustFail(t); !strings.Contains(err.Error(), "reports no address; set ssh_host") {
+		build.Daemon.Addresses = nil
+		if err := build.MustFail(t); !strings.Contains(err.Error(), "reports no address; set ssh_host") {
 			t.Errorf("error: %v", err)
 		}
 	})
 	t.Run("ssh_host is used in its place", func(t *testing.T) {
 		build := newTestBuild(t, sshOptions())
-		guest := startGuest(t, build.daemon)
-		build.daemon.Addresses = nil
+		guest := startGuest(t, build.Daemon)
+		build.Daemon.Addresses = nil
 		build.builder.config.Comm.SSHHost, build.builder.config.Comm.SSHPort = guest.host, guest.port
-		if _, err := build.run(); err != nil {
+		if _, err := build.Run(); err != nil {
 			t.Error(err)
 		}
 	})
 }
 
 func TestAGuestThatDoesNotShutDown(t *testing.T) {
-	build := newTestBuild(t, with(started(), map[string]any{"shutdown_timeout": "100ms"}))
-	build.daemon.On("StopMachine", fakedaemon.Behaviour{Hang: true})
-	if err := build.mustFail(t); !strings.Contains(err.Error(), "not down after 100ms (shutdown_timeout)") {
+	build := newTestBuild(t, buildtest.With(started(), map[string]any{"shutdown_timeout": "100ms"}))
+	build.Daemon.On("StopMachine", fakedaemon.Behaviour{Hang: true})
+	if err := build.MustFail(t); !strings.Contains(err.Error(), "not down after 100ms (shutdown_timeout)") {
 		t.Errorf("error: %v", err)
 	}
 }
 
 // With shutdown_command the guest is left to itself: a shutdown of the engine's would interrupt what it still does.
 func TestShutdownCommandIsLeftToItself(t *testing.T) {
-	build := newTestBuild(t, with(sshOptions(), map[string]any{"shutdown_command": "sudo poweroff"}))
-	guest := startGuest(t, build.daemon)
+	build := newTestBuild(t, buildtest.With(sshOptions(), map[string]any{"shutdown_command": "sudo poweroff"}))
+	guest := startGuest(t, build.Daemon)
 	build.builder.config.Comm.SSHPort = guest.port
-	build.daemon.Addresses = []*pb.Address{{Ip: guest.host}}
-	if _, err := build.run(); err != nil {
+	build.Daemon.Addresses = []*pb.Address{{Ip: guest.host}}
+	if _, err := build.Run(); err != nil {
 		t.Fatal(err)
 	}
-	if !slices.ContainsFunc(build.daemon.Calls(), func(call string) bool {
+	if !slices.ContainsFunc(build.Daemon.Calls(), func(call string) bool {
 		return strings.HasPrefix(call, "StopMachine ") && strings.HasSuffix(call, `"waitOnly":true}`)
 	}) {
-		t.Errorf("calls: %q", build.daemon.Calls())
+		t.Errorf("calls: %q", build.Daemon.Calls())
 	}
 }
 
 func TestAGuestThatCannotBeLoggedInTo(t *testing.T) {
-	build := newTestBuild(t, with(sshOptions(), map[string]any{"ssh_password": "wrong", "ssh_timeout": "1s", "ssh_handshake_attempts": 1}))
-	guest := startGuest(t, build.daemon)
+	build := newTestBuild(t, buildtest.With(sshOptions(), map[string]any{"ssh_password": "wrong", "ssh_timeout": "1s", "ssh_handshake_attempts": 1}))
+	guest := startGuest(t, build.Daemon)
 	build.builder.config.Comm.SSHPort = guest.port
-	build.daemon.Addresses = []*pb.Address{{Ip: guest.host}}
+	build.Daemon.Addresses = []*pb.Address{{Ip: guest.host}}
 	before := time.Now()
-	if err := build.mustFail(t); !strings.Contains(strings.ToLower(err.Error()), "ssh") {
+	if err := build.MustFail(t); !strings.Contains(strings.ToLower(err.Error()), "ssh") {
 		t.Errorf("error: %v after %s at port %s", err, time.Since(before), strconv.Itoa(guest.port))
 	}
 }

@@ -18,6 +18,7 @@ import (
 
 	"github.com/ovirt-provision/ovirt-provision/plugins/internal/fakedaemon"
 	pb "github.com/ovirt-provision/ovirt-provision/plugins/internal/ovirtprovisionv1"
+	"github.com/ovirt-provision/ovirt-provision/plugins/packer/packer-plugin-ovirt/builder/buildtest"
 )
 
 // windows is a guest that answers WS-Management as far as WinRM's communicator speaks it, and runs nothing.
@@ -100,22 +101,22 @@ func (w *windows) ran(part string) bool {
 
 // A Windows image is started without cloud-init, provisioned over WinRM, and left to generalize and shut itself down.
 func TestBuildOverWinRM(t *testing.T) {
-	build := newTestBuild(t, with(minimal(), map[string]any{
+	build := newTestBuild(t, buildtest.With(minimal(), map[string]any{
 		"communicator": "winrm", "winrm_username": "Administrator", "winrm_password": "s3cr3t",
 		"shutdown_command": "sysprep.exe /generalize /shutdown",
 	}))
-	guest := startWindows(t, build.daemon)
+	guest := startWindows(t, build.Daemon)
 	build.builder.config.Comm.WinRMPort = guest.port
-	build.hook = &provisioner{command: "Install-WindowsFeature"}
-	if _, err := build.run(); err != nil {
-		t.Fatalf("%v\n%s", err, build.ui.text())
+	build.Hook = &provisioner{command: "Install-WindowsFeature"}
+	if _, err := build.Run(); err != nil {
+		t.Fatalf("%v\n%s", err, build.UI.Text())
 	}
 	for _, command := range []string{"Install-WindowsFeature", "sysprep.exe /generalize /shutdown"} {
 		if !guest.ran(command) {
 			t.Errorf("the guest never ran %s: %q", command, guest.commands)
 		}
 	}
-	calls := build.daemon.Calls()
+	calls := build.Daemon.Calls()
 	for _, part := range []string{`,"startWith":{}}`, `"waitOnly":true}`} {
 		if !slices.ContainsFunc(calls, func(call string) bool { return strings.Contains(call, part) }) {
 			t.Errorf("no call has %s:\n%s", part, strings.Join(calls, "\n"))

@@ -1,0 +1,165 @@
+// Package common is what the builders share: everything but where the machine comes from.
+package common
+
+import (
+	"context"
+	"fmt"
+	"log"
+	"runtime/debug"
+
+	"github.com/google/uuid"
+	"github.com/hashicorp/packer-plugin-sdk/communicator"
+	"github.com/hashicorp/packer-plugin-sdk/multistep"
+	"github.com/hashicorp/packer-plugin-sdk/multistep/commonsteps"
+	packersdk "github.com/hashicorp/packer-plugin-sdk/packer"
+
+	"github.com/ovirt-provision/ovirt-provision/plugins/internal/client"
+	"github.com/ovirt-provision/ovirt-provision/plugins/packer/packer-plugin-ovirt/version"
+)
+
+// generatedVariables are what provisioners and post-processors read as `build.VMID` and so on.
+var generatedVariables = []string{"VMID", "VMName", "VMAddress", "SourceTemplateID", "TemplateID", "TemplateName", "TemplateVersion",
+	"DiskID", "DiskName"}
+
+// Builder is what all builders do; one of them adds where the machine comes from and the shape of that configuration.
+type Builder struct {
+	// ID says which builder an artifact comes from.
+	ID     string
+	Source Source
+	// NewID makes request ids, and what sets the key of the build's machine apart.
+	NewID func() string
+}
+
+// NewBuilder makes what a builder embeds.
+func NewBuilder(id string, source Source) Builder {
+	return Builder{ID: id, Source: source, NewID: uuid.NewString}
+}
+
+// Prepare checks the configuration; see Config.prepare.
+func (b *Builder) Prepare(raws ...any) (variables []string, warnings []string, err error) {
+	warnings, err = b.Source.Shared().prepare(b.ID, b.Source, raws...)
+	return generatedVariables, warnings, err
+}
+
+// Run builds the template. It returns an artifact only if the template stands, and an error in every other case: what
+// Packer would make of neither is a success.
+func (b *Builder) Run(ctx context.Context, ui packersdk.Ui, hook packersdk.Hook) (artifact packersdk.Artifact, err error) {
+	defer func() {
+		if panicked := recover(); panicked != nil {
+			log.Printf("[ERROR] panic in the builder: %v\n%s", panicked, debug.Stack())
+			artifact, err = nil, fmt.Errorf("the builder has a defect and gave up, please report it: %v", panicked)
+		}
+	}()
+	config := b.Source.Shared()
+	ctx, fail := context.WithCancelCause(ctx)
+	defer fail(nil)
+
+	state := new(multistep.BasicStateBag)
+	measured := new(timings)
+	state.Put("ui", ui)
+	state.Put("hook", packersdk.Hook(&timedHook{Hook: hook, timings: measured}))
+	state.Put(stateTimings, measured)
+
+	steps, created, left := b.steps(ui, fail)
+	commonsteps.NewRunner(steps, config.PackerConfig, ui).Run(ctx, state)
+	measured.show(ui)
+	if err := verdict(ctx, state); err != nil {
+		if config.keepsOnError() {
+			for _, step := range left {
+				step.handOver(state)
+			}
+		}
+		return nil, err
+	}
+	// Still there only if -on-error has kept it in a build that came too far to be cancelled.
+	created.destroy(state)
+	if ctx.Err() != nil {
+		// Packer itself calls the build cancelled, whatever it has made.
+		ui.Say("It is too late to cancel: what the build was to make is made, and older templates may be gone.")
+	}
+	if config.output() == outputNothing {
+		return nil, nil
+	}
+	return &Artifact{
+		builderID:      b.ID,
+		template:       templateOf(state),
+		disk:           diskOf(state),
+		machine:        machineOf(state),
+		engine:         engineOf(state),
+		stateData:      map[string]any{"generated_data": state.Get("generated_data")},
+		options:        b.clientOptions(nil),
+		newID:          b.NewID,
+		cleanupTimeout: config.CleanupTimeout,
+	}, nil
+}
+
+func (b *Builder) clientOptions(say func(string)) client.Options {
+	return client.Options{
+		Profile:   b.Source.Shared().Engine,
+		UserAgent: "packer-plugin-ovirt/" + version.PluginVersion.String(),
+		Say:       say,
+	}
+}
+
+// steps are the steps of a build, the one among them that owns the machine, and all that own what -on-error may leave to the
+// user.
+func (b *Builder) steps(ui packersdk.Ui, fail func(error)) ([]multistep.Step, *stepCreateMachine, []handsOver) {
+	config := b.Source.Shared()
+	key := fmt.Sprintf("packer-%s-%s", config.PackerBuildName, b.NewID())
+	created := &stepCreateMachine{config: config, key: key, newID: b.NewID, lost: func(err error) {
+		fail(fmt.Errorf("the virtual machine of the build is lost: %w", err))
+	}}
+	steps := []multistep.Step{
+		&stepConnect{options: b.clientOptions(ui.Say)},
+		&stepCheckOutput{config: config, key: key, newID: b.NewID},
+	}
+	steps = append(steps, b.Source.Steps()...)
+	steps = append(steps,
+		&stepFindHTTPAddress{config: config},
+		commonsteps.HTTPServerFromHTTPConfig(&config.HTTPConfig),
+		multistep.If(config.usesKey(), &communicator.StepSSHKeyGen{
+			CommConf:            &config.Comm,
+			SSHTemporaryKeyPair: config.Comm.SSHTemporaryKeyPair,
+		}),
+		multistep.If(config.usesKey() && config.PackerDebug, &communicator.StepDumpSSHKey{
+			Path: fmt.Sprintf("ovirt_%s.pem", config.PackerBuildName),
+			SSH:  &config.Comm.SSH,
+		}),
+		created,
+		&communicator.StepConnect{
+			Config:    &config.Comm,
+			Host:      communicator.CommHost(config.Comm.Host(), stateAddress),
+			SSHConfig: config.Comm.SSHConfigFunc(),
+		},
+		&commonsteps.StepProvision{},
+		multistep.If(config.Comm.Type == "ssh", &commonsteps.StepCleanupTempKeys{Comm: &config.Comm}),
+		&stepStopMachine{config: config, key: key, newID: b.NewID},
+	)
+	left := []handsOver{created}
+	switch config.output() {
+	case outputTemplate:
+		template := &stepCreateTemplate{config: config, key: key, newID: b.NewID}
+		left = append(left, template)
+		steps = append(steps, template, &stepDestroyMachine{created: created}, &stepCheckTemplate{})
+	case outputDisk:
+		steps = append(steps, &stepDetachDisk{config: config, key: key, newID: b.NewID, created: created})
+	case outputNothing:
+		steps = append(steps, &stepDestroyMachine{created: created}, &stepFinish{})
+	}
+	return steps, created, left
+}
+
+// handsOver is a step whose work -on-error=abort or ask may leave to the user.
+type handsOver interface {
+	handOver(state multistep.StateBag)
+}
+
+// stepFinish ends a build that leaves nothing.
+type stepFinish struct{}
+
+func (s *stepFinish) Run(_ context.Context, state multistep.StateBag) multistep.StepAction {
+	state.Put(stateFinished, true)
+	return multistep.ActionContinue
+}
+
+func (s *stepFinish) Cleanup(multistep.StateBag) {}

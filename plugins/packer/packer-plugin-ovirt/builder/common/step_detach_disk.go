@@ -1,0 +1,68 @@
+package common
+
+import (
+	"context"
+	"errors"
+
+	"github.com/hashicorp/packer-plugin-sdk/multistep"
+	"github.com/hashicorp/packer-plugin-sdk/packerbuilderdata"
+
+	pb "github.com/ovirt-provision/ovirt-provision/plugins/internal/ovirtprovisionv1"
+)
+
+// stepDetachDisk turns the boot disk of the machine into the build's result; the machine goes with it. Its Cleanup destroys the
+// disk again when the build has failed after all.
+type stepDetachDisk struct {
+	config  *Config
+	key     string
+	newID   func() string
+	created *stepCreateMachine
+
+	made *pb.DiskInfo
+}
+
+func (s *stepDetachDisk) Run(ctx context.Context, state multistep.StateBag) multistep.StepAction {
+	const doing = "detaching the disk"
+	ui, daemon := uiOf(state), clientOf(state)
+	ui.Sayf("Detaching the disk as %s and destroying the virtual machine of the build...", s.config.DetachedDisk.Name)
+	operation, err := run(ctx, state, "DetachDisk", func(ctx context.Context) (*pb.Operation, error) {
+		reply, err := daemon.Disks.DetachDisk(ctx, s.config.detachDisk(daemon.Engine, s.newID(), s.key))
+		return reply.GetOperation(), err
+	})
+	if operation.GetState() == pb.Operation_STATE_SUCCEEDED {
+		s.made = operation.GetDisk()
+		s.created.gone()
+	}
+	if err != nil {
+		return halt(ctx, state, doing, diskOptions.Rename(err))
+	}
+	if s.made.GetId() == "" {
+		return halt(ctx, state, doing, errors.New("the daemon reports success without a disk"))
+	}
+	data := packerbuilderdata.GeneratedData{State: state}
+	data.Put("DiskID", s.made.GetId())
+	data.Put("DiskName", s.made.GetName())
+	state.Put(stateDisk, s.made)
+	state.Put(stateFinished, true)
+	return multistep.ActionContinue
+}
+
+func (s *stepDetachDisk) Cleanup(state multistep.StateBag) {
+	_, finished := state.GetOk(stateFinished)
+	if s.made.GetId() == "" || finished {
+		return
+	}
+	ui, daemon := uiOf(state), clientOf(state)
+	ui.Sayf("Destroying disk %s, because the build has failed...", s.made.GetName())
+	ctx, cancel := context.WithTimeout(context.Background(), s.config.CleanupTimeout)
+	defer cancel()
+	_, err := run(ctx, state, "DestroyDisk", func(ctx context.Context) (*pb.Operation, error) {
+		reply, err := daemon.Disks.DestroyDisk(ctx, &pb.DestroyDiskRequest{
+			Engine: daemon.Engine, RequestId: s.newID(), Id: s.made.GetId(),
+		})
+		return reply.GetOperation(), err
+	})
+	if err != nil {
+		ui.Errorf("Disk %s (id %s) could not be destroyed and still stands: %s", s.made.GetName(), s.made.GetId(), err)
+	}
+}
