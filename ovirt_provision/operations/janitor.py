@@ -154,7 +154,8 @@ class Janitor:
             vm_id = self._ledger.object(row.parent_id or 0).known_id
             found = [(one.id, one.description) for one in await engine.snapshots.of_vm(vm_id)]
         else:
-            found = [(one.id, one.comment) for one in await engine.templates.versions_of(row.name)]
+            name = row.details.get("made_as", row.name)
+            found = [(one.id, one.comment) for one in await engine.templates.versions_of(name)]
         for engine_id, text in found:
             holder = self._ledger.object_in_engine(row.engine, row.kind, engine_id)
             if Mark.parse(text) == expected and (holder is None or holder.state == GONE):

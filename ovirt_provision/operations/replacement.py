@@ -8,7 +8,7 @@ from ovirt_provision.engine.model import Template
 from ovirt_provision.errors import EngineRefused, NameInUse, TemplateBusy, TemplateExists, TemplateInUse
 from ovirt_provision.ledger.store import GONE, PRESENT, Ledger, Object
 from ovirt_provision.operations.provisioning import Provisioning, our_template
-from ovirt_provision.operations.removal import users_of
+from ovirt_provision.operations.removal import bury_if_unanswered, users_of
 from ovirt_provision.operations.waits import template_gone
 
 _LONGEST_NAME = 255
@@ -66,9 +66,15 @@ async def remove_old(run: Provisioning) -> None:
 
 
 async def rename(run: Provisioning) -> None:
-    """Gives the new template its name. Raises NameInUse when somebody else's has taken it meanwhile."""
+    """Gives the new template its name. Raises NameInUse when somebody else's has taken it meanwhile.
+
+    The temporary name was what kept a create that was not answered from having an effect. Once it is free
+    again, such a create may still make a second template: the janitor looks for it under that name.
+    """
     row, name = run.object, run.request.name
     template_id = row.known_id
+    row = run.ledger.update_object(row.id, details={"made_as": row.name, **row.details})
+    bury_if_unanswered(run, row)
     run.note(f"renaming {row.name} to {name}")
     try:
         await run.insist(

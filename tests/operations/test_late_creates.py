@@ -135,6 +135,39 @@ def test_a_template_that_arrives_after_its_destroy_is_swept(site, run_virtually)
     run_virtually(scenario())
 
 
+@pytest.mark.parametrize("destroyed", (False, True))
+def test_a_late_twin_of_a_template_that_has_its_own_name_by_then_is_swept(site, run_virtually, destroyed):
+    """Until it is renamed its temporary name keeps the engine from making a second one."""
+
+    async def scenario() -> None:
+        async with site() as s:
+            disks = s.disks()
+            await s.run("CreateMachine", key="build", spec=spec())
+            await s.run("CreateTemplate", machine_key="build", name="golden")
+            run_late(s, TEMPLATES, seconds=150)
+            made = await s.run("CreateTemplate", machine_key="build", name="golden", replace=True)
+            assert made.state == SUCCEEDED, made.error
+            template = s.bridge.ledger.object(made.object_id)
+            if destroyed:
+                assert (await s.run("DestroyTemplate", id=template.engine_id)).state == SUCCEEDED
+            standing = s.templates()
+            for _ in range(150):
+                await s.clock.sleep(1)
+                s.simulator.world.settle()
+                if s.templates() != standing:
+                    break
+            else:
+                pytest.fail("the engine has made no twin")
+
+            await s.clock.sleep(240)
+            await s.run("DestroyMachine", key="build")
+
+            assert s.templates() == standing == ([] if destroyed else ["golden"])
+            assert s.disks() == disks + (not destroyed)
+
+    run_virtually(scenario())
+
+
 def test_a_cancelled_template_that_the_engine_makes_later_is_swept(site, run_virtually):
     async def scenario() -> None:
         async with site() as s:
