@@ -367,7 +367,11 @@ def _seconds(default: float, description: str) -> Any:
 class Timeouts(_Model):
     """Every time-out, interval and grace of the daemon, by name, in seconds."""
 
-    create_machine: float = _seconds(120, "The engine answers the request to create a VM.")
+    create_machine: float = _seconds(
+        300,
+        "The engine answers the requests to create a VM, its disks and the like. It is several times "
+        "engine_request, so that an engine may leave some of them without an answer.",
+    )
     machine_ready: float = _seconds(
         3600, "A created VM is down and its disks are copied; a full clone takes long."
     )

@@ -135,7 +135,7 @@ def test_a_template_that_arrives_after_its_destroy_is_swept(site, run_virtually)
     run_virtually(scenario())
 
 
-@pytest.mark.parametrize("destroyed", (False, True))
+@pytest.mark.parametrize("destroyed", [False, True])
 def test_a_late_twin_of_a_template_that_has_its_own_name_by_then_is_swept(site, run_virtually, destroyed):
     """Until it is renamed its temporary name keeps the engine from making a second one."""
 
