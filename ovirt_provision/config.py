@@ -401,6 +401,7 @@ class Timeouts(_Model):
         "only after engine_request and late_create_grace, because nothing fences a second version.",
     )
     seal: float = _seconds(900, "Sealing, which the engine does after the copy.")
+    sparsify: float = _seconds(3600, "Disks are sparsified: the engine reads all that they hold.")
     destroy: float = _seconds(
         600, "A removed VM, template or disk is gone; the engine first ends what it does with it."
     )

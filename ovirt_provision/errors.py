@@ -242,7 +242,7 @@ class TemplateNotClean(ProvisionError):
 class DiskInUse(ProvisionError):
     code = Code.FAILED_PRECONDITION
     reason = "DISK_IN_USE"
-    message = "disk {name} ({id}) cannot be removed, because a VM has it"
+    message = "disk {name} ({id}) cannot be {doing}, because a VM has it"
     advice = "Detach it from that VM first."
 
 
@@ -251,6 +251,13 @@ class DiskNotDetachable(ProvisionError):
     reason = "DISK_NOT_DETACHABLE"
     message = "the boot disk of Machine '{key}' cannot be detached: {why}"
     advice = "Make the Machine as a full copy (`clone`), and remove its snapshots."
+
+
+class DiskNotSparsifiable(ProvisionError):
+    code = Code.FAILED_PRECONDITION
+    reason = "DISK_NOT_SPARSIFIABLE"
+    message = "disk {name} ({id}) cannot be sparsified: {why}"
+    advice = "The engine sparsifies sparse RAW disks without snapshots alone; {instead}."
 
 
 class Ambiguous(ProvisionError):

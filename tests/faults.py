@@ -38,6 +38,7 @@ TIMEOUTS = {
     "address": 30.0,
     "create_template": 90.0,
     "seal": 120.0,
+    "sparsify": 60.0,
     "create_snapshot": 60.0,
     "destroy": 40.0,
     "undo": 60.0,
@@ -77,6 +78,16 @@ async def _clone(site: Site, key: str) -> Operation:
 
 async def _template(site: Site, key: str) -> Operation:
     return await site.run("CreateTemplate", machine_key="source", name=key)
+
+
+async def _sparsified(site: Site, key: str) -> Operation:
+    return await site.run(
+        "CreateTemplate",
+        machine_key="source",
+        name=key,
+        sparsify=True,
+        disk_format=resources_pb2.DISK_FORMAT_RAW,
+    )
 
 
 async def _sealed(site: Site, key: str) -> Operation:
@@ -138,6 +149,7 @@ class Case:
             _clone: "CloneMachine",
             _template: "CreateTemplate",
             _sealed: "CreateTemplate",
+            _sparsified: "CreateTemplate",
             _version: "CreateTemplate",
             _start: "StartMachine",
             _stop: "StopMachine",
@@ -217,6 +229,7 @@ CASES = (
     _forbidden(_clone, "taking-snapshot", "POST", f"{A_VM}/snapshots"),
     _forbidden(_clone, "creating", "POST", VM),
     _forbidden(_template, "creating-template", "POST", TEMPLATE),
+    _forbidden(_sparsified, "sparsifying", "POST", "/disks/.*/sparsify"),
     _forbidden(_start, "booting", "POST", f"{A_VM}/start", "down"),
     _forbidden(_stop, "shutting-down", "POST", f"{A_VM}/shutdown", "up"),
     _forbidden(_restart, "shutting-down", "POST", f"{A_VM}/shutdown", "up"),
@@ -230,6 +243,7 @@ CASES = (
     Case("template-fails", _template, "copying-disks", _ABORTED, "or its disks from VM"),
     Case("template-fails", _version, "copying-disks", _ABORTED, "or its disks from VM"),
     Case("seal-fails", _sealed, "sealing", _ABORTED, "Failed to seal Template"),
+    Case("sparsify-fails", _sparsified, "sparsifying", _ABORTED, "Failed to sparsify"),
     Case("disk-stays-locked", _create, "cloning", _DEADLINE, "is not ok", "POST", VM, by_engine=False),
     Case("disk-illegal", _create, "cloning", _ABORTED, "is illegal", "POST", VM, by_engine=False),
     # A VM that starts

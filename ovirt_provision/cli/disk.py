@@ -22,7 +22,7 @@ from ovirt_provision.v1 import disks_pb2
 app = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode="markdown",
-    help="Keep a Machine's boot disk, list, find and destroy disks.",
+    help="Keep a Machine's boot disk, sparsify, list, find and destroy disks.",
 )
 
 ContentTypeOption = Annotated[
@@ -83,6 +83,45 @@ def destroy(
         request,
         wait=not no_wait,
         show_result=lambda _: output.note(f"Disk {disk} is gone."),
+    )
+
+
+@app.command(
+    epilog="""Examples, after `machine stop web`:
+
+    ovirt-provision disk sparsify --machine web
+
+    ovirt-provision disk sparsify 4f8b1f0e-6c1c-4a52-9d7e-2f1f6f0a3c11"""
+)
+def sparsify(
+    disk: Annotated[
+        str,
+        typer.Argument(metavar="[ID]", help="Id of a disk of a Machine, or of one that was kept."),
+    ] = "",
+    machine: Annotated[
+        str, typer.Option(metavar="KEY", help="The boot disk of this Machine, which must be down.")
+    ] = "",
+    engine: EngineOption = "",
+    request_id: RequestIdOption = "",
+    no_wait: NoWaitOption = False,
+    output_format: OutputOption = Format.TABLE,
+) -> None:
+    """Give back to the storage what a disk takes and does not use. Only for sparse RAW disks."""
+    if bool(disk) == bool(machine):
+        raise typer.BadParameter("give either an ID or --machine", param_hint="ID")
+    daemon = Daemon(engine)
+    request = disks_pb2.SparsifyDiskRequest(engine=daemon.engine, request_id=request_id)
+    if machine:
+        request.machine_key = machine
+    else:
+        request.id = disk
+    run_verb(
+        output_format,
+        daemon,
+        daemon.disks.SparsifyDisk,
+        request,
+        wait=not no_wait,
+        show_result=output.print_sparsified,
     )
 
 

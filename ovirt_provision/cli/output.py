@@ -438,6 +438,8 @@ def print_result(operation: Operation) -> None:
     """What an operation has made: its Machine, Template or Disk, else the operation itself."""
     for warning in operation.warnings:
         note(f"warning: {warning}")
+    for disk in operation.sparsified:
+        note(f"disk {disk.name} took {size(disk.bytes_before)}, and takes {size(disk.bytes_after)} now")
     if operation.HasField("machine"):
         print_machine(operation.machine)
     elif operation.HasField("template"):
@@ -446,6 +448,13 @@ def print_result(operation: Operation) -> None:
         print_disk(operation.disk)
     else:
         print_operation(operation)
+
+
+def print_sparsified(operation: Operation) -> None:
+    print_table(
+        ("DISK", "BEFORE", "AFTER", "ID"),
+        ((one.name, size(one.bytes_before), size(one.bytes_after), one.id) for one in operation.sparsified),
+    )
 
 
 def print_engines(listed: ListEnginesResponse) -> None:

@@ -112,6 +112,14 @@ def create(
     disk_format: Annotated[
         DiskFormat | None, typer.Option(help="Format of its disks. Default: as those of the Machine.")
     ] = None,
+    sparsify: Annotated[
+        bool,
+        typer.Option(
+            "--sparsify",
+            help="Give back to the storage what its disks take and do not use. They have to be RAW: see "
+            "--disk-format.",
+        ),
+    ] = False,
     boot_test: Annotated[
         BootTest | None,
         typer.Option(
@@ -150,6 +158,7 @@ def create(
         permissions=options.permissions(grant, grant_group),
         storage_domain=storage_domain,
         disk_format=_FORMATS[disk_format] if disk_format else resources_pb2.DISK_FORMAT_UNSPECIFIED,
+        sparsify=sparsify,
         validate_only=dry_run,
     )
     if boot_test is not None:

@@ -32,6 +32,7 @@ class Event:
     template_id: str
     description: str
     failure: bool
+    code: int = 0
 
     @classmethod
     def of(cls, event: types.Event) -> "Event":
@@ -42,6 +43,7 @@ class Event:
             template_id=event.template.id if event.template else "",
             description=event.description or "",
             failure=event.severity in _FAILURES,
+            code=event.code or 0,
         )
 
 
@@ -86,13 +88,20 @@ class Events:
 
     async def failure_of(self, correlation_id: str) -> str:
         """What the engine's log says went wrong under a correlation id; empty when it says nothing."""
+        failures = [event for event in await self._of(correlation_id) if event.failure]
+        return max(failures, key=lambda event: event.id).description if failures else ""
+
+    async def count(self, correlation_id: str, code: int) -> int:
+        """How many events with this code the engine's log has under a correlation id."""
+        return len([event for event in await self._of(correlation_id) if event.code == code])
+
+    async def _of(self, correlation_id: str) -> list[Event]:
         found = await self._session.call(
             "read the events of an operation",
             lambda system: system.events_service().list(search=f"correlation_id={correlation_id}", max=100),
         )
-        # A failure of other work must not be told as the reason.
-        failures = [e for e in map(Event.of, found) if e.failure and e.correlation_id == correlation_id]
-        return max(failures, key=lambda event: event.id).description if failures else ""
+        # Those of other work must not be told as its own.
+        return [event for event in map(Event.of, found) if event.correlation_id == correlation_id]
 
     async def unfinished_jobs(self, correlation_id: str) -> list[str]:
         """Descriptions of the jobs under a correlation id that are still running; read together with what

@@ -25,8 +25,9 @@ _INITIALIZATION = (
 
 @dataclass(frozen=True)
 class Disk:
-    """A disk; `status` is ok, locked or illegal, `size` its provisioned size in bytes. A `shareable` one may
-    be attached to several VMs. `format` is cow or raw; `domain_ids` is where it is, several for a template's.
+    """A disk; `status` is ok, locked or illegal. `size` is its provisioned size and `actual_size` what it
+    takes on its storage, in bytes. A `shareable` one may be attached to several VMs. `format` is cow or raw;
+    `domain_ids` is where it is, several for a template's.
 
     `bootable`, `interface`, `read_only` and `pass_discard` only where it was read through its attachment.
     """
@@ -47,6 +48,7 @@ class Disk:
     wipe_after_delete: bool = False
     propagate_errors: bool = False
     incremental_backup: bool = False
+    actual_size: int = 0
     domain_ids: Sequence[str] = ()
 
     @classmethod
@@ -68,6 +70,7 @@ class Disk:
             wipe_after_delete=bool(disk.wipe_after_delete),
             propagate_errors=bool(disk.propagate_errors),
             incremental_backup=disk.backup == types.DiskBackup.INCREMENTAL,
+            actual_size=disk.actual_size or 0,
             domain_ids=tuple(domain.id for domain in disk.storage_domains or ()),
         )
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from ovirt_provision.engine.account import Need
 from ovirt_provision.engine.errors import EngineNotFound
 from ovirt_provision.engine.model import Template, Vm
 from ovirt_provision.engine.templates import DiskChange, TemplateRequest, needs_of_template
@@ -52,6 +53,7 @@ from ovirt_provision.operations.replacement import (
     stays,
     temporary_name,
 )
+from ovirt_provision.operations.sparsify_disk import sparsify, why_not
 from ovirt_provision.operations.verb import Call, Intent, Verb
 from ovirt_provision.operations.waits import template_ok, vm_ready
 from ovirt_provision.v1 import templates_pb2
@@ -70,6 +72,8 @@ async def resolve(call: Call) -> dict[str, Any]:
         _test(call, vm),
     )
     plan["admin"] = call.limits.is_admin
+    if vm is not None and request.sparsify:
+        await _insist_on_sparsifiable(call, vm, plan.get("disk_changes", ()))
     if vm is not None:
         plan |= {
             "vm_id": vm.id,
@@ -91,6 +95,32 @@ async def _source(call: Call) -> Vm:
     _insist_on_own_disks(call.ledger, row, vm)
     await call.engine.account.insist(f"create template {call.request.name}", needs_of_template(vm.cluster_id))
     return vm
+
+
+async def _insist_on_sparsifiable(call: Call, vm: Vm, changes: Sequence[dict[str, Any]]) -> None:
+    """Raises InvalidRequest for all disks that would be of no kind that the engine sparsifies, and
+    EnginePermissionDenied."""
+    changed = {change["id"]: change for change in changes}
+    wrong = []
+    domains: dict[str, None] = {}
+    for disk in vm.disks:
+        change = changed.get(disk.id, {})
+        disk_format, sparse = disk.format, disk.sparse
+        if change.get("format"):
+            disk_format, sparse = change["format"], change["sparse"]
+        domains |= dict.fromkeys([change["domain_id"]] if change.get("domain_id") else disk.domain_ids)
+        if why := why_not(disk_format, sparse=sparse):
+            advice = "set disk_format to RAW" if sparse else "choose a storage_domain that is no block device"
+            wrong.append(
+                Violation(
+                    "sparsify",
+                    f"the template's copy of disk '{disk.name}' cannot be sparsified: {why}; {advice}",
+                )
+            )
+    if wrong:
+        raise InvalidRequest(wrong)
+    needs = [Need("sparsify_disk", "storage domain", domain) for domain in domains]
+    await call.engine.account.insist(f"sparsify the disks of template {call.request.name}", needs)
 
 
 async def _name(call: Call) -> dict[str, Any]:
@@ -306,6 +336,13 @@ async def _insist_on_clean(run: Provisioning, row: Object) -> None:
         )
 
 
+async def sparsify_disks(run: Provisioning) -> None:
+    template_id = run.object.known_id
+    template = await run.insist(lambda: run.engine.templates.get(template_id, follow="disk_attachments.disk"))
+    await sparsify(run, [disk.id for disk in template.disks] if template is not None else [])
+    await template_ok(run, template_id, run.object.name)
+
+
 async def tag(run: Provisioning) -> None:
     template_id = run.object.known_id
     for tag_id in run.plan["tag_ids"]:
@@ -345,6 +382,11 @@ def phases(request: templates_pb2.CreateTemplateRequest) -> Sequence[Phase[Provi
         Phase("sealing", timeout="seal", done=made, observe=wait_until_ok)
         if request.seal
         else Phase("copying-disks", timeout="create_template", done=made, observe=wait_until_ok),
+        *(
+            (Phase("sparsifying", timeout="sparsify", done=made, act=sparsify_disks),)
+            if request.sparsify
+            else ()
+        ),
         *((Phase("tagging", timeout="create_machine", done=made, act=tag),) if request.tags else ()),
         *(
             (Phase("granting", timeout="create_machine", done=made, act=grant_roles),)

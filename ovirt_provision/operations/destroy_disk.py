@@ -30,7 +30,7 @@ async def resolve(call: Call) -> dict[str, Any]:
         detail = f"it belongs to Machine '{row.key}', which was not asked to hand it over"
         raise NotOurs(kind="disk", name=disk.name, id=disk.id, detail=detail)
     if await call.engine.disks.is_attached(disk.id):
-        raise DiskInUse(name=disk.name, id=disk.id)
+        raise DiskInUse(name=disk.name, id=disk.id, doing="removed")
     return {}
 
 
@@ -60,7 +60,7 @@ async def remove(run: Provisioning) -> None:
         # The engine would take it from under a VM that is down (behaviour.md 55).
         if await run.engine.disks.is_attached(disk_id):
             run.ledger.update_object(row.id, state=PRESENT)
-            raise DiskInUse(name=row.name, id=disk_id, correlation_id=run.correlation_id)
+            raise DiskInUse(name=row.name, id=disk_id, doing="removed", correlation_id=run.correlation_id)
         await run.engine.disks.remove(disk, correlation_id=run.correlation_id)
 
     await _wait(run, disk_id, lambda disk: disk is None or disk.status != "locked")

@@ -45,6 +45,7 @@ from ovirt_provision.operations.destroy_template import DESTROY_TEMPLATE
 from ovirt_provision.operations.detach_disk import DETACH_DISK
 from ovirt_provision.operations.provisioning import Provisioning
 from ovirt_provision.operations.restart_machine import RESTART_MACHINE
+from ovirt_provision.operations.sparsify_disk import SPARSIFY_DISK
 from ovirt_provision.operations.start_machine import START_MACHINE
 from ovirt_provision.operations.stop_machine import STOP_MACHINE
 from ovirt_provision.operations.timeouts import timeouts_of
@@ -63,6 +64,7 @@ VERBS = {
         DESTROY_TEMPLATE,
         DETACH_DISK,
         DESTROY_DISK,
+        SPARSIFY_DISK,
         CLEAN_UP,
     )
 }

@@ -43,6 +43,7 @@ _PERMITS_OF_VERBS = {
     "StopMachine": ("shut_down_vm", "stop_vm"),
     "DestroyMachine": ("delete_vm",),
     "DestroyTemplate": ("delete_template",),
+    "SparsifyDisk": ("sparsify_disk",),
 }
 
 # What each verb asks of everybody else on a VM or template that they have made.
@@ -52,6 +53,7 @@ _PERMITS_ON_OWN: Mapping[str, Mapping[str, Sequence[str]]] = {
         "StartMachine": ("run_vm",),
         "StopMachine": ("shut_down_vm", "stop_vm"),
         "DestroyMachine": ("delete_vm",),
+        "SparsifyDisk": ("sparsify_disk",),
     },
     "template": {"DestroyTemplate": ("delete_template",)},
 }

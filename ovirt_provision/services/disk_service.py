@@ -9,6 +9,7 @@ from ovirt_provision.operations.bridge import Bridge
 from ovirt_provision.operations.destroy_disk import DESTROY_DISK
 from ovirt_provision.operations.detach_disk import DETACH_DISK
 from ovirt_provision.operations.lookups import Named, find_disk, list_disks
+from ovirt_provision.operations.sparsify_disk import SPARSIFY_DISK
 from ovirt_provision.operations.verb import Verb
 from ovirt_provision.services.calls import Context, caller_of, engine_of, owner_of
 from ovirt_provision.services.messages import Details, details_of, disk_message, operation_message
@@ -54,6 +55,11 @@ class DiskServicer(disks_pb2_grpc.DiskServiceServicer):
         self, request: disks_pb2.DestroyDiskRequest, context: Context
     ) -> disks_pb2.DestroyDiskResponse:
         return disks_pb2.DestroyDiskResponse(operation=await self._run(DESTROY_DISK, request, context))
+
+    async def SparsifyDisk(
+        self, request: disks_pb2.SparsifyDiskRequest, context: Context
+    ) -> disks_pb2.SparsifyDiskResponse:
+        return disks_pb2.SparsifyDiskResponse(operation=await self._run(SPARSIFY_DISK, request, context))
 
     async def ListDisks(
         self, request: disks_pb2.ListDisksRequest, context: Context

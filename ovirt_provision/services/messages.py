@@ -251,6 +251,9 @@ def operation_message(bridge: Bridge, operation: store.Operation) -> resources_p
         message.error.CopyFrom(to_message(ErrorReport(**{**operation.error, "violations": violations})))
         if message.cleanup == resources_pb2.Operation.CLEANUP_PENDING and operation.ended:
             message.error.advice = f"{message.error.advice} {_CLEANUP_PENDING}".strip()
+    message.sparsified.extend(
+        resources_pb2.SparsifiedDisk(**disk) for disk in operation.plan.get("sparsified", ())
+    )
     if operation.object_id is not None:
         _add_result(bridge, operation, message)
     return message

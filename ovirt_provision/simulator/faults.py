@@ -215,6 +215,8 @@ _TEXTS: Mapping[str, tuple[int, str]] = {
         400,
         "Cannot {action}. Sparsifying is not supported for preallocated disk {disk}.",
     ),
+    "disk has snapshots": (409, "Cannot {action}. Disks with snapshots are not supported."),
+    "disk has derived": (409, "Cannot {action}. The following Disk(s) are based on it: \n {disks}."),
     "disk plugged to running": (409, "Cannot {action}. The disk {disk} is plugged to non-Down VMs: {vms}"),
     "reduce on files": (
         400,

@@ -94,6 +94,9 @@ FAULTS: Mapping[str, FaultKind] = {
     "seal-fails": FaultKind(
         "a new template vanishes when it is sealed, its job fails; event 1324", "POST", "/templates"
     ),
+    "sparsify-fails": FaultKind(
+        "a disk takes what it took before, the job fails; event 1327", "POST", "/disks/[^/]+/sparsify"
+    ),
     "snapshot-fails": FaultKind(
         "a new snapshot vanishes, its job fails; event 69", "POST", "/vms(/[^/]+/(snapshots|clone))?"
     ),

@@ -16,6 +16,8 @@ from ovirt_provision.simulator.faults import engine_fault
 from ovirt_provision.simulator.guests import Work
 from ovirt_provision.simulator.world import AllWork, DoneWork, FailedWork, World
 
+_EMPTY = 1_048_576  # bytes that a sparse disk takes at least
+
 
 def _task(
     world: World,
@@ -579,6 +581,23 @@ def convert_disk(world: World, disk: Disk, disk_format: str, sparse: bool, job: 
             disk.sparse = sparse
 
     _engage(world, disk, disk.name, job, DoneWork(), end)
+
+
+def sparsify(world: World, disk: Disk, job: Job) -> None:
+    """Gives back what a disk takes and does not use, which is what its content takes."""
+    job.in_background = True
+    _lock([disk])
+    world.log(1325, disk=disk, job=job)
+    failing = _working(world, "sparsify-fails", DoneWork)
+
+    def end(error: str | None) -> None:
+        if error is None:
+            disk.actual_size = min(disk.actual_size, max(world.guests.used(disk.volume), _EMPTY))
+        world.log(1326 if error is None else 1327, disk=disk, job=job)
+        _unlock(world, [disk], 0.0)
+        world.end_job(job, ok=error is None)
+
+    _task(world, job, "Sparsifying", world.timing.extend_disk, failing, end)
 
 
 def _engage(

@@ -154,6 +154,10 @@ class FakeDaemon(
         self._heard(request, context)
         return disks_pb2.DetachDiskResponse(operation=operation(verb="DetachDisk"))
 
+    def SparsifyDisk(self, request: Any, context: grpc.ServicerContext) -> Any:
+        self._heard(request, context)
+        return disks_pb2.SparsifyDiskResponse(operation=operation(verb="SparsifyDisk"))
+
     def ListDisks(self, request: Any, context: grpc.ServicerContext) -> Any:
         self._heard(request, context)
         number = int(request.page_token or "1")

@@ -5,7 +5,7 @@ import pytest
 
 from ovirt_provision.v1 import disks_pb2, engines_pb2, machines_pb2, templates_pb2
 from ovirt_provision.v1.engines_pb2 import CensusEntry
-from ovirt_provision.v1.resources_pb2 import DiskInfo, Operation, Template
+from ovirt_provision.v1.resources_pb2 import DiskInfo, Operation, SparsifiedDisk, Template
 
 from .conftest import Cli, FakeDaemon, operation
 
@@ -97,7 +97,7 @@ def test_all_that_a_template_may_be_asked_to_be(cli: Cli, daemon: FakeDaemon) ->
     options = (
         *("--replace", "--boot-test", "ssh", "--tag", "linux", "--disk-format", "raw"),
         *("--grant", "TemplateOwner=jane@internal", "--grant-group", "UserTemplateBasedVm=Everyone"),
-        *("--storage-domain", "data"),
+        *("--storage-domain", "data", "--sparsify"),
     )
     result = cli.run("template", "create", "web", "golden", *options)
     assert result.code == 0, result.err
@@ -105,6 +105,7 @@ def test_all_that_a_template_may_be_asked_to_be(cli: Cli, daemon: FakeDaemon) ->
     sent = daemon.last(templates_pb2.CreateTemplateRequest)
     assert (sent.replace, sent.HasField("boot_test"), sent.boot_test.address_only) == (True, True, False)
     assert (list(sent.tags), sent.storage_domain, sent.disk_format) == (["linux"], "data", 2)
+    assert sent.sparsify
     assert [(p.role, p.user, p.group) for p in sent.permissions] == [
         ("TemplateOwner", "jane@internal", ""),
         ("UserTemplateBasedVm", "", "Everyone"),
@@ -126,6 +127,17 @@ def test_a_disk_is_kept(cli: Cli, daemon: FakeDaemon) -> None:
     assert "10 GiB" in result.out
     sent = daemon.last(disks_pb2.DetachDiskRequest)
     assert (sent.machine_key, sent.name, sent.description) == ("web", "golden-disk", "hardened")
+
+
+def test_a_disk_is_sparsified(cli: Cli, daemon: FakeDaemon) -> None:
+    less = SparsifiedDisk(name="web_Disk1", id="the-id", bytes_before=5 << 30, bytes_after=1 << 20)
+    daemon.script = [operation(9, state=Operation.STATE_SUCCEEDED, sparsified=[less])]
+    result = cli.run("disk", "sparsify", "--machine", "web")
+    assert result.code == 0, result.err
+    assert result.out.splitlines()[1].split() == ["web_Disk1", "5", "GiB", "1", "MiB", "the-id"]
+    assert daemon.last(disks_pb2.SparsifyDiskRequest).machine_key == "web"
+    for wrong in ((), ("some-id", "--machine", "web")):
+        assert cli.run("disk", "sparsify", *wrong).code == 2
 
 
 def test_what_is_described_is_found(cli: Cli, daemon: FakeDaemon) -> None:

@@ -22,7 +22,7 @@ class LateLog:
         ids = sorted((i for i in self.visible if i > from_), reverse=True)[:max]
         return [
             SimpleNamespace(
-                id=str(i), correlation_id="", vm=None, template=None, description="", severity=None
+                id=str(i), code=0, correlation_id="", vm=None, template=None, description="", severity=None
             )
             for i in ids
         ]

@@ -201,6 +201,22 @@ async def build_in_full(site: Site) -> None:
     keep(site, "build")
 
 
+async def build_raw(site: Site) -> None:
+    raw = resources_pb2.DiskSpec(format=resources_pb2.DISK_FORMAT_RAW)
+    await site.run("CreateMachine", key="build", spec=spec(clone=True, boot_disk=raw))
+    keep(site, "build")
+    for disk in site.simulator.world.disks.values():
+        disk.actual_size = 5 << 30
+
+
+async def sparsify(site: Site) -> Operation:
+    ended = await site.ended(await call(site, "SparsifyDisk", machine_key="build"))
+    assert [(one["bytes_before"], one["bytes_after"]) for one in ended.plan["sparsified"]] == [
+        (5 << 30, 1 << 20)
+    ]
+    return ended
+
+
 async def drop_disk(site: Site) -> Operation:
     rows = site.bridge.ledger.list_objects(PRESENT, REMOVING, GONE)
     disk = next(row for row in rows if row.kind == "disk" and row.parent_id is None)
@@ -372,6 +388,9 @@ SCENARIOS = {
         stride=2,
     ),
     "detach": Scenario(detach, prepare=build_in_full, disks=1, commits=10, changes=3, readings=17, stride=2),
+    "sparsify": Scenario(
+        sparsify, prepare=build_raw, vms=("build",), disks=1, commits=6, changes=1, readings=22
+    ),
     "destroy-disk": Scenario(drop_disk, prepare=detached, commits=8, changes=1, readings=26, stride=2),
     "destroy": Scenario(
         destroy,

@@ -99,12 +99,14 @@ def test_every_verb(as_user):
             start_with=started(),
         )
         disks = [resources_pb2.DiskSpec(name="data", size_bytes=1 << 30)]
-        await succeed(s, "CreateMachine", key="full", spec=spec(clone=True, new_disks=disks))
+        raw = resources_pb2.DiskSpec(format=resources_pb2.DISK_FORMAT_RAW)
+        await succeed(s, "CreateMachine", key="full", spec=spec(clone=True, boot_disk=raw, new_disks=disks))
         await succeed(s, "StartMachine", key="full")
         await succeed(s, "RestartMachine", key="full")
         await succeed(s, "CloneMachine", key="copy", source_key="thin", start_with=started())
         for key in ("thin", "full", "copy"):
             await succeed(s, "StopMachine", key=key)
+        await succeed(s, "SparsifyDisk", machine_key="full")
         await succeed(s, "CloneMachine", key="again", source_key="full")
         await succeed(s, "CreateTemplate", machine_key="full", name="golden", seal=True)
         await succeed(s, "CreateTemplate", machine_key="copy", name="golden", new_version=True)

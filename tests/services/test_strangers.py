@@ -163,7 +163,11 @@ def request_for(
     }
     if method.name in names:
         known["name"] = names[method.name]
-    fields = {field.name: known[field.name] for field in method.input_type.fields if field.name in known}
+    # Of several ways to name one thing the first.
+    meant = {field.name for field in method.input_type.fields} - {
+        field.name for one in method.input_type.oneofs for field in one.fields[1:]
+    }
+    fields = {name: known[name] for name in known if name in meant}
     request = ParseDict(fields, message_factory.GetMessageClass(method.input_type)())
     assert violations_of(request) == [], f"teach this test what {method.name} takes"
     return request

@@ -99,6 +99,9 @@ class Guests(Protocol):
     def read_disk(self, disk_id: str, file: Path, file_format: str) -> Work:
         """Writes the content of a disk that no VM uses to a file of this format."""
 
+    def used(self, disk_id: str) -> int:
+        """The bytes that the content of a disk takes on the host, which are none for what is all zero."""
+
     def seal_disk(self, disk_id: str) -> Work:
         """Removes from a disk that no VM uses what clones must not share; see `seal` in the oVirt API."""
 

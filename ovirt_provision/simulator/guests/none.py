@@ -68,6 +68,9 @@ class NoGuests:
             file.touch()
         return _Done()
 
+    def used(self, disk_id: str) -> int:  # noqa: ARG002
+        return 0
+
     def seal_disk(self, disk_id: str) -> Work:  # noqa: ARG002
         return _Done()
 

@@ -34,6 +34,7 @@ KERNEL_ARGUMENTS = "root=/dev/vda rw console=ttyS0 quiet net.ifnames=0"
 EMULATED_KERNEL_ARGUMENTS = "mitigations=off tsc=reliable"
 _LOG = logging.getLogger(__name__)
 _FORMATS = {"raw": "raw", "cow": "qcow2"}
+_BLOCK = 512  # bytes, of `st_blocks`
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9-]*")
 
 
@@ -84,6 +85,10 @@ class QemuGuests:
 
     def read_disk(self, disk_id: str, file: Path, file_format: str) -> "_Work":
         return self._work(disk_id, self._read(disk_id, file, _FORMATS[file_format]))
+
+    def used(self, disk_id: str) -> int:
+        path = self._path(disk_id)
+        return path.stat().st_blocks * _BLOCK if path.exists() else 0
 
     def seal_disk(self, disk_id: str) -> "_Work":
         return self._work(disk_id, self._seal(disk_id))

@@ -127,8 +127,16 @@ def sparsify_disk(request: Request, disk: str) -> Reply:
                 raise faults.engine_fault("sparsify qcow2", action=action, disk=found.name)
             if not found.sparse:
                 raise faults.engine_fault("sparsify preallocated", action=action, disk=found.name)
+            snapshots = (one for vm in world.holders(found) for one in vm.snapshots)
+            if any(one.disk.id == found.id for snapshot in snapshots for one in snapshot.attachments):
+                raise faults.engine_fault("disk has snapshots", action=action)
+            derived = sorted(one.name for one in world.disks.values() if one.source == found.id)
+            if derived:
+                raise faults.engine_fault(
+                    "disk has derived", action=action, disk=found.name, disks=", ".join(derived)
+                )
             world.execute_job(job)
-            storage.edit(world, found, world.timing.extend_disk)
+            storage.sparsify(world, found, job)
         return job
 
     return _act(request, disk, "sparsify", run)
