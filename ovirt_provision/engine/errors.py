@@ -10,6 +10,7 @@ from typing import Any
 import ovirtsdk4 as sdk
 import pycurl
 
+from ovirt_provision import logs
 from ovirt_provision.errors import (
     Code,
     EngineBroken,
@@ -58,7 +59,7 @@ def from_curl(code: int, text: str, url: str) -> ProvisionError:
 
 def from_sdk(error: sdk.Error, *, doing: str, url: str, username: str, correlation_id: str) -> ProvisionError:
     """The error for what the SDK raised while `doing` (an infinitive, such as `create VM web-1`)."""
-    text = str(error)
+    text = logs.redact(str(error))
     curl = _CURL_ERROR.search(text)
     if curl:
         return from_curl(int(curl[1]), curl[2], url)
@@ -66,7 +67,8 @@ def from_sdk(error: sdk.Error, *, doing: str, url: str, username: str, correlati
     if status is None:
         written = _HTTP_STATUS.search(text)
         status = int(written[1]) if written else 0
-    engine_says = _fault_text(error)
+    # A fault may repeat what it was sent.
+    engine_says = logs.redact(_fault_text(error))
     common: dict[str, Any] = {"engine_text": engine_says, "correlation_id": correlation_id, "doing": doing}
     if status == 401:
         return EngineSessionExpired(url=url, **common)

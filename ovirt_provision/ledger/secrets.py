@@ -4,7 +4,7 @@ import os
 import re
 import secrets
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -20,6 +20,8 @@ from ovirt_provision.ledger.database import unwritable
 KEY_BYTES = 32
 CREDENTIAL = "ovirt-provision-key"
 _NONCE_BYTES = 12
+# A shorter line, such as `packages:`, is not a secret but a word that others use.
+_TELLING_LINE = 12
 _VERSION = b"\x01"
 
 AnyMessage = TypeVar("AnyMessage", bound=Message)
@@ -144,6 +146,22 @@ def merge_secrets(public: AnyMessage, hidden: AnyMessage) -> AnyMessage:
     whole.CopyFrom(public)
     _copy_secrets(hidden, whole)
     return whole
+
+
+def texts_of(hidden: Message) -> Iterator[str]:
+    """Every text in the secret half that `split_secrets` returned, and each line of a longer one.
+
+    A user's cloud-config reaches the engine merged with other lines.
+    """
+    for field, value in hidden.ListFields():
+        values = value.values() if _is_map(field) else value if field.is_repeated else [value]
+        for item in values:
+            if isinstance(item, Message):
+                yield from texts_of(item)
+                continue
+            text = item.decode(errors="replace") if isinstance(item, bytes) else str(item)
+            yield text
+            yield from (line for line in map(str.strip, text.splitlines()[1:]) if len(line) >= _TELLING_LINE)
 
 
 def _move_secrets(source: Message, target: Message) -> bool:

@@ -9,7 +9,7 @@ from typing import Any
 from google.protobuf.json_format import MessageToDict, ParseDict
 from google.protobuf.message import Message
 
-from ovirt_provision import metrics
+from ovirt_provision import logs, metrics
 from ovirt_provision.clock import Clock
 from ovirt_provision.config import Owner, Timeouts
 from ovirt_provision.engine import Engine
@@ -24,7 +24,7 @@ from ovirt_provision.errors import (
 from ovirt_provision.guest.ssh import Greeting
 from ovirt_provision.ledger.queue import Queue
 from ovirt_provision.ledger.runner import Phase, Runner
-from ovirt_provision.ledger.secrets import SecretStore, merge_secrets, split_secrets
+from ovirt_provision.ledger.secrets import SecretStore, merge_secrets, split_secrets, texts_of
 from ovirt_provision.ledger.store import (
     CLEANUP_DONE,
     GONE,
@@ -103,6 +103,8 @@ class Dispatcher:
         self._greeting = greeting
         self._cap_of = cap_of
         self._queues: dict[str, Queue] = {}
+        # Operation -> its secrets, once the engine is told them.
+        self._told: dict[str, Sequence[str]] = {}
         self.runner: Runner[Provisioning] = Runner(
             ledger,
             clock,
@@ -268,7 +270,13 @@ class Dispatcher:
     def _with_secrets(self, operation: Operation, public: Message) -> Message:
         if not operation.plan.get("has_secrets"):
             return public
-        return merge_secrets(public, type(public).FromString(self._secrets.open(operation.id)))
+        hidden = type(public).FromString(self._secrets.open(operation.id))
+        if operation.id not in self._told:
+            # From here on they are sent to the engine, which may repeat them in a fault.
+            self._told[operation.id] = tuple(texts_of(hidden))
+            for text in self._told[operation.id]:
+                logs.register_secret(text)
+        return merge_secrets(public, hidden)
 
     def _phases_of(self, operation: Operation) -> Sequence[Phase[Provisioning]]:
         verb = VERBS[operation.verb]
@@ -301,6 +309,8 @@ class Dispatcher:
     def _ended(self, operation: Operation) -> None:
         _measure(operation)
         self._secrets.remove(operation.id)
+        for text in self._told.pop(operation.id, ()):
+            logs.forget_secret(text)
         for other in self._ledger.awaiting_cleanup():
             if self._is_clean(other):
                 self._ledger.update_operation(other.id, cleanup=CLEANUP_DONE)

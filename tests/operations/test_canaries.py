@@ -21,6 +21,7 @@ from pydantic import BaseModel, SecretStr
 
 from ovirt_provision import logs
 from ovirt_provision.config import Config
+from ovirt_provision.engine import errors as engine_errors
 from ovirt_provision.errors import ProvisionError
 from ovirt_provision.ledger.store import CANCELLED, FAILED, SUCCEEDED
 from ovirt_provision.operations import start_machine
@@ -33,7 +34,7 @@ from tests.harness import Site, spec, started
 CANARY = "canary-5d1c7a90"
 # What each secret field holds to be taken, by its name, and a text for any other.
 PLANTED = {
-    "user_data": f"runcmd: [{CANARY}]",
+    "user_data": f"#cloud-config\nruncmd: [{CANARY}]",
     "ignition": f'{{"ignition": {{"version": "3.3.0"}}, "passwd": {{"users": [{{"name": "{CANARY}"}}]}}}}',
     "unattend_xml": f'<unattend xmlns="urn:schemas-microsoft-com:unattend">{CANARY}</unattend>',
 }
@@ -222,6 +223,41 @@ def test_no_secret_is_written_or_told(site, run_virtually, tmp_path, log, sent, 
     assert run_virtually(scenario()) == set()
     assert log.getvalue()
     assert CANARY in sent[0], "it was on its way"
+
+
+@pytest.mark.parametrize("defence", ["on", "off"])
+@pytest.mark.parametrize("path", [("user_data",), ("sysprep", "admin_password")], ids=".".join)
+def test_a_fault_of_the_engine_that_repeats_a_secret_is_not_told(
+    site, run_virtually, tmp_path, log, monkeypatch, path, defence
+):
+    monkeypatch.setattr(
+        engine_errors,
+        "_fault_text",
+        lambda _error: f"Cannot run VM: {PLANTED.get(path[-1], CANARY).splitlines()[-1]} is odd.",
+    )
+    if defence == "off":
+        monkeypatch.setattr(logs, "register_secret", lambda _value: None)
+
+    async def scenario() -> set[str]:
+        async with site(engine_lock=1) as s:
+            await make_web(s, ("start_with", *path))
+            s.simulator.world.injections.arm(
+                "host-lost", method="POST", path="/vms/[^/]+/start", times=1000, seconds=0
+            )
+            initialization = started()
+            plant(initialization, path)
+            calling = await s.call("StartMachine", key="web", initialization=initialization)
+            told = [str(operation_message(s.bridge, calling))]
+            async for changed in s.bridge.dispatcher.runner.watch(calling.id):
+                told.append(str(operation_message(s.bridge, changed)))
+            ended = await s.ended(calling)
+            assert ended.state == FAILED
+            assert "Cannot run VM" in ended.error["engine_text"]
+            told += [repr(ended.error), log.getvalue()]
+            return found_in(tmp_path / "state", {"what is told": "\n".join(told)}, CANARY)
+
+    found = run_virtually(scenario())
+    assert bool(found) == (defence == "off"), found
 
 
 # What is refused in each field that a verb looks into; what the schema refuses has a test of its own.
