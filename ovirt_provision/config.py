@@ -122,6 +122,11 @@ _ProfileName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9
 _CredentialName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]*$", max_length=255)]
 
 
+def local_owner() -> str:
+    """The owner of what is called over the unix socket: the user that the daemon runs as."""
+    return f"{LOCAL_OWNER}{os.getuid()}"
+
+
 class EngineProfile(_Model):
     """How to reach one oVirt engine, and as whom."""
 
@@ -498,6 +503,11 @@ class Config(_Model):
     )
     listen: _Path | None = Field(
         None, description="Path of the unix socket to listen on instead of the default one."
+    )
+    tombstones: _Path | None = Field(
+        None,
+        description="Folder in which docker-machine's plugins leave tombstones, as in their variable "
+        "OVIRT_PROVISION_TOMBSTONES. Default: tombstones in the state folder.",
     )
     metrics: Metrics | None = Field(None, description="Expose metrics for Prometheus. Default: none.")
     owners: dict[_OwnerName, Owner] = Field(

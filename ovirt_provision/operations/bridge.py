@@ -15,6 +15,7 @@ from ovirt_provision.ledger.store import Ledger
 from ovirt_provision.operations.dispatcher import Dispatcher
 from ovirt_provision.operations.janitor import Janitor
 from ovirt_provision.operations.leases import Leases
+from ovirt_provision.operations.tombstone_files import FOLDER, TombstoneFiles
 
 
 class Bridge:
@@ -60,6 +61,9 @@ class Bridge:
             installation=self.installation,
             retention=config.retention_days * 24 * 3600.0,
         )
+        self._tombstone_files = TombstoneFiles(
+            config.tombstones or state / FOLDER, config, self.ledger, self.dispatcher, self.installation
+        )
         self._background: list[asyncio.Task[None]] = []
 
     def start(self) -> None:
@@ -68,6 +72,7 @@ class Bridge:
         self._background = [
             asyncio.create_task(self.leases.run(), name="leases"),
             asyncio.create_task(self.janitor.run(), name="janitor"),
+            asyncio.create_task(self._tombstone_files.send(), name="tombstone files"),
         ]
 
     @property

@@ -1,13 +1,12 @@
 """Who calls: the user of the unix socket, or the owner in a client's certificate or token over TLS."""
 
-import os
 from collections.abc import Callable, Mapping
 from typing import Any
 
 import grpc
 import structlog
 
-from ovirt_provision.config import LOCAL_OWNER, Owner, Tls
+from ovirt_provision.config import LOCAL_OWNER, Owner, Tls, local_owner
 from ovirt_provision.errors import Code, ProvisionError
 from ovirt_provision.services.calls import Caller
 from ovirt_provision.tokens import TokenFileUnusable, Tokens
@@ -66,7 +65,7 @@ class Authenticator:
                 raise OwnerUnknown(owner=owner)
         elif context.peer().startswith("unix:"):
             # 0600 in a 0700 folder: it lets in nobody but the user that the daemon runs as.
-            owner = f"{LOCAL_OWNER}{os.getuid()}"
+            owner = local_owner()
         else:
             raise NotAuthenticated(problem="it came in the clear", remedy="Use TLS.")
         return Caller(owner, self._limits(owner))

@@ -6,6 +6,7 @@ import os
 import select
 import shutil
 import signal
+import stat
 import subprocess
 import time
 from collections.abc import Callable, Iterator
@@ -232,20 +233,47 @@ def test_no_daemon_loses_nothing(hosts: Hosts, kept: str, stage: Stage) -> None:
     assert code == 1
     assert "no daemon listens at unix:/nowhere/daemon.sock" in told
     assert hosts.state(kept)["Key"]
+    # The next start of a plugin sends no tombstone of a host that is kept.
+    assert hosts.run("status", kept) == (0, "Running\n")
     assert stage.virtual_machines() == [kept]
 
 
-@pytest.mark.parametrize("how", ["rm -f that fails", "lost folder"])
-def test_what_the_host_has_forgotten_the_daemon_knows(
-    hosts: Hosts, is_untouched: Callable[[], bool], kept: str, stage: Stage, how: str
+@pytest.mark.parametrize("sender", ["plugin", "daemon", "nobody"])
+def test_rm_f_without_a_daemon_leaves_a_tombstone(
+    hosts: Hosts, is_untouched: Callable[[], bool], kept: str, stage: Stage, sender: str
 ) -> None:
-    if how == "lost folder":
-        shutil.rmtree(hosts.store / "machines" / kept)
-    else:
-        code, told = hosts.run("rm", "-f", "-y", kept, OVIRT_PROVISION_ADDRESS="unix:/nowhere/daemon.sock")
-        assert code == 0
-        assert "no daemon listens at unix:/nowhere/daemon.sock" in told
+    """`nobody`: the defence switched off, and the VM leaks."""
+    key = str(hosts.state(kept)["Key"])
+    code, told = hosts.run("rm", "-f", "-y", kept, OVIRT_PROVISION_ADDRESS="unix:/nowhere/daemon.sock")
+    assert code == 0
     assert not (hosts.store / "machines" / kept).exists()
+    tombstone = stage.folder / f"state/ovirt-provision/tombstones/{key}.json"
+    assert f"told by the tombstone {tombstone}" in told
+    assert stat.S_IMODE(tombstone.stat().st_mode) == 0o600
+    assert stage.environment["OVIRT_PASSWORD"] not in tombstone.read_text()
+    if sender == "nobody":
+        tombstone.unlink()
+    if sender == "plugin":
+        hosts.run("create", "--driver", "ovirt", "--help")
+    else:
+        stage.stop_daemon()
+    operations = stage.provision("operation", "list")["operations"]
+    destroys = [one["id"] for one in operations if one["key"] == key and one["verb"] == "DestroyMachine"]
+    assert not tombstone.exists()
+    if sender == "nobody":
+        assert destroys == []
+        assert stage.virtual_machines() == [kept]
+        stage.provision("machine", "destroy", key)
+    else:
+        (destroy,) = destroys
+        assert stage.run(*stage.cli("operation", "watch", destroy), output=True).returncode == 0
+    assert is_untouched()
+
+
+def test_what_the_host_has_forgotten_the_daemon_knows(
+    hosts: Hosts, is_untouched: Callable[[], bool], kept: str, stage: Stage
+) -> None:
+    shutil.rmtree(hosts.store / "machines" / kept)
     (machine,) = stage.provision("machine", "list")["machines"]
     assert machine["name"] == kept
     stage.provision("machine", "destroy", machine["key"])

@@ -3,6 +3,7 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"os"
 
@@ -16,7 +17,14 @@ func main() {
 			"`docker-machine create --driver ovirt` or `rancher-machine create --driver ovirt`\n", driver.Version)
 		os.Exit(1)
 	}
-	if err := wire.Serve(driver.New(os.Stdout), os.Stdout); err != nil {
+	sent := make(chan struct{})
+	go func() {
+		defer close(sent)
+		driver.SendTombstones(context.Background())
+	}()
+	err := wire.Serve(driver.New(os.Stdout), os.Stdout)
+	<-sent
+	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
 	}

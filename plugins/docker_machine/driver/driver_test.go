@@ -45,6 +45,7 @@ func newTestHost(t *testing.T) *testHost {
 	t.Helper()
 	h := &testHost{daemon: fakedaemon.Start(t)}
 	t.Setenv(client.AddressVariable, h.daemon.Address)
+	t.Setenv(TombstonesVariable, filepath.Join(t.TempDir(), "tombstones"))
 	h.daemon.AddTemplate(fakedaemon.SourceID, "debian-12-docker")
 	h.daemon.Addresses = []*pb.Address{{Ip: "127.0.0.1"}}
 	h.Driver = New(&h.out)

@@ -222,6 +222,13 @@ func (d *Daemon) AddTemplate(id, name string) {
 	d.templates[id] = &pb.Template{Id: id, Name: name, Version: 1, Status: pb.Template_STATUS_OK}
 }
 
+// AddMachine adds a Machine that stands, beside those that are created.
+func (d *Daemon) AddMachine(key, id string) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.machines[key] = &pb.Machine{Key: key, Id: id, Status: pb.Machine_STATUS_UP}
+}
+
 // Calls are the calls so far as `Method {request as JSON}`, without health checks and RenewLease, whose number
 // depends on time.
 func (d *Daemon) Calls() []string {

@@ -3,6 +3,7 @@ package fakedaemon
 import (
 	"context"
 	"maps"
+	"slices"
 
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
@@ -135,6 +136,22 @@ func (d *Daemon) DestroyMachine(
 		"DestroyMachine", request.GetRequestId(), request.GetKey(), func(*pb.Operation) {
 			delete(d.machines, request.GetKey())
 		})}, nil
+}
+
+// ListMachines implements the schema: a Machine on each page.
+func (d *Daemon) ListMachines(_ context.Context, request *pb.ListMachinesRequest) (*pb.ListMachinesResponse, error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	keys := slices.Sorted(maps.Keys(d.machines))
+	keys = slices.DeleteFunc(keys, func(key string) bool { return key <= request.GetPageToken() })
+	reply := &pb.ListMachinesResponse{}
+	if len(keys) > 0 {
+		reply.Machines = []*pb.Machine{d.machines[keys[0]]}
+	}
+	if len(keys) > 1 {
+		reply.NextPageToken = keys[0]
+	}
+	return reply, nil
 }
 
 // GetMachine implements the schema.
