@@ -150,6 +150,7 @@ class StorageDomain:
     address: str = "127.0.0.1"
     path: str = ""
     exports: dict[str, "Vm | Template"] = field(default_factory=dict)  # copies with own volumes
+    files: list[str] = field(default_factory=list)  # names, of an ISO domain
 
     @property
     def is_block(self) -> bool:
@@ -264,6 +265,7 @@ class Template:
     cloning: list[str] = field(default_factory=list)  # names of the VMs being made from it as full copies
     removing: bool = False  # then its disks are no longer shown
     tags: list["Tag"] = field(default_factory=list)
+    disc: str = ""  # what the drives of its VMs begin with
 
 
 @dataclass

@@ -434,6 +434,10 @@ _TEXTS: Mapping[str, tuple[int, str]] = {
     ),
     "tag name in use": (409, "The specified Tag name already exists."),
     "watchdog present": (409, "WATCHDOG_ALREADY_EXISTS"),  # the engine has no text for it
+    "payload type": (400, "VM Payload only supported in CDROM or Floppy devices"),
+    "payload size": (409, "Payload is limited to {size}K"),
+    "iso path": (400, "Invalid ISO image path"),
+    "iso status": (409, "Cannot run VM. The CDROM ISO image is in {status} status."),
     "numa index in use": (400, "NUMA node with index {index} exists at least twice."),
     "numa memory": (
         400,

@@ -35,6 +35,7 @@ STORED = frozenset(
         "multi_queues_enabled",
         "origin",
         "os",
+        "payloads",
         "placement_policy",
         "rng_device",
         "serial_number",
@@ -59,6 +60,7 @@ MEBIBYTE = 1 << 20
 _NAME = re.compile(r"[A-Za-z0-9_.\-]+")
 # What is not an operating system of the engine's list becomes `other`, without a word.
 _OS = re.compile(r"(other(_linux)?|(rhel|rhcos|sles|ubuntu|debian|windows|freebsd)_\w+)(_ppc64|_s390x)?")
+_PAYLOAD_SIZE = 8192  # characters of a file
 _REFERENCES = {"placement_policy/hosts/host": "hosts", "lease/storage_domain": "storagedomains"}
 """What refers to entities, by the names of their collections."""
 CUSTOM_PROPERTIES = {
@@ -98,7 +100,14 @@ def apply(config: Element, body: Element, action: str, *, creates: bool) -> None
     if changes.find("custom_properties") is not None:
         for old in config.findall("custom_properties"):
             config.remove(old)  # those that are given stand in for all
+    if changes.find("payloads") is not None:
+        _check_payloads(changes)
+        for old in config.findall("payloads"):
+            config.remove(old)
     markup.merge(config, changes)
+    for payloads in config.findall("payloads"):
+        if not len(payloads):
+            config.remove(payloads)
     protocol = find_text(changes, "display/type")
     if protocol is not None:
         set_consoles(config, [protocol])
@@ -107,6 +116,27 @@ def apply(config: Element, body: Element, action: str, *, creates: bool) -> None
     if not _OS.fullmatch(find_text(config, "os/type") or ""):
         set_text(config, "os/type", "other")
     _check_memory(config, action, creates=creates)
+
+
+def _check_payloads(changes: Element) -> None:
+    """Source: `checkPayload` of `VmCommand`, and the default of its `PayloadSize`."""
+    if find_text(changes, "payloads/payload/type") not in (None, "cdrom", "floppy"):
+        raise faults.engine_fault("payload type")
+    for file in changes.iterfind("payloads/payload/files/file"):
+        if len(find_text(file, "content") or "") > _PAYLOAD_SIZE:
+            raise faults.engine_fault("payload size", size=2 * _PAYLOAD_SIZE // 1024)
+
+
+def payload(config: Element) -> tuple[str, str, dict[str, bytes]]:
+    """Type, volume id and files of what a VM finds on a medium of its own at each start; no files without."""
+    found = config.find("payloads/payload")
+    if found is None:
+        return "", "", {}
+    files = {
+        find_text(file, "name") or "": (find_text(file, "content") or "").encode()
+        for file in found.iterfind("files/file")
+    }
+    return find_text(found, "type") or "cdrom", find_text(found, "volume_id") or "", files
 
 
 def _check_memory(config: Element, action: str, *, creates: bool) -> None:
@@ -175,7 +205,7 @@ def shown(config: Element, *, all_content: bool, running: bool, certificate: str
     if all_content:
         elements = {child.tag: child for child in defaults.all_content()} | elements
     else:
-        for tag in defaults.ALL_CONTENT:
+        for tag in (*defaults.ALL_CONTENT, "payloads"):
             elements.pop(tag, None)
     for path, collection in _REFERENCES.items():
         tag, below = path.split("/", 1)
@@ -246,6 +276,9 @@ def of_cluster(cluster_id: str, cpu_profile_id: str, quota_id: str) -> list[Elem
 
 def copy_config(source: Template | Vm) -> Element:
     """The configuration that something made from `source` starts with; the initialization leaks, as in the
-    engine.
+    engine, and the payload does not (source: `copyVmDevices`).
     """
-    return copy.deepcopy(source.config)
+    config = copy.deepcopy(source.config)
+    for payloads in config.findall("payloads"):
+        config.remove(payloads)
+    return config

@@ -4,9 +4,10 @@ import math
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 
+from ovirt_provision.simulator import machine_config
 from ovirt_provision.simulator.entities import Host, Job, Vm
 from ovirt_provision.simulator.guests import Guest, GuestInterface, GuestNic, GuestSpec, GuestState
-from ovirt_provision.simulator.markup import find_text
+from ovirt_provision.simulator.markup import Element, find_text
 from ovirt_provision.simulator.world import World
 
 STATUS_NAMES: Mapping[str, str] = {
@@ -73,7 +74,19 @@ class _Ended:
         return self._guest.state is GuestState.DOWN
 
 
-def _spec(vm: Vm, config_drive: Mapping[str, bytes], floppy: Mapping[str, bytes]) -> GuestSpec:
+def disc_of(vm: Vm, once: Element | None) -> str:
+    """What lies in the CD drive at a start: that of a run once, else the VM's own."""
+    file = once.find("cdroms/cdrom/file") if once is not None else None
+    return (file.get("id") or "" if file is not None else "") or vm.disc
+
+
+def _spec(
+    vm: Vm,
+    config_drive: Mapping[str, bytes],
+    floppy: Mapping[str, bytes],
+    disc: str = "",
+    boot_devices: Sequence[str] = ("hd",),
+) -> GuestSpec:
     boot_first = sorted(
         (a for a in vm.attachments if a.active), key=lambda attachment: not attachment.bootable
     )
@@ -81,6 +94,9 @@ def _spec(vm: Vm, config_drive: Mapping[str, bytes], floppy: Mapping[str, bytes]
         part: int(find_text(vm.config, f"cpu/topology/{part}") or 1)
         for part in ("cores", "sockets", "threads")
     }
+    kind, label, files = machine_config.payload(vm.config)
+    if kind == "floppy" and not floppy:
+        floppy = files
     return GuestSpec(
         vm_id=vm.id,
         name=vm.name,
@@ -90,6 +106,11 @@ def _spec(vm: Vm, config_drive: Mapping[str, bytes], floppy: Mapping[str, bytes]
         disks=[attachment.disk.id for attachment in boot_first],
         config_drive=config_drive,
         floppy=floppy,
+        # The engine makes one CD-ROM of files at most. Source: `RunVmCommand`.
+        payload=files if kind == "cdrom" and not config_drive else {},
+        payload_label=label,
+        disc=disc,
+        boot_devices=tuple(boot_devices),
     )
 
 
@@ -112,20 +133,22 @@ def start(
     run_once: bool,
     config_drive: Mapping[str, bytes],
     floppy: Mapping[str, bytes] = MappingProxyType({}),
+    disc: str = "",
+    boot_devices: Sequence[str] = ("hd",),
     broken: str = "",
 ) -> None:
     """Starts a VM that may be started; `job` goes on until the guest is up.
 
     `broken` is why it is known already that it will not be.
     """
-    spec = _spec(vm, config_drive, floppy)
+    spec = _spec(vm, config_drive, floppy, disc, boot_devices)
     job.in_background = True
     job.starts_vm = True
     trouble, trouble_seconds = _first_fault(world, _TROUBLES)
     agent_fault, agent_seconds = _first_fault(world, _AGENT_FAULTS)
     vm.run += 1
     vm.run_once = run_once
-    vm.current_disc = vm.disc
+    vm.current_disc = disc
     vm.initialized = True
     vm.stop_reason = None
     vm.status = "wait_for_launch"
@@ -330,7 +353,7 @@ def cold_reboot(world: World, vm: Vm, job: Job) -> None:
     def again(_error: str | None) -> None:
         if vm.run == run:
             world.vm_down(vm)
-            start(world, vm, host, job, run_once=False, config_drive={})
+            start(world, vm, host, job, run_once=False, config_drive={}, disc=vm.disc)
         else:
             world.end_job(job)
 

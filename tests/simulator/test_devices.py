@@ -4,6 +4,8 @@ import ovirtsdk4
 import pytest
 from ovirtsdk4 import types
 
+from ovirt_provision.simulator.entities import StorageDomain
+
 
 def test_a_vm_has_at_most_one_watchdog(play):
     async def scenario(lab):
@@ -63,11 +65,17 @@ def test_numa_nodes_differ_in_index_and_fit_into_the_memory(play):
 def test_a_disc_lies_in_the_drive_until_the_running_vm_changes_it(play):
     async def scenario(lab):
         vm_id = await lab.create("web")
+        center = lab.world.vms[vm_id].cluster.data_center
+        isos = StorageDomain("d0", "isos", center, "p0", type="iso", files=["a.iso", "b.iso"])
+        lab.world.domains[isos.id] = isos
         (drive,) = await lab.call(lab.vms.vm_service(vm_id).cdroms_service().list)
         assert drive.file is None
         one = lab.vms.vm_service(vm_id).cdroms_service().cdrom_service(drive.id)
         with pytest.raises(ovirtsdk4.Error, match="VM is not running"):
             await lab.call(one.update, types.Cdrom(file=types.File(id="a.iso")), current=True)
+        await lab.call(one.update, types.Cdrom(file=types.File(id="c.iso")))
+        with pytest.raises(ovirtsdk4.Error, match="Invalid ISO image path"):
+            await lab.call(lab.vms.vm_service(vm_id).start)
         await lab.call(one.update, types.Cdrom(file=types.File(id="a.iso")))
         await lab.up(vm_id)
         assert (await lab.call(one.get, current=True)).file.id == "a.iso"

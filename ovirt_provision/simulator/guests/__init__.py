@@ -50,8 +50,9 @@ class GuestSpec:
     """A VM as it is started. `memory` is in bytes, `disks` are disk ids with the boot disk first.
 
     `config_drive` holds the files of the cloud-init drive by path, such as `openstack/latest/user_data`;
-    empty means that the VM has no such drive at this start. `floppy` holds Windows' answer file; no guest
-    here is a Windows, so none is given it.
+    empty means that the VM has no such drive at this start. `floppy` holds the files of a floppy, `payload`
+    those of a CD-ROM with the volume id `payload_label`, by name. `disc` is the id of the ISO disk in the
+    drive, or the name of a file, which no guest here is given. `boot_devices` are hd, cdrom and network.
     """
 
     vm_id: str
@@ -62,6 +63,10 @@ class GuestSpec:
     disks: Sequence[str]
     config_drive: Mapping[str, bytes] = field(default_factory=dict)
     floppy: Mapping[str, bytes] = field(default_factory=dict)
+    payload: Mapping[str, bytes] = field(default_factory=dict)
+    payload_label: str = ""
+    disc: str = ""
+    boot_devices: Sequence[str] = ("hd",)
 
 
 class Guest(Protocol):

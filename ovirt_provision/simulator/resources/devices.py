@@ -17,7 +17,7 @@ from ovirt_provision.simulator.api import (
     find_or_404,
     reference,
 )
-from ovirt_provision.simulator.entities import ZERO_ID, Nic, Vm, new_id
+from ovirt_provision.simulator.entities import ZERO_ID, Nic, Template, Vm, new_id
 from ovirt_provision.simulator.markup import Element, find_text, node, reference_of
 
 routes = Routes()
@@ -158,6 +158,23 @@ def _render_drive(request: Request, vm: Vm) -> Element:
 def list_drives(request: Request, vm: str) -> Reply:
     found: Vm = find_or_404(request.world.vms, vm)
     return collection(request, "cdroms", [found], lambda one: _render_drive(request, one))
+
+
+@routes.add("GET", "/templates/{template}/cdroms")
+def list_template_drives(request: Request, template: str) -> Reply:
+    found: Template = find_or_404(request.world.templates, template)
+
+    def render(one: Template) -> Element:
+        return node(
+            "cdrom",
+            None,
+            node("file", id=one.disc) if one.disc else None,
+            reference("template", "/templates", one.id),
+            href=f"{BASE}/templates/{one.id}/cdroms/{ZERO_ID}",
+            id=ZERO_ID,
+        )
+
+    return collection(request, "cdroms", [found], render)
 
 
 @routes.add("POST", "/vms/{vm}/cdroms")

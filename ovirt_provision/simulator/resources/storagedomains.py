@@ -282,3 +282,23 @@ def deactivate_domain(request: Request, center: str, domain: str) -> Reply:
 def list_disks(request: Request, domain: str) -> Reply:
     rows = [disk for disk in request.world.disks.values() if any(one.id == domain for one in disk.domains)]
     return collection(request, "disks", rows, render_disk)
+
+
+@routes.add("GET", "/storagedomains/{domain}/files")
+def list_files(request: Request, domain: str) -> Reply:
+    """The images of an ISO domain. Source: `FileMapper` of the engine; none of it is recorded."""
+    found: StorageDomain = find_or_404(request.world.domains, domain)
+
+    def render(name: str) -> Element:
+        path = f"{BASE}/storagedomains/{found.id}/files/{name}"
+        return node(
+            "file",
+            None,
+            node("name", name),
+            reference("storage_domain", "/storagedomains", found.id),
+            node("type", "iso"),
+            href=path,
+            id=name,
+        )
+
+    return collection(request, "files", found.files, render)

@@ -238,6 +238,7 @@ def _new_template(
         template.version_name = find_text(body, "version/version_name") or template.version_name
     template.description = find_text(body, "description") or ""
     template.comment = find_text(body, "comment", vm.comment) or ""
+    template.disc = vm.disc
     template.nics = [
         Nic(new_id(), nic.name, None, nic.profile, nic.interface, nic.linked, nic.plugged) for nic in vm.nics
     ]

@@ -63,7 +63,7 @@ def start(request: Request, vm: Vm, body: Element) -> Job:
     with world.command(description, request.correlation_id) as job:
         try:
             request.hold("vm", vm.id, "run VM")
-            _check_start(world, vm)
+            _check_start(world, vm, once)
             host = _choose_host(world, vm, once)
         except Fault as fault:
             world.log(54, vm=vm, job=job, fault=fault.detail or "")
@@ -82,7 +82,16 @@ def start(request: Request, vm: Vm, body: Element) -> Job:
 
         def launch(_error: str | None = None) -> None:
             power.start(
-                world, vm, host, job, run_once=run_once, config_drive=drive, floppy=floppy, broken=broken
+                world,
+                vm,
+                host,
+                job,
+                run_once=run_once,
+                config_drive=drive,
+                floppy=floppy,
+                disc=power.disc_of(vm, once),
+                boot_devices=boot_devices(vm, once),
+                broken=broken,
             )
 
         stateless = find_bool(vm.config, "stateless", False)
@@ -108,7 +117,7 @@ def _snapshot_first(request: Request, vm: Vm, job: Job, start: Callable[[], None
     world.after(2 * world.timing.create_disk + world.timing.storage_end, made)
 
 
-def _check_start(world: World, vm: Vm) -> None:
+def _check_start(world: World, vm: Vm, once: Element | None) -> None:
     action = "run VM"
     check_not_busy(vm, action)
     if vm.status == "image_locked":
@@ -119,7 +128,8 @@ def _check_start(world: World, vm: Vm) -> None:
     check_legal(vm, action)
     if "spice" in machine_config.consoles(vm.config):
         raise faults.engine_fault("display unsupported", action=action)
-    devices = [device.text for device in vm.config.iterfind("os/boot/devices/device")]
+    devices = boot_devices(vm, once)
+    _check_disc(world, vm, power.disc_of(vm, once))
     bootable = any(attachment.active for attachment in vm.attachments)
     if not bootable and not {"cdrom", "network"} & set(devices):
         raise faults.engine_fault("no boot disk")
@@ -146,6 +156,36 @@ def _check_start(world: World, vm: Vm) -> None:
             why = "the host does not contain required VDS hook 50_vhostmd."
             filtered = {"host": host.name, "filter": "Host-hooks", "why": why}
             raise faults.engine_fault(("no host", {"action": action}), ("host filtered", filtered))
+
+
+def boot_devices(vm: Vm, once: Element | None) -> list[str]:
+    """From where a start boots: the order of a run once, else the VM's own."""
+    for config in (once, vm.config):
+        if config is not None:
+            found = [device.text or "" for device in config.iterfind("os/boot/devices/device")]
+            if found:
+                return found
+    return []
+
+
+def _check_disc(world: World, vm: Vm, disc: str) -> None:
+    """Source: `validateIsoPath` of `RunVmValidator`."""
+    if not disc:
+        return
+    center = vm.cluster.data_center
+    files = [
+        name
+        for domain in world.domains.values()
+        if domain.data_center is center and domain.type == "iso"
+        for name in domain.files
+    ]
+    disk = world.disks.get(disc.lower())
+    if disk is None or disk.content_type != "iso":
+        if disc in files:
+            return
+        raise faults.engine_fault("iso path")
+    if disk.status != "ok":
+        raise faults.engine_fault("iso status", status=disk.status.upper())
 
 
 def _resolve_hosts(world: World, body: Element) -> None:

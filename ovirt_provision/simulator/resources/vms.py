@@ -482,6 +482,7 @@ def new_vm(
         original_template,
         find_text(body, "description") or "",
         find_text(body, "comment") or "",
+        disc=template.disc,
     )
     vm.stopped = world.now
     return vm
