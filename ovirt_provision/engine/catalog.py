@@ -126,18 +126,23 @@ class Catalog:
                 )
             )
             return None
-        read_at, remembered = self._known_clusters.get(template.cluster_id, (float("-inf"), None))
-        if remembered is not None and self._clock.monotonic() - read_at < _CLUSTER_KNOWN:
-            return remembered
-        read_at = self._clock.monotonic()
-        cluster_found = await self._clusters_by_id.get(template.cluster_id)
-        if cluster_found is None:
+        own = await self.cluster(template.cluster_id)
+        if own is None:
             violations.append(
                 Violation("spec.cluster", f"is needed: you may not see the cluster of '{template.name}'")
             )
-        else:
-            self._known_clusters[template.cluster_id] = (read_at, cluster_found)
-        return cluster_found
+        return own
+
+    async def cluster(self, cluster_id: str) -> Cluster | None:
+        """The cluster with that id, as it was read a moment ago; None for one that cannot be seen."""
+        read_at, remembered = self._known_clusters.get(cluster_id, (float("-inf"), None))
+        if remembered is not None and self._clock.monotonic() - read_at < _CLUSTER_KNOWN:
+            return remembered
+        read_at = self._clock.monotonic()
+        found = await self._clusters_by_id.get(cluster_id)
+        if found is not None:
+            self._known_clusters[cluster_id] = (read_at, found)
+        return found
 
     async def _read_clusters(self, ids: Sequence[str]) -> dict[str, Cluster | None]:
         """Clusters by id, each read once for all who ask at the same time; there are few."""

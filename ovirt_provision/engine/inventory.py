@@ -12,6 +12,7 @@ from ovirt_provision.engine.batch import Batch
 from ovirt_provision.engine.session import Session
 
 _GIB = 1 << 30
+_MOST_IMAGES = 10_000
 _BLOCK = (types.StorageType.ISCSI, types.StorageType.FCP)
 # What a permission can be on; without any of these it is on the whole system.
 _SCOPES = ("data_center", "cluster", "storage_domain", "host", "template", "vm", "vm_pool", "disk")
@@ -84,6 +85,17 @@ class InstanceType:
     id: str
     name: str
     memory: int
+
+
+@dataclass(frozen=True)
+class IsoImage:
+    """What can lie in a CD-ROM drive: a disk or a file, by the id that the drive takes; `status` as of a
+    disk."""
+
+    id: str
+    name: str
+    status: str
+    is_disk: bool
 
 
 @dataclass(frozen=True)
@@ -250,12 +262,46 @@ class Inventory:
         found = await self._list("instance types", lambda system: system.instance_types_service().list())
         return [InstanceType(one.id, one.name, one.memory or 0) for one in found]
 
-    async def tpm_support(self) -> dict[str, str]:
-        """What each operating system says of a TPM: unsupported, supported or required. By its name."""
+    async def operating_systems(self) -> dict[str, str]:
+        """What each operating system says of a TPM: unsupported, supported or required; empty where the
+        engine says nothing. By its name."""
         found = await self._list(
             "operating systems", lambda system: system.operating_systems_service().list()
         )
-        return {one.name: one.tpm_support.value for one in found if one.tpm_support is not None}
+        return {one.name: one.tpm_support.value if one.tpm_support is not None else "" for one in found}
+
+    async def iso_images(self, data_center_id: str) -> list[IsoImage]:
+        """The ISO images of a data center: disks of its data domains, and files of its ISO domain."""
+        domains = await self.data_domains(data_center_id)
+        data = {domain.id for domain in domains if domain.type == "data"}
+        found = await self._list(
+            "ISO images",
+            lambda system: system.disks_service().list(search="disk_content_type=iso", max=_MOST_IMAGES),
+        )
+        images = [
+            IsoImage(disk.id, disk.alias or disk.name or "", disk.status.value if disk.status else "ok", True)
+            for disk in found
+            # A broken search finds nothing or everything (behaviour.md 30).
+            if disk.content_type == types.DiskContentType.ISO
+            and any(domain.id in data for domain in disk.storage_domains or ())
+        ]
+        for domain in domains:
+            if domain.type == "iso" and domain.status == "active":
+                files = await self._list(
+                    "files of the ISO domain",
+                    lambda system, domain_id=domain.id: (  # type: ignore[misc]
+                        system.storage_domains_service()
+                        .storage_domain_service(domain_id)
+                        .files_service()
+                        .list()
+                    ),
+                )
+                images += [
+                    IsoImage(file.id, file.name or file.id, "ok", False)
+                    for file in files
+                    if file.type in (None, "iso", "ISO")
+                ]
+        return images
 
     async def vm_properties(self, version: str) -> dict[str, str]:
         """The custom properties that VMs of clusters of a compatibility version may have, with the patterns

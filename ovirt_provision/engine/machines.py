@@ -1,7 +1,7 @@
 """VMs: create, start, stop, remove and read."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from ovirtsdk4 import types
 
@@ -10,6 +10,9 @@ from ovirt_provision.engine.batch import Batch
 from ovirt_provision.engine.errors import EngineNotFound
 from ovirt_provision.engine.model import Disk, Nic, Vm
 from ovirt_provision.engine.session import Session
+
+# Every VM has one drive, with this id (spec.md 2).
+_DRIVE = "00000000-0000-0000-0000-000000000000"
 
 
 @dataclass(frozen=True)
@@ -26,7 +29,8 @@ class TemplateDisk:
 @dataclass(frozen=True)
 class VmRequest:
     """A VM to make from a template or else a snapshot. None, zero and empty mean: as in that. Memory is in
-    bytes. `bios_type` and `affinity` are as the engine names them.
+    bytes. `bios_type`, `os_type` and `affinity` are as the engine names them. `vnc_console` takes the place
+    of all consoles.
 
     `custom_properties` and `host_ids` stand in for all that the template has, where they are not None.
     `template_disks` are all of the template's or none.
@@ -50,6 +54,8 @@ class VmRequest:
     guaranteed_memory: int = 0
     instance_type_id: str = ""
     bios_type: str = ""
+    os_type: str = ""
+    vnc_console: bool = False
     tpm: bool | None = None
     virtio_scsi: bool | None = None
     virtio_scsi_multi_queues: bool | None = None
@@ -98,6 +104,10 @@ class VmRequest:
                     sockets=self.sockets or None, cores=self.cores or None, threads=self.threads or None
                 )
             )
+        if self.os_type:
+            vm.os = types.OperatingSystem(type=self.os_type)
+        if self.vnc_console:
+            vm.display = types.Display(type=types.DisplayType.VNC)
         if self.guaranteed_memory:
             vm.memory_policy = types.MemoryPolicy(guaranteed=self.guaranteed_memory)
         if self.virtio_scsi is not None:
@@ -289,6 +299,25 @@ def _nic_configuration(interface: GuestInterface) -> types.NicConfiguration:
     )
 
 
+@dataclass(frozen=True)
+class Media:
+    """What a VM has at one start alone: `cd_rom` is the id of an ISO disk or the name of a file of an ISO
+    domain, empty for as stored; `boot_devices` are as the engine names them, none for as stored."""
+
+    cd_rom: str = ""
+    boot_devices: Sequence[str] = ()
+
+
+@dataclass(frozen=True)
+class Payload:
+    """Files that a VM finds on a `floppy` or a `cdrom` at each start, by name, with their text, which is
+    secret."""
+
+    type: str
+    volume_id: str
+    files: Sequence[tuple[str, str]] = field(repr=False)
+
+
 class Machines:
     """The VMs of one engine. Every method raises what `Session.call` raises."""
 
@@ -356,10 +385,23 @@ class Machines:
         return Vm.of(created)
 
     async def start(
-        self, vm_id: str, name: str, first_boot: FirstBoot | None, *, correlation_id: str
+        self,
+        vm_id: str,
+        name: str,
+        first_boot: FirstBoot | None,
+        media: Media | None = None,
+        *,
+        correlation_id: str,
     ) -> None:
-        """Starts a VM that is down, with a configuration for this one run if `first_boot` is given."""
+        """Starts a VM that is down, with a configuration and media for this one run if they are given."""
         vm = types.Vm(initialization=first_boot.initialization()) if first_boot is not None else None
+        if media is not None:
+            vm = vm or types.Vm()
+            if media.cd_rom:
+                vm.cdroms = [types.Cdrom(file=types.File(id=media.cd_rom))]
+            if media.boot_devices:
+                devices = [types.BootDevice(device) for device in media.boot_devices]
+                vm.os = types.OperatingSystem(boot=types.Boot(devices=devices))
         kind = first_boot.kind if first_boot is not None else ""
         await self._session.call(
             f"start VM {name}",
@@ -375,6 +417,41 @@ class Machines:
             ),
             correlation_id=correlation_id,
             needs=[Need("run_vm", "VM", vm_id, name)],
+        )
+
+    async def set_payload(
+        self, vm_id: str, name: str, payload: Payload | None, *, correlation_id: str
+    ) -> None:
+        """Stores a payload in a VM, in place of the one that it has, or takes that out."""
+        payloads = []
+        if payload is not None:
+            payloads.append(
+                types.Payload(
+                    type=types.VmDeviceType(payload.type),
+                    volume_id=payload.volume_id or None,
+                    files=[types.File(name=name, content=content) for name, content in payload.files],
+                )
+            )
+        await self._session.call(
+            f"change the payload of VM {name}",
+            lambda system: system.vms_service().vm_service(vm_id).update(types.Vm(payloads=payloads)),
+            correlation_id=correlation_id,
+            needs=[Need("edit_vm_properties", "VM", vm_id, name)],
+        )
+
+    async def eject(self, vm_id: str, name: str, *, correlation_id: str) -> None:
+        """Takes the disc out of the drive of a VM that is down."""
+        await self._session.call(
+            f"eject the CD-ROM of VM {name}",
+            lambda system: (
+                system.vms_service()
+                .vm_service(vm_id)
+                .cdroms_service()
+                .cdrom_service(_DRIVE)
+                .update(types.Cdrom(file=types.File(id="")))
+            ),
+            correlation_id=correlation_id,
+            needs=[Need("edit_vm_properties", "VM", vm_id, name)],
         )
 
     async def shut_down(self, vm_id: str, name: str, *, correlation_id: str) -> None:

@@ -6,6 +6,9 @@ from typing import Any
 
 from ovirtsdk4 import types
 
+BLANK = "00000000-0000-0000-0000-000000000000"
+"""Id of the template Blank, which every engine has and which has no disks."""
+
 # What a guest may be told at its start; `regenerate_ssh_keys` and the like are no content of it.
 _INITIALIZATION = (
     "active_directory_ou",
@@ -223,7 +226,8 @@ class Vm:
 
     `cpu` is sockets, cores and threads; `memory` is in bytes; `os_type` is what the engine takes its
     operating system for, such as `rhel_9x64`. `created_at` is seconds since the epoch.
-    `initialization` names what is stored in it for its starts, where the reading was of all content.
+    `initialization` names what is stored in it for its starts, where the reading was of all content, and
+    `disc` is what lies in its drive, where that was followed.
     """
 
     id: str
@@ -241,6 +245,7 @@ class Vm:
     os_type: str = ""
     initialization: Sequence[str] = ()
     created_at: float = 0.0
+    disc: str = ""
 
     @classmethod
     def of(cls, vm: types.Vm) -> "Vm":
@@ -264,6 +269,7 @@ class Vm:
             os_type=(vm.os.type or "") if vm.os else "",
             initialization=_initialization(vm),
             created_at=vm.creation_time.timestamp() if vm.creation_time else 0.0,
+            disc=next((drive.file.id or "" for drive in _followed(vm.cdroms) if drive.file), ""),
         )
 
     @property

@@ -7,7 +7,8 @@ import sqlalchemy as sa
 
 from ovirt_provision.engine.catalog import Wanted
 from ovirt_provision.engine.machines import TemplateDisk, VmRequest
-from ovirt_provision.errors import InvalidRequest, ReferencesNotFound, Violation, did_you_mean
+from ovirt_provision.engine.model import BLANK
+from ovirt_provision.errors import ReferencesNotFound, Violation, did_you_mean
 from ovirt_provision.guest.first_boot import violations_of
 from ovirt_provision.ledger.runner import Phase
 from ovirt_provision.operations.allowance import insist_on_allowed
@@ -21,6 +22,7 @@ from ovirt_provision.operations.equip_machine import (
     wait_until_changed,
 )
 from ovirt_provision.operations.hardware import BIOS_TYPES, HardwareResolver, Problems
+from ovirt_provision.operations.media import resolve_media
 from ovirt_provision.operations.new_machine import (
     find_made,
     intend_machine,
@@ -61,15 +63,19 @@ async def resolve(call: Call) -> dict[str, Any]:
         insist_on_allowed(call, "templates", template.name, "spec.template.id", given=spec.template.id)
     if cluster is not None:
         insist_on_allowed(call, "clusters", cluster.name, "spec.cluster")
+    os_type = spec.operating_system or (template.os_type if template is not None else "")
     problems = Problems(
-        missing=list(placement.violations),
-        wrong=_violations_of_request(call.request, template.os_type if template is not None else ""),
+        missing=list(placement.violations), wrong=_violations_of_request(call.request, os_type)
     )
     vm_name = name_of_vm(spec.name, call.request.key)
     hardware = await HardwareResolver(call, spec, template, cluster, problems).resolve(vm_name)
-    if problems.wrong:
-        raise InvalidRequest([*problems.wrong, *problems.missing])
-    if problems.missing or template is None or cluster is None:
+    media = {}
+    if call.request.HasField("start_media"):
+        media = await resolve_media(
+            call, call.request.start_media, "start_media", call.request.start_with, cluster, problems
+        )
+    problems.insist_on_none()
+    if template is None or cluster is None:
         raise ReferencesNotFound(problems.missing)
     await insist_on_making(call, vm_name, template, cluster.id, hardware)
     return {
@@ -79,11 +85,13 @@ async def resolve(call: Call) -> dict[str, Any]:
         "cluster_id": cluster.id,
         "cluster": cluster.name,
         "hardware": hardware,
+        "media": media,
+        "vnc_console": spec.vnc_console or template.id == BLANK,
     }
 
 
 def _violations_of_request(request: machines_pb2.CreateMachineRequest, os_type: str) -> list[Violation]:
-    """What is wrong apart from references; `os_type` is that of the template, empty if unknown."""
+    """What is wrong apart from references; `os_type` is that of the VM, empty if unknown."""
     wrong = list(violations_of_timeouts(request))
     if request.HasField("start_with"):
         name = name_of_vm(request.spec.name, request.key)
@@ -135,6 +143,7 @@ async def create(run: Provisioning) -> None:
         description=spec.description,
         bios_type=BIOS_TYPES.get(spec.bios_type, ""),
         template_disks=disks,
+        vnc_console=run.plan.get("vnc_console", False),
         tpm=spec.tpm if spec.HasField("tpm") else None,
         virtio_scsi=spec.virtio_scsi if spec.HasField("virtio_scsi") else None,
         virtio_scsi_multi_queues=(

@@ -35,6 +35,7 @@ from ovirt_provision.operations import boot_test
 from ovirt_provision.operations.allowance import insist_on_allowed
 from ovirt_provision.operations.create_once import create_once
 from ovirt_provision.operations.machines import find_machine, insist_on_idle
+from ovirt_provision.operations.media import take_payload_out
 from ovirt_provision.operations.old_versions import remove_versions
 from ovirt_provision.operations.provisioning import Provisioning, is_ours, our_template
 from ovirt_provision.operations.references import (
@@ -80,6 +81,7 @@ async def resolve(call: Call) -> dict[str, Any]:
             "cluster_id": vm.cluster_id,
             "disks": len(vm.disks),
             "initialization": list(vm.initialization),
+            "disc": vm.disc,
         }
     return plan
 
@@ -87,12 +89,20 @@ async def resolve(call: Call) -> dict[str, Any]:
 async def _source(call: Call) -> Vm:
     """The VM of the Machine. Raises MachineNotFound, MachineNotDown, NotOurs and ForeignDiskAttached."""
     row = find_machine(call.ledger, call.owner, call.engine.name, call.request.machine_key)
-    vm = await call.engine.machines.get(row.known_id, follow="disk_attachments.disk", all_content=True)
+    vm = await call.engine.machines.get(row.known_id, follow="disk_attachments.disk,cdroms", all_content=True)
     if vm is None or vm.status != "down":
         raise MachineNotDown(key=row.key, status=vm.status if vm else "no longer in the engine")
     if not is_ours(call.ledger, call.installation, call.engine.name, vm):
         raise NotOurs(kind="VM", name=vm.name, id=vm.id, detail="it does not carry the mark of its Machine")
     _insist_on_own_disks(call.ledger, row, vm)
+    if call.request.seal and vm.os_type.startswith("windows"):
+        raise InvalidRequest(
+            [
+                Violation(
+                    "seal", f"the engine cannot seal Windows ({vm.os_type}); run sysprep in the guest instead"
+                )
+            ]
+        )
     await call.engine.account.insist(f"create template {call.request.name}", needs_of_template(vm.cluster_id))
     return vm
 
@@ -252,6 +262,7 @@ async def create(run: Provisioning) -> None:
             return await _send(run, row, str(mark), bases.pop())
 
     if row.engine_id is None:
+        await _empty_drives(run)
         await create_once(
             run,
             row,
@@ -263,6 +274,19 @@ async def create(run: Provisioning) -> None:
         )
     if request.new_version:
         bury_if_unanswered(run, row)
+
+
+async def _empty_drives(run: Provisioning) -> None:
+    """Takes out of the Machine what its template would have in its drives, too."""
+    source = run.ledger.object(run.plan["source_object_id"])
+    await take_payload_out(run, source)
+    if run.plan.get("disc"):
+        await run.insist(
+            lambda: run.engine.machines.eject(
+                source.known_id, source.name, correlation_id=run.correlation_id
+            ),
+            on_vm=source.known_id,
+        )
 
 
 async def _send(run: Provisioning, row: Object, mark: str, base_id: str) -> str:

@@ -10,7 +10,7 @@ from ovirt_provision.clock import Clock
 from ovirt_provision.engine import Engine
 from ovirt_provision.engine.account import role_for
 from ovirt_provision.engine.inventory import About, Grant
-from ovirt_provision.engine.model import Template
+from ovirt_provision.engine.model import BLANK, Template
 from ovirt_provision.errors import (
     EngineCertificateInvalid,
     EngineSessionExpired,
@@ -30,7 +30,6 @@ PROBLEM = "problem"
 CLOCK_SKEW = 30.0
 # Days before the certificate expires at which it becomes a warning.
 CERTIFICATE_DAYS = 14
-_BLANK = "00000000-0000-0000-0000-000000000000"
 _GIB = 1 << 30
 _MAX_NAMES = 5
 
@@ -173,7 +172,7 @@ class _Examination:
         except ProvisionError as error:
             self._templates_error = error
         else:
-            self._templates = [template for template in found if template.id != _BLANK]
+            self._templates = [template for template in found if template.id != BLANK]
 
     async def readable(self) -> list[Finding]:
         inventory = self._engine.inventory

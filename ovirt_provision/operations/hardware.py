@@ -12,7 +12,14 @@ from typing import Any, Literal, TypeVar
 from ovirt_provision.engine.errors import EngineNotFound
 from ovirt_provision.engine.inventory import DataDomain
 from ovirt_provision.engine.model import Cluster, Disk, Nic, Template, VnicProfile
-from ovirt_provision.errors import EnginePermissionDenied, EngineRefused, Violation, did_you_mean
+from ovirt_provision.errors import (
+    EnginePermissionDenied,
+    EngineRefused,
+    InvalidRequest,
+    ReferencesNotFound,
+    Violation,
+    did_you_mean,
+)
 from ovirt_provision.ledger.store import GONE
 from ovirt_provision.operations.verb import Call
 from ovirt_provision.v1 import resources_pb2
@@ -69,6 +76,13 @@ class Problems:
     missing: list[Violation]
     wrong: list[Violation]
 
+    def insist_on_none(self) -> None:
+        """Raises InvalidRequest, or ReferencesNotFound where nothing but names is wrong."""
+        if self.wrong:
+            raise InvalidRequest([*self.wrong, *self.missing])
+        if self.missing:
+            raise ReferencesNotFound(self.missing)
+
 
 @dataclass(frozen=True)
 class _Boot:
@@ -120,6 +134,7 @@ class HardwareResolver:
         self._check_virtio_scsi(plan)
         plan["nics"] = await self._nics()
         vm = plan["vm"]
+        await self._operating_system(vm)
         vm["template_disks"] = plan.pop("template_disks")
         if spec.quota:
             vm["quota_id"] = self._named("spec.quota", "quota", spec.quota, self._quotas)
@@ -303,7 +318,10 @@ class HardwareResolver:
         interface = DISK_INTERFACES.get(wanted.interface, boot_interface)
         if wanted.read_only and interface in _NEVER_READ_ONLY:
             self._wrong(f"{path}.read_only", f"a disk with the interface {interface} cannot be read-only")
-        if wanted.bootable:
+        boots = wanted.bootable
+        if index == 0 and not wanted.HasField("bootable"):
+            boots = not self._has_other_bootable()
+        if boots:
             self._bootable.append(_Boot(f"{path}.bootable", name))
         return {
             "name": name,
@@ -318,8 +336,18 @@ class HardwareResolver:
             "attachment": {
                 "interface": interface,
                 **{name: getattr(wanted, name) for name in _OF_ATTACHMENT},
+                "bootable": boots,
             },
         }
+
+    def _has_other_bootable(self) -> bool:
+        """Whether another disk than the first new one is bootable; of the template's it is known already."""
+        spec = self._spec
+        return (
+            bool(self._bootable)
+            or any(disk.bootable for disk in spec.new_disks[1:])
+            or any(disk.bootable for disk in spec.attached_disks)
+        )
 
     def _incremental(self, wanted: resources_pb2.DiskSpec, disk: Disk) -> bool:
         given = wanted.HasField("incremental_backup")
@@ -600,21 +628,30 @@ class HardwareResolver:
             whose = "given"
         if bios in ("", "cluster_default"):
             bios, whose = cluster.bios_type, f"that of cluster '{cluster.name}'"
+        os_type, system = template.os_type, "operating system of the template"
+        if spec.operating_system:
+            os_type, system = spec.operating_system, "operating system"
         if spec.tpm and not other and bios and bios not in _UEFI:
             self._wrong(
                 "spec.tpm",
                 f"takes UEFI: bios_type must be Q35_OVMF or Q35_SECURE_BOOT; it is {bios.upper()}, {whose}",
             )
-        systems = await self._visible(self._inventory.tpm_support(), {})
-        support = systems.get(template.os_type, "")
+        systems = await self._visible(self._inventory.operating_systems(), {})
+        support = systems.get(os_type, "")
         if spec.tpm and support == "unsupported":
-            self._wrong(
-                "spec.tpm", f"the operating system of the template, {template.os_type}, can have no TPM"
-            )
+            self._wrong("spec.tpm", f"the {system}, {os_type}, can have no TPM")
         elif not spec.tpm and support == "required":
-            self._wrong(
-                "spec.tpm", f"the operating system of the template, {template.os_type}, has to have a TPM"
-            )
+            self._wrong("spec.tpm", f"the {system}, {os_type}, has to have a TPM")
+
+    async def _operating_system(self, vm: dict[str, Any]) -> None:
+        """What the engine does not know becomes `other` without a word, so it is looked at here."""
+        name = self._spec.operating_system
+        if not name:
+            return
+        vm["os_type"] = name
+        systems = await self._visible(self._inventory.operating_systems(), {})
+        if systems and name not in systems:
+            self._unknown("spec.operating_system", "operating system", name, systems)
 
     async def _placement(self, vm: dict[str, Any]) -> None:
         wanted = self._spec.placement

@@ -6,16 +6,18 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from ovirt_provision.errors import EngineRefused, InvalidRequest
+from ovirt_provision.errors import EngineRefused
 from ovirt_provision.guest.first_boot import first_boot, violations_of
 from ovirt_provision.ledger.runner import Phase
 from ovirt_provision.ledger.store import Object
+from ovirt_provision.operations.hardware import Problems
 from ovirt_provision.operations.machines import (
     intend_on_machine,
     kept_selection,
     machine_of,
     selection_of,
 )
+from ovirt_provision.operations.media import fit_payload, has_media, media_of, resolve_media
 from ovirt_provision.operations.provisioning import Provisioning
 from ovirt_provision.operations.static_ranges import with_reserved
 from ovirt_provision.operations.verb import Call, Intent, Verb
@@ -47,6 +49,7 @@ async def start_vm(
     if vm is not None and vm.status != "down":
         return
     boot = initialization()
+    await fit_payload(run, row)
     run.note(f"starting VM {row.name}")
 
     async def send() -> None:
@@ -55,6 +58,7 @@ async def start_vm(
                 vm_id,
                 row.name,
                 first_boot(boot) if boot is not None else None,
+                media_of(run),
                 correlation_id=run.correlation_id,
             )
         except EngineRefused:
@@ -71,26 +75,38 @@ def _initialization(run: Provisioning) -> resources_pb2.Initialization | None:
     field = _INITIALIZATION_FIELDS.get(run.operation.verb)
     if field is None or not run.request.HasField(field):
         return None
-    return with_reserved(getattr(run.secret_request(), field), run.object)
+    initialization = getattr(run.secret_request(), field)
+    if has_media(run) and initialization.ByteSize() == 0:
+        # An installer is told by its medium.
+        return None
+    return with_reserved(initialization, run.object)
 
 
 async def wait_until_up(run: Provisioning) -> None:
     row = run.object
-    await vm_up(run, row.known_id)
+    # A guest that boots an installer says nothing, and is to be typed to.
+    begins = has_media(run) and _selection(run).do_not_wait
+    await vm_up(run, row.known_id, or_booting=begins)
 
 
 async def wait_for_address(run: Provisioning) -> None:
     """Waits for an address, unless the Machine's selection says not to."""
-    row = run.object
-    selection = selection_of(row)
+    row, selection = run.object, _selection(run)
     if run.request.HasField("address_selection"):
-        selection = run.request.address_selection
         run.ledger.update_object(row.id, details={**row.details, **kept_selection(selection)})
     if selection.do_not_wait:
         return
     found = await vm_reports(run, row.known_id, selection, settle_of(run, selection))
     addresses = [asdict(address) for address in found]
     run.ledger.update_object(row.id, details={**run.object.details, "addresses": addresses})
+
+
+def _selection(run: Provisioning) -> resources_pb2.AddressSelection:
+    """Which addresses count: by the request, else as the Machine was last told."""
+    if run.request.HasField("address_selection"):
+        selection: resources_pb2.AddressSelection = run.request.address_selection
+        return selection
+    return selection_of(run.object)
 
 
 def settle_of(run: Provisioning, selection: resources_pb2.AddressSelection) -> float:
@@ -107,18 +123,23 @@ WAITING_FOR_ADDRESS: Phase[Provisioning] = Phase(
 
 
 async def resolve(call: Call) -> dict[str, Any]:
-    row = machine_of(call)
-    if call.request.HasField("initialization"):
-        vm = await call.engine.machines.find(row.known_id)
-        wrong = violations_of(
-            call.request.initialization,
+    row, request = machine_of(call), call.request
+    told, loaded = request.HasField("initialization"), request.HasField("media")
+    vm = await call.engine.machines.find(row.known_id) if told or loaded else None
+    problems = Problems(missing=[], wrong=[])
+    if told:
+        problems.wrong += violations_of(
+            request.initialization,
             "initialization",
             vm_name=row.name,
             os_type=vm.os_type if vm is not None else "",
         )
-        if wrong:
-            raise InvalidRequest(wrong)
-    return {}
+    media = {}
+    if loaded:
+        cluster = await call.engine.catalog.cluster(vm.cluster_id) if vm is not None else None
+        media = await resolve_media(call, request.media, "media", request.initialization, cluster, problems)
+    problems.insist_on_none()
+    return {"media": media}
 
 
 def intend(call: Call, plan: dict[str, Any], _connection: sa.Connection) -> Intent:

@@ -77,8 +77,8 @@ async def _jobs_ended(run: Provisioning) -> None:
     run.check()
 
 
-async def vm_up(run: Provisioning, vm_id: str) -> Vm:
-    """Waits until a VM that was started is up."""
+async def vm_up(run: Provisioning, vm_id: str, *, or_booting: bool = False) -> Vm:
+    """Waits until a VM that was started is up; with `or_booting` until its guest boots."""
     started = run.clock.monotonic()
     seen_under_way = False
 
@@ -91,7 +91,7 @@ async def vm_up(run: Provisioning, vm_id: str) -> Vm:
             raise MachineFailed(
                 name=vm.name, status="down", doing="starting", correlation_id=run.correlation_id
             )
-        return vm.status == "up"
+        return vm.status == "up" or (or_booting and vm.status == "powering_up")
 
     vm = await run.wait(run.engine.watcher.vm(vm_id, satisfied, correlation_id=run.correlation_id))
     assert vm is not None

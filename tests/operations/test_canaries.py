@@ -22,6 +22,7 @@ from pydantic import BaseModel, SecretStr
 from ovirt_provision import logs
 from ovirt_provision.config import Config
 from ovirt_provision.engine import errors as engine_errors
+from ovirt_provision.engine.machines import Machines
 from ovirt_provision.errors import ProvisionError
 from ovirt_provision.ledger.store import CANCELLED, FAILED, SUCCEEDED
 from ovirt_provision.operations import start_machine
@@ -41,6 +42,8 @@ PLANTED = {
 # What the operating system must be for it.
 SYSTEMS = {"ignition": "rhcos_x64", "sysprep": "windows_2022"}
 PHASES = ("booting", "booting-test-machine")
+
+PARENTS = ("initialization", "start_with", "media", "start_media")
 
 FieldPath = tuple[str, ...]
 
@@ -63,10 +66,15 @@ def plant(message: Message, path: FieldPath) -> None:
     for parent in parents:
         field = getattr(message, parent)
         message = field.add() if hasattr(field, "add") else field
+        if isinstance(message, resources_pb2.Media):
+            root = message
     field = message.DESCRIPTOR.fields_by_name[name]
     value: Any = PLANTED.get(name, CANARY)
     if field.type == FieldDescriptor.TYPE_BYTES:
         value = value.encode()
+    if isinstance(message, resources_pb2.PayloadFile):
+        # Beside a configuration the engine takes no other.
+        root.payload.type = resources_pb2.Payload.TYPE_FLOPPY
     if name == "product_key":
         message.unattend_xml = '<unattend xmlns="urn:schemas-microsoft-com:unattend">$ProductKey$</unattend>'
     if field.is_repeated:
@@ -92,8 +100,8 @@ def _types_of(annotation: Any) -> Iterator[Any]:
 
 
 def in_initialization(path: FieldPath) -> FieldPath:
-    """The path of a secret field within the Initialization that all of them are in."""
-    return path[1 + path.index("initialization" if "initialization" in path else "start_with") :]
+    """The path of a secret field within the Initialization or the Media that all of them are in."""
+    return path[1 + max(path.index(name) for name in PARENTS if name in path) :]
 
 
 PLACES = [
@@ -137,7 +145,7 @@ def log() -> Iterator[io.StringIO]:
 
 @pytest.fixture
 def sent(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """The first-boot configurations that were sent to the engine."""
+    """The payloads and first-boot configurations that were sent to the engine."""
     sent: list[str] = []
     make = start_machine.first_boot
 
@@ -145,6 +153,13 @@ def sent(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         sent.append(str(initialization))
         return make(initialization)
 
+    async def noted_payload(machines: Any, vm_id: str, name: str, payload: Any, **options: Any) -> None:
+        if payload is not None:
+            sent.append(str(payload.files))
+        await store(machines, vm_id, name, payload, **options)
+
+    store = Machines.set_payload
+    monkeypatch.setattr(Machines, "set_payload", noted_payload)
     monkeypatch.setattr(start_machine, "first_boot", noted)
     return sent
 

@@ -275,6 +275,52 @@ async def stocked_and_equipped(site: Site) -> None:
     keep(site, "web")
 
 
+async def iso(site: Site) -> None:
+    site.simulator.world.add_disk("installer").content_type = "iso"
+
+
+async def install(site: Site) -> Operation:
+    """A Machine from nothing, which boots an installer with a payload."""
+    (domain,) = (one.name for one in site.simulator.world.domains.values())
+    files = [resources_pb2.PayloadFile(name="ks.cfg", content="rootpw --plaintext hunter2")]
+    ended = await site.ended(
+        await call(
+            site,
+            "CreateMachine",
+            key="web",
+            spec=spec(
+                template=resources_pb2.TemplateRef(name="Blank"),
+                cluster="Default",
+                storage_domain=domain,
+                new_disks=[resources_pb2.DiskSpec(size_bytes=1 << 30)],
+            ),
+            start_with=resources_pb2.Initialization(),
+            start_media=resources_pb2.Media(
+                cd_rom=resources_pb2.CdRom(name="installer"), payload=resources_pb2.Payload(files=files)
+            ),
+            address_selection=resources_pb2.AddressSelection(do_not_wait=True),
+        )
+    )
+    (vm,) = site.simulator.world.vms.values()
+    assert vm.current_disc
+    assert vm.config.find("payloads") is not None
+    return ended
+
+
+async def installed(site: Site) -> None:
+    await iso(site)
+    await install(site)
+    keep(site, "web")
+    await site.run("StopMachine", key="web", force=True)
+
+
+async def template_of_installed(site: Site) -> Operation:
+    ended = await site.ended(await call(site, "CreateTemplate", machine_key="web", name="golden"))
+    (vm,) = site.simulator.world.vms.values()
+    assert vm.config.find("payloads") is None
+    return ended
+
+
 # These are many: by default some of their boundaries are tried, and all talk to the engine without HTTP.
 _EACH_OF_EQUIPPED = 1 if os.environ.get("OVIRT_PROVISION_CRASHES") == "all" else 11
 EQUIPPED = {
@@ -284,6 +330,17 @@ EQUIPPED = {
     ),
     "equip-destroy": Scenario(
         destroy, prepare=stocked_and_equipped, disks=1, commits=11, changes=2, readings=16
+    ),
+    "install": Scenario(install, prepare=iso, vms=("web",), disks=2, commits=24, changes=5, readings=36),
+    "install-template": Scenario(
+        template_of_installed,
+        prepare=installed,
+        vms=("web",),
+        templates=("golden",),
+        disks=3,
+        commits=10,
+        changes=2,
+        readings=52,
     ),
 }
 
