@@ -42,6 +42,8 @@ _PERMITS_OF_VERBS = {
     "StopMachine": ("shut_down_vm", "stop_vm"),
     "DestroyMachine": ("delete_vm",),
     "DestroyTemplate": ("delete_template",),
+    "DetachDisk": ("configure_vm_storage", "edit_disk_properties"),
+    "DestroyDisk": ("delete_disk",),
     "SparsifyDisk": ("sparsify_disk",),
 }
 
@@ -52,8 +54,10 @@ _PERMITS_ON_OWN: Mapping[str, Mapping[str, Sequence[str]]] = {
         "StartMachine": ("run_vm",),
         "StopMachine": ("shut_down_vm", "stop_vm"),
         "DestroyMachine": ("delete_vm",),
+        "DetachDisk": ("configure_vm_storage",),
         "SparsifyDisk": ("sparsify_disk",),
     },
+    "disk": {"DestroyDisk": ("delete_disk",)},
     "template": {"DestroyTemplate": ("delete_template",)},
 }
 
@@ -360,6 +364,8 @@ class _Examination:
         told = []
         roles = set()
         for row in ledger.list_objects(PRESENT, REMOVING, engine=self._engine.name):
+            if row.parent_id is not None:
+                continue
             above = ("system", "data_center", *(("cluster",) if row.kind == "vm" else ()))
             permits = {
                 permit
@@ -367,7 +373,7 @@ class _Examination:
                 if grant.scope in above or grant.object_id == row.engine_id
                 for permit in grant.permits
             }
-            kind = {"vm": "VM", "template": "template"}.get(row.kind, "")
+            kind = {"vm": "VM"}.get(row.kind, row.kind)
             for verb, wanted in _PERMITS_ON_OWN.get(row.kind, {}).items():
                 for permit in wanted:
                     if permit not in permits:
