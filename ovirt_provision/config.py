@@ -264,6 +264,11 @@ class Owner(_Model):
         description="Names of the templates that are seen, that Machines may be made from and that may be "
         "made; * and ? match. Default: all.",
     )
+    adopt: tuple[_Pattern, ...] | None = Field(
+        None,
+        description="Names of the VMs that others made and that may be adopted: started, stopped and "
+        "restarted; * and ? match. Default: all for an admin, none for a user.",
+    )
     max_machines: int | None = Field(
         None, ge=0, description="How many Machines may exist at the same time, on all engines. Default: any."
     )
@@ -282,6 +287,11 @@ class Owner(_Model):
     @property
     def is_admin(self) -> bool:
         return self.role == "admin"
+
+    def may_adopt(self, name: str) -> bool:
+        """Whether a VM of that name, which is none of ours, may be adopted."""
+        patterns = ("*",) if self.adopt is None and self.is_admin else self.adopt or ()
+        return any(fnmatchcase(name, pattern) for pattern in patterns)
 
     def may_use(self, kind: Literal["engines", "clusters", "templates"], name: str) -> bool:
         """Whether an allow-list has the name, or is not given."""

@@ -187,6 +187,30 @@ class MachineNotFound(ProvisionError):
     message = "there is no Machine '{key}' of {owner} on engine {engine}{near}"
 
 
+class MachineAdopted(ProvisionError):
+    """A verb that would change a VM which somebody else made."""
+
+    code = Code.FAILED_PRECONDITION
+    reason = "MACHINE_ADOPTED"
+    message = "Machine '{key}' was adopted: it is started, stopped and restarted, and nothing else"
+    advice = "Use the engine's own tools for a VM that the bridge did not make."
+
+
+class VmNotAdoptable(ProvisionError):
+    code = Code.FAILED_PRECONDITION
+    reason = "VM_NOT_ADOPTABLE"
+    message = "VM {id} cannot be adopted: {why}"
+
+
+class AdoptionNotAllowed(ProvisionError):
+    """Tells whose VM it is no more than that there is one."""
+
+    code = Code.PERMISSION_DENIED
+    reason = "ADOPTION_NOT_ALLOWED"
+    message = "{owner} may not adopt VM {id}; VMs that {owner} may adopt are called {allowed}"
+    advice = "Have `adopt` of that owner in the daemon's configuration extended, or have an admin adopt it."
+
+
 class OperationNotFound(ProvisionError):
     code = Code.NOT_FOUND
     reason = "OPERATION_NOT_FOUND"

@@ -80,7 +80,7 @@ LEASES = Gauge(
 CENSUS = Gauge(
     "ovirt_provision_census",
     "The last census: ours, foreign, awaiting-engine, leaked (our mark, but no row in the ledger), missing "
-    "(removed by somebody else). Absent until one was taken.",
+    "(removed by somebody else), adopted. Absent until one was taken.",
     ["engine", "finding", "kind"],
 )
 CENSUS_TIME = Gauge(

@@ -25,7 +25,7 @@ from ovirt_provision.v1 import machines_pb2, resources_pb2
 app = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode="markdown",
-    help="Make, start, stop and destroy Machines: the VMs that the bridge made and owns.",
+    help="Make, start, stop and destroy Machines: the VMs that the bridge made and owns, or has adopted.",
 )
 
 NameOption = Annotated[
@@ -430,9 +430,40 @@ def start(
 
 
 @app.command()
+def adopt(
+    key: Annotated[str, typer.Argument(help="Name for the Machine, unique among yours.")],
+    vm_id: Annotated[str, typer.Option("--vm-id", metavar="ID", help="Id of the VM in the engine.")],
+    address_nic: AddressNicOption = [],  # noqa: B006
+    address_in: AddressInOption = [],  # noqa: B006
+    no_address: NoAddressOption = False,
+    engine: EngineOption = "",
+    output_format: OutputOption = Format.TABLE,
+) -> None:
+    """Adopt a VM that somebody else made, to start, stop and restart it by the key.
+
+    Nothing else is ever done to it: it is not changed, and `machine destroy` only forgets it.
+    """
+    daemon = Daemon(engine)
+    request = machines_pb2.AdoptMachineRequest(
+        engine=daemon.engine,
+        key=key,
+        vm_id=vm_id,
+        address_selection=_selection(address_nic, address_in, no_address),
+    )
+    machine = daemon.call(daemon.machines.AdoptMachine, request).machine
+    confirm = machines_pb2.ConfirmMachineRequest(engine=daemon.engine, key=key)
+    machine.lease.CopyFrom(daemon.call(daemon.machines.ConfirmMachine, confirm).machine.lease)
+    output.emit(machine, output_format, output.print_machine)
+
+
+@app.command()
 def stop(
     key: KeyArgument,
     force: ForceOption = False,
+    keep_running: Annotated[
+        bool,
+        typer.Option("--keep-running", help="Fail, instead of powering off, when the guest does not obey."),
+    ] = False,
     engine: EngineOption = "",
     owner: OwnerOption = "",
     request_id: RequestIdOption = "",
@@ -442,7 +473,12 @@ def stop(
     """Shut a Machine down; power it off when the guest does not obey. Stopping one that is down succeeds."""
     daemon = Daemon(engine)
     request = machines_pb2.StopMachineRequest(
-        engine=daemon.engine, request_id=request_id, key=key, force=force, owner=owner
+        engine=daemon.engine,
+        request_id=request_id,
+        key=key,
+        force=force,
+        owner=owner,
+        keep_running=keep_running,
     )
     run_verb(output_format, daemon, daemon.machines.StopMachine, request, wait=not no_wait)
 
@@ -494,7 +530,10 @@ def destroy(
     no_wait: NoWaitOption = False,
     output_format: OutputOption = Format.TABLE,
 ) -> None:
-    """Stop and remove a Machine with its disks. Destroying what is gone succeeds."""
+    """Stop and remove a Machine with its disks. Destroying what is gone succeeds.
+
+    One that was adopted is forgotten, and stays as it is.
+    """
     daemon = Daemon(engine)
     request = machines_pb2.DestroyMachineRequest(
         engine=daemon.engine, request_id=request_id, key=key, owner=owner

@@ -270,6 +270,7 @@ def print_machine(machine: Machine) -> None:
             ("lease", lease(machine.lease)),
             ("owner", machine.owner),
             ("generation", str(machine.generation)),
+            *([("adopted", "yes: only started, stopped and restarted")] if machine.adopted else []),
             ("created", moment(machine.create_time)),
         ]
     )

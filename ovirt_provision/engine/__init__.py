@@ -9,6 +9,7 @@ from ovirt_provision.engine.inventory import Inventory
 from ovirt_provision.engine.machines import Machines
 from ovirt_provision.engine.networks import Networks
 from ovirt_provision.engine.permissions import Permissions
+from ovirt_provision.engine.readings import Readings
 from ovirt_provision.engine.session import Session
 from ovirt_provision.engine.snapshots import Snapshots
 from ovirt_provision.engine.templates import Templates
@@ -25,6 +26,7 @@ class Engine:
         self.session = Session(name, profile, timeouts, clock)
         self.account = self.session.account
         self.machines = Machines(self.session)
+        self.readings = Readings(self.machines, clock)
         self.templates = Templates(self.session, clock, timeouts.watch_interval)
         self.disks = Disks(self.session)
         self.snapshots = Snapshots(self.session)
@@ -50,4 +52,5 @@ class Engine:
     async def close(self) -> None:
         """Ends the watcher and logs out."""
         await self.watcher.close()
+        await self.readings.close()
         await self.session.close()

@@ -20,6 +20,7 @@ from ovirt_provision.engine.disks import Disks
 from ovirt_provision.engine.events import Event, Events
 from ovirt_provision.engine.machines import Machines
 from ovirt_provision.engine.model import Disk, Snapshot, Template, Vm
+from ovirt_provision.engine.readings import WITH_ADDRESSES
 from ovirt_provision.engine.snapshots import Snapshots
 from ovirt_provision.engine.templates import Templates
 from ovirt_provision.errors import ProvisionError
@@ -29,7 +30,6 @@ S = TypeVar("S")
 log = structlog.get_logger("watcher")
 
 _WITH_DISKS = "disk_attachments.disk"
-_WITH_ADDRESSES = "nics,reported_devices"
 
 
 @dataclass
@@ -108,7 +108,7 @@ class Watcher:
         `satisfied` gets None only when a GET by id said 404: a row missing from a search proves nothing. What
         it raises ends the wait. A failed reading is repeated at the next tick; deadlines are the caller's.
         """
-        follow = _WITH_DISKS if with_disks else _WITH_ADDRESSES if with_addresses else ""
+        follow = _WITH_DISKS if with_disks else WITH_ADDRESSES if with_addresses else ""
         return await self._wait(
             self._vms, vm_id, satisfied, correlation_id, follow, every_tick=with_addresses
         )

@@ -5,6 +5,7 @@ so what a method wrote before it returned survives a crash of the machine.
 """
 
 import contextlib
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -102,6 +103,11 @@ class Object:
         if self.engine_id is None:
             raise LookupError(f"the id of {self.kind} {self.name} is not known yet")
         return self.engine_id
+
+    @property
+    def adopted(self) -> bool:
+        """True for a VM that somebody else made: it carries no mark, and is never changed or removed."""
+        return bool(self.details.get("adopted"))
 
 
 @dataclass(frozen=True)
@@ -258,6 +264,14 @@ class Ledger:
             Operation,
             query.order_by(operations.c.created_at.desc(), operations.c.id).limit(limit).offset(offset),
         )
+
+    def changed_at(self, object_id: int) -> float:
+        """When an operation on an object last ended, in seconds since the epoch: 0 if none ever did,
+        infinity while one has not."""
+        query = sa.select(operations.c.ended_at).where(operations.c.object_id == object_id)
+        with self._database.connect() as connection:
+            ends = [math.inf if end is None else float(end) for end in connection.scalars(query)]
+        return max(ends, default=0.0)
 
     def awaiting_cleanup(self) -> Sequence[Operation]:
         """Ended operations whose cleanup is pending."""

@@ -16,6 +16,7 @@ FOREIGN = "foreign"
 AWAITING_ENGINE = "awaiting-engine"
 LEAKED = "leaked"
 MISSING = "missing"
+ADOPTED = "adopted"
 
 _MARKED = 'comment="*ovirt-provision/*"'
 _MAX_ROWS = 10_000
@@ -54,7 +55,9 @@ async def take_census(engine: Engine, ledger: Ledger, installation: str) -> Sequ
                 seen.add(("snapshot", snapshot.id))
                 entries.append(entry)
         row = rows.get(("vm", vm.id))
-        if not is_ours(ledger, installation, engine.name, vm):
+        if row is not None and row.adopted:
+            entries.append(_adopted(row, vm.name))
+        elif not is_ours(ledger, installation, engine.name, vm):
             why = (
                 "the mark is of another installation"
                 if mark.installation != installation
@@ -85,6 +88,12 @@ async def take_census(engine: Engine, ledger: Ledger, installation: str) -> Sequ
                 else "another installation's"
             )
             entries.append(_entry(FOREIGN, "template", template.id, template.name, mark, why))
+    unmarked = [row for place, row in rows.items() if row.adopted and place not in seen]
+    for row in unmarked:
+        adopted = await engine.machines.find(row.known_id)
+        if adopted is not None:
+            seen.add(("vm", adopted.id))
+            entries.append(_adopted(row, adopted.name))
     for disk_id in await engine.disks.find([engine_id for kind, engine_id in rows if kind == "disk"]):
         seen.add(("disk", disk_id))
         row = rows["disk", disk_id]
@@ -101,7 +110,7 @@ async def take_census(engine: Engine, ledger: Ledger, installation: str) -> Sequ
 def _measure(engine: str, entries: Sequence[Entry]) -> None:
     counts = Counter((entry.finding, entry.kind) for entry in entries)
     # Zeros as well: what the census before found is to be seen to have gone.
-    for finding in (OURS, FOREIGN, AWAITING_ENGINE, LEAKED, MISSING):
+    for finding in (OURS, FOREIGN, AWAITING_ENGINE, LEAKED, MISSING, ADOPTED):
         for kind in ("vm", "template", "disk", "snapshot"):
             metrics.CENSUS.labels(engine, finding, kind).set(counts[finding, kind])
     metrics.CENSUS_TIME.labels(engine).set_to_current_time()
@@ -143,6 +152,10 @@ def _known(row: Object, name: str, engine_id: str = "", *, being_removed: bool =
             AWAITING_ENGINE, row.kind, row.engine_id or engine_id, name, row.key, row.owner, "to be removed"
         )
     return Entry(OURS, row.kind, row.engine_id or engine_id, name, row.key, row.owner, "")
+
+
+def _adopted(row: Object, name: str) -> Entry:
+    return Entry(ADOPTED, "vm", row.known_id, name, row.key, row.owner, "made by others, and adopted")
 
 
 def _entry(finding: str, kind: str, engine_id: str, name: str, mark: Mark, detail: str) -> Entry:

@@ -140,7 +140,7 @@ class Dispatcher:
         if known is not None:
             return known
         self._ledger.insist_on_writable()
-        call = self._make_call(owner, engine, request)
+        call = self.make_call(owner, engine, request)
         try:
             plan = await verb.resolve(call)
         except ProvisionError:
@@ -155,9 +155,10 @@ class Dispatcher:
 
     async def validate(self, verb: Verb, owner: str, engine: str, request: Any) -> None:
         """Looks up all that a request refers to; changes nothing. Raises what `call` would raise for that."""
-        await verb.resolve(self._make_call(owner, engine, request))
+        await verb.resolve(self.make_call(owner, engine, request))
 
-    def _make_call(self, owner: str, engine: str, request: Any) -> Call:
+    def make_call(self, owner: str, engine: str, request: Any) -> Call:
+        """A call of an owner, with what its look-ups need. Raises EngineProfileNotFound."""
         return Call(
             request,
             owner,

@@ -4,7 +4,7 @@ from typing import Any
 
 from google.protobuf.json_format import MessageToDict, ParseDict
 
-from ovirt_provision.errors import MachineBusy, MachineNotFound, did_you_mean
+from ovirt_provision.errors import MachineAdopted, MachineBusy, MachineNotFound, did_you_mean
 from ovirt_provision.ledger.store import Ledger, Object, Operation
 from ovirt_provision.operations.verb import Call, Intent
 from ovirt_provision.v1 import resources_pb2
@@ -12,12 +12,15 @@ from ovirt_provision.v1 import resources_pb2
 _SELECTION = "address_selection"
 
 
-def find_machine(ledger: Ledger, owner: str, engine: str, key: str) -> Object:
-    """The living Machine of an owner's key on an engine. Raises MachineNotFound with the near miss."""
+def find_machine(ledger: Ledger, owner: str, engine: str, key: str, *, adopted: bool = False) -> Object:
+    """The living Machine of an owner's key on an engine. Raises MachineNotFound with the near miss, and
+    MachineAdopted for one that was adopted, which only what says so by `adopted` may see to (law 5)."""
     row = ledger.living_machine(owner, key)
     if row is None or row.engine != engine:
         known = [machine.key for machine in ledger.list_machines(owner, engine)]
         raise MachineNotFound(key=key, owner=owner, engine=engine, near=did_you_mean(key, known))
+    if row.adopted and not adopted:
+        raise MachineAdopted(key=key)
     return row
 
 
@@ -33,13 +36,14 @@ def kept_selection(selection: resources_pb2.AddressSelection) -> dict[str, Any]:
 
 
 def machine_of(call: Call) -> Object:
-    """The Machine that a call names by `key`."""
-    return find_machine(call.ledger, call.owner, call.engine.name, call.request.key)
+    """The Machine that a call of a verb of power names by `key`; it may be an adopted one."""
+    return find_machine(call.ledger, call.owner, call.engine.name, call.request.key, adopted=True)
 
 
-def intend_on_machine(call: Call, plan: dict[str, Any], key: str = "") -> Intent:
-    """Takes a Machine for an operation that must have it for itself. Raises MachineBusy."""
-    row = find_machine(call.ledger, call.owner, call.engine.name, key or call.request.key)
+def intend_on_machine(call: Call, plan: dict[str, Any]) -> Intent:
+    """Takes a Machine for an operation that must have it for itself, to start or stop it. Raises
+    MachineBusy."""
+    row = machine_of(call)
     insist_on_idle(call.ledger, row)
     return Intent(object_id=row.id, plan=plan)
 

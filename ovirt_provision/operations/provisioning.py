@@ -43,7 +43,7 @@ def is_ours(ledger: Ledger, installation: str, engine: str, vm: Vm) -> bool:
     if mark is None or mark.is_of_vm(vm.id, installation):
         return mark is not None
     row = ledger.object_in_engine(engine, "vm", vm.id)
-    return row is not None and mark == mark_of(installation, "vm", row)
+    return row is not None and not row.adopted and mark == mark_of(installation, "vm", row)
 
 
 def is_going(ledger: Ledger, installation: str, engine: str, vm: Vm) -> bool:
@@ -140,13 +140,20 @@ class Provisioning(Run):
                 correlation_id=self.correlation_id,
             )
 
+    def insist_on_power(self, vm: Vm) -> None:
+        """Raises NotOurs unless the VM may be started and stopped: one of ours, or the operation's own
+        adopted one."""
+        row = self.object
+        if not (row.adopted and vm.id == row.engine_id):
+            self.insist_on_ours(vm)
+
     async def insist(
         self, request: Callable[[], Awaitable[T]], *, patience: float | None = None, on_vm: str = ""
     ) -> T:
         """Sends a request that is safe to repeat until the engine takes it.
 
-        `on_vm` is the id of the VM that it changes: before it is repeated it is looked whether that is still
-        ours. Raises NotOurs if it is not.
+        `on_vm` is the id of the VM that it starts or stops: before it is repeated it is looked whether that
+        is still ours to do. Raises NotOurs if it is not.
 
         What was not answered is repeated until the phase's deadline. What was refused is repeated because
         locks of other operations pass, and no text tells them from other refusals (behaviour.md 14): for
@@ -163,7 +170,7 @@ class Provisioning(Run):
                 if repeated and on_vm:
                     vm = await self.in_time(self.engine.machines.get(on_vm))
                     if vm is not None:
-                        self.insist_on_ours(vm)
+                        self.insist_on_power(vm)
                 repeated = True
                 return await self.in_time(request())
             except PASSING as error:

@@ -6,7 +6,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from ovirt_provision.errors import EngineRefused
+from ovirt_provision.errors import EngineRefused, MachineAdopted
 from ovirt_provision.guest.first_boot import first_boot, violations_of
 from ovirt_provision.ledger.runner import Phase
 from ovirt_provision.ledger.store import Object
@@ -20,6 +20,7 @@ from ovirt_provision.operations.machines import (
 from ovirt_provision.operations.media import fit_payload, has_media, media_of, resolve_media
 from ovirt_provision.operations.provisioning import Provisioning
 from ovirt_provision.operations.static_ranges import with_reserved
+from ovirt_provision.operations.timeouts import violations_of_timeouts
 from ovirt_provision.operations.verb import Call, Intent, Verb
 from ovirt_provision.operations.waits import vm_reports, vm_up
 from ovirt_provision.v1 import machines_pb2, resources_pb2
@@ -45,7 +46,7 @@ async def start_vm(
     vm_id = row.known_id
     vm = await run.insist(lambda: run.engine.machines.find(vm_id))
     if vm is not None:
-        run.insist_on_ours(vm)
+        run.insist_on_power(vm)
     if vm is not None and vm.status != "down":
         return
     boot = initialization()
@@ -125,8 +126,10 @@ WAITING_FOR_ADDRESS: Phase[Provisioning] = Phase(
 async def resolve(call: Call) -> dict[str, Any]:
     row, request = machine_of(call), call.request
     told, loaded = request.HasField("initialization"), request.HasField("media")
+    if row.adopted and (told or loaded):
+        raise MachineAdopted(key=row.key)
     vm = await call.engine.machines.find(row.known_id) if told or loaded else None
-    problems = Problems(missing=[], wrong=[])
+    problems = Problems(missing=[], wrong=list(violations_of_timeouts(request)))
     if told:
         problems.wrong += violations_of(
             request.initialization,

@@ -1,22 +1,25 @@
 """StopMachine: down, by the guest when asked, by the power button, or by the guest of its own accord."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import sqlalchemy as sa
 
 from ovirt_provision.engine.account import Need
-from ovirt_provision.errors import DeadlineExceeded
+from ovirt_provision.errors import DeadlineExceeded, InvalidRequest
 from ovirt_provision.ledger.runner import Phase
 from ovirt_provision.operations.machines import intend_on_machine, machine_of
 from ovirt_provision.operations.provisioning import Provisioning
+from ovirt_provision.operations.timeouts import violations_of_timeouts
 from ovirt_provision.operations.verb import Call, Intent, Verb
 from ovirt_provision.operations.waits import vm_down, vm_ready
 from ovirt_provision.v1 import machines_pb2
 
 
 async def shut_down(run: Provisioning, *, then: Sequence[str] = ()) -> None:
-    """Asks the guest; one that does not obey within the time-out `shutdown` is left to the next phase.
+    """Asks the guest; one that does not obey within the time-out `shutdown` is left to the next phase, or,
+    where the request says so, as it is: raises DeadlineExceeded.
 
     `then` is the permits that are needed to go on, once it is down.
     """
@@ -24,7 +27,7 @@ async def shut_down(run: Provisioning, *, then: Sequence[str] = ()) -> None:
     vm_id = row.known_id
     vm = await run.insist(lambda: run.engine.machines.find(vm_id))
     if vm is not None:
-        run.insist_on_ours(vm)
+        run.insist_on_power(vm)
     if vm is None or vm.status == "down":
         return
     needs = [Need(permit, "VM", vm_id, row.name) for permit in then]
@@ -39,7 +42,13 @@ async def shut_down(run: Provisioning, *, then: Sequence[str] = ()) -> None:
     try:
         await vm_down(run, vm_id, within=("shutdown", run.timeouts.shutdown))
     except DeadlineExceeded:
+        if _keeps_running(run.request):
+            raise
         run.note(f"VM {row.name} does not shut down")
+
+
+def _keeps_running(request: machines_pb2.StopMachineRequest | machines_pb2.RestartMachineRequest) -> bool:
+    return isinstance(request, machines_pb2.StopMachineRequest) and request.keep_running
 
 
 async def power_off(run: Provisioning) -> None:
@@ -47,7 +56,7 @@ async def power_off(run: Provisioning) -> None:
     vm_id = row.known_id
     vm = await run.insist(lambda: run.engine.machines.find(vm_id, follow="disk_attachments.disk"))
     if vm is not None:
-        run.insist_on_ours(vm)
+        run.insist_on_power(vm)
     if vm is not None and vm.status != "down":
         await run.insist(
             lambda: run.engine.machines.power_off(vm_id, row.name, correlation_id=run.correlation_id),
@@ -64,7 +73,7 @@ async def wait_for_guest(run: Provisioning) -> None:
     row = run.object
     vm = await run.insist(lambda: run.engine.machines.find(row.known_id))
     if vm is not None:
-        run.insist_on_ours(vm)
+        run.insist_on_power(vm)
     if vm is not None and vm.status != "down":
         await vm_down(run, row.known_id)
     # The engine may keep the disks for a moment after the VM is down.
@@ -74,6 +83,8 @@ async def wait_for_guest(run: Provisioning) -> None:
 
 async def resolve(call: Call) -> dict[str, Any]:
     machine_of(call)
+    if wrong := violations_of_timeouts(call.request):
+        raise InvalidRequest(wrong)
     return {}
 
 
@@ -94,6 +105,8 @@ WAITING_FOR_GUEST: Phase[Provisioning] = Phase(
 def phases(request: machines_pb2.StopMachineRequest) -> Sequence[Phase[Provisioning]]:
     if request.wait_only:
         return (WAITING_FOR_GUEST,)
+    if request.keep_running:
+        return (SHUTTING_DOWN, replace(WAITING_FOR_GUEST, timeout="power_off"))
     return (SHUTTING_DOWN, POWERING_OFF)
 
 

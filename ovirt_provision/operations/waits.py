@@ -74,7 +74,8 @@ async def _jobs_ended(run: Provisioning) -> None:
         return
     with contextlib.suppress(DeadlineExceeded):
         await run.wait(run.engine.watcher.jobs(run.correlation_id, ended), within=("job", run.timeouts.job))
-    run.check()
+    # Where the phase's deadline came first, too: the object itself is ready, and jobs can hang.
+    run.check_cancelled()
 
 
 async def vm_up(run: Provisioning, vm_id: str, *, or_booting: bool = False) -> Vm:

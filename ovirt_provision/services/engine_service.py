@@ -4,7 +4,15 @@ from collections.abc import Callable
 
 from ovirt_provision import __version__
 from ovirt_provision.operations.bridge import Bridge
-from ovirt_provision.operations.census import AWAITING_ENGINE, FOREIGN, LEAKED, MISSING, OURS, take_census
+from ovirt_provision.operations.census import (
+    ADOPTED,
+    AWAITING_ENGINE,
+    FOREIGN,
+    LEAKED,
+    MISSING,
+    OURS,
+    take_census,
+)
 from ovirt_provision.operations.examination import OK, PROBLEM, WARNING, examine
 from ovirt_provision.services.calls import Context, caller_of, engine_of, engines_for
 from ovirt_provision.services.messages import timestamp
@@ -16,6 +24,7 @@ _FINDINGS = {
     AWAITING_ENGINE: engines_pb2.CensusEntry.FINDING_AWAITING_ENGINE,
     LEAKED: engines_pb2.CensusEntry.FINDING_LEAKED,
     MISSING: engines_pb2.CensusEntry.FINDING_MISSING,
+    ADOPTED: engines_pb2.CensusEntry.FINDING_ADOPTED,
 }
 _SEVERITIES = {
     OK: engines_pb2.Finding.SEVERITY_OK,

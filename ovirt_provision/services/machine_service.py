@@ -5,7 +5,9 @@ from typing import Any
 
 from google.protobuf.duration_pb2 import Duration
 
+from ovirt_provision.engine.readings import WITH_ADDRESSES
 from ovirt_provision.ledger.store import Object
+from ovirt_provision.operations.adopt_machine import adopt_machine, check_adoption
 from ovirt_provision.operations.bridge import Bridge
 from ovirt_provision.operations.clone_machine import CLONE_MACHINE
 from ovirt_provision.operations.create_machine import CREATE_MACHINE
@@ -20,7 +22,6 @@ from ovirt_provision.services.messages import lease_message, machine_message, op
 from ovirt_provision.v1 import machines_pb2, machines_pb2_grpc, resources_pb2
 
 _DEFAULT_PAGE = 100
-_FOLLOW = "nics,reported_devices"
 
 
 class MachineServicer(machines_pb2_grpc.MachineServiceServicer):
@@ -44,7 +45,7 @@ class MachineServicer(machines_pb2_grpc.MachineServiceServicer):
         newest = bridge.ledger.last_machine(owner, request.key)
         if newest is not None and newest.engine == engine.name:
             bridge.leases.heard(newest)
-        return find_machine(bridge.ledger, owner, engine.name, request.key)
+        return find_machine(bridge.ledger, owner, engine.name, request.key, adopted=True)
 
     async def CreateMachine(
         self, request: machines_pb2.CreateMachineRequest, context: Context
@@ -78,6 +79,18 @@ class MachineServicer(machines_pb2_grpc.MachineServiceServicer):
             operation=await self._run(RESTART_MACHINE, request, context)
         )
 
+    async def AdoptMachine(
+        self, request: machines_pb2.AdoptMachineRequest, context: Context
+    ) -> machines_pb2.AdoptMachineResponse:
+        bridge = self._bridge()
+        engine = engine_of(bridge, request.engine, context)
+        call = bridge.dispatcher.make_call(owner_of(context), engine.name, request)
+        if request.validate_only:
+            await check_adoption(call)
+            return machines_pb2.AdoptMachineResponse()
+        row, vm = await adopt_machine(call)
+        return machines_pb2.AdoptMachineResponse(machine=machine_message(bridge, row, vm))
+
     async def ConfirmMachine(
         self, request: machines_pb2.ConfirmMachineRequest, context: Context
     ) -> machines_pb2.ConfirmMachineResponse:
@@ -99,9 +112,21 @@ class MachineServicer(machines_pb2_grpc.MachineServiceServicer):
     ) -> machines_pb2.GetMachineResponse:
         bridge = self._bridge()
         engine = engine_of(bridge, request.engine, context)
-        row = find_machine(bridge.ledger, owner_meant(request, context), engine.name, request.key)
-        vm = await engine.machines.get(row.engine_id or "", follow=f"disk_attachments.disk,{_FOLLOW}")
-        return machines_pb2.GetMachineResponse(machine=machine_message(bridge, row, vm))
+        owner = owner_meant(request, context)
+        row = find_machine(bridge.ledger, owner, engine.name, request.key, adopted=True)
+        if request.HasField("max_age"):
+            vm = await engine.readings.get(
+                row.known_id,
+                max_age=request.max_age.ToNanoseconds() / 1e9,
+                since=bridge.ledger.changed_at(row.id),
+                others=lambda: _living(bridge, owner, engine.name),
+            )
+        else:
+            vm = await engine.machines.get(row.known_id, follow=f"disk_attachments.disk,{WITH_ADDRESSES}")
+        machine = machine_message(bridge, row, vm)
+        if vm is None and machine.status == resources_pb2.Machine.STATUS_UNSPECIFIED:
+            machine.status = resources_pb2.Machine.STATUS_ABSENT
+        return machines_pb2.GetMachineResponse(machine=machine)
 
     async def ListMachines(
         self, request: machines_pb2.ListMachinesRequest, context: Context
@@ -116,7 +141,7 @@ class MachineServicer(machines_pb2_grpc.MachineServiceServicer):
         vms = {}
         if page:
             query = " or ".join(f"id={row.engine_id}" for row in page)
-            vms = {vm.id: vm for vm in await engine.machines.search(query, follow=_FOLLOW)}
+            vms = {vm.id: vm for vm in await engine.machines.search(query, follow=WITH_ADDRESSES)}
         return machines_pb2.ListMachinesResponse(
             machines=[machine_message(bridge, row, vms.get(row.engine_id or "")) for row in page],
             next_page_token=page[-1].key if len(rows) > size else "",
@@ -130,3 +155,8 @@ class MachineServicer(machines_pb2_grpc.MachineServiceServicer):
         interval = Duration()
         interval.FromNanoseconds(int(bridge.config.timeouts.renew_interval * 1_000_000_000))
         return machines_pb2.RenewLeaseResponse(lease=lease_message(bridge, row), renew_interval=interval)
+
+
+def _living(bridge: Bridge, owner: str, engine: str) -> list[str]:
+    """Ids of the VMs of an owner's Machines on an engine."""
+    return [row.known_id for row in bridge.ledger.list_machines(owner, engine)]

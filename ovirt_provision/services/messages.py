@@ -29,6 +29,8 @@ _OPERATION_STATES = {
 _VM_STATUSES = {
     "down": resources_pb2.Machine.STATUS_DOWN,
     "up": resources_pb2.Machine.STATUS_UP,
+    # From host to host, without the guest noticing.
+    "migrating": resources_pb2.Machine.STATUS_UP,
     "wait_for_launch": resources_pb2.Machine.STATUS_STARTING,
     "powering_up": resources_pb2.Machine.STATUS_STARTING,
     "reboot_in_progress": resources_pb2.Machine.STATUS_STARTING,
@@ -115,6 +117,7 @@ def machine_message(bridge: Bridge, row: store.Object, vm: Vm | None = None) -> 
         cluster=row.details.get("cluster", ""),
         lease=lease_message(bridge, row),
         create_time=timestamp(row.created_at),
+        adopted=row.adopted,
     )
 
 

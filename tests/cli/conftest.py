@@ -131,6 +131,14 @@ class FakeDaemon(
         kept.lease.kind = Lease.KIND_KEPT
         return machines_pb2.ConfirmMachineResponse(machine=kept)
 
+    def AdoptMachine(self, request: Any, context: grpc.ServicerContext) -> Any:
+        self._heard(request, context)
+        return machines_pb2.AdoptMachineResponse(machine=machine())
+
+    def StopMachine(self, request: Any, context: grpc.ServicerContext) -> Any:
+        self._heard(request, context)
+        return machines_pb2.StopMachineResponse(operation=operation(verb="StopMachine"))
+
     def RestartMachine(self, request: Any, context: grpc.ServicerContext) -> Any:
         self._heard(request, context)
         return machines_pb2.RestartMachineResponse(operation=operation(verb="RestartMachine"))

@@ -169,6 +169,22 @@ def test_clone_tells_the_guest_nothing_without_a_start(cli: Cli, daemon: FakeDae
     assert not daemon.last(machines_pb2.CloneMachineRequest).HasField("start_with")
 
 
+def test_adopt_keeps_the_machine_and_shows_it(cli: Cli, daemon: FakeDaemon) -> None:
+    vm_id = "11111111-1111-4111-8111-111111111111"
+    result = cli.run("machine", "adopt", "web", "--vm-id", vm_id, "--address-nic", "nic1")
+    assert result.code == 0, result.err
+    sent = daemon.last(machines_pb2.AdoptMachineRequest)
+    assert (sent.key, sent.vm_id, list(sent.address_selection.nics)) == ("web", vm_id, ["nic1"])
+    assert daemon.last(machines_pb2.ConfirmMachineRequest).key == "web"
+    assert "kept" in result.out
+
+
+def test_stop_may_keep_a_guest_running_that_does_not_obey(cli: Cli, daemon: FakeDaemon) -> None:
+    daemon.script = [succeeded()]
+    assert cli.run("machine", "stop", "web", "--keep-running").code == 0
+    assert daemon.last(machines_pb2.StopMachineRequest).keep_running
+
+
 def test_restart(cli: Cli, daemon: FakeDaemon) -> None:
     daemon.script = [succeeded()]
     assert cli.run("machine", "restart", "web", "--force").code == 0

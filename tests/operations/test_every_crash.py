@@ -13,7 +13,8 @@ from dataclasses import dataclass
 import pytest
 
 from ovirt_provision.ledger.store import CANCELLED, GONE, LATE, PRESENT, REMOVING, SUCCEEDED, Operation
-from ovirt_provision.v1 import resources_pb2, templates_pb2
+from ovirt_provision.operations.adopt_machine import adopt_machine
+from ovirt_provision.v1 import machines_pb2, resources_pb2, templates_pb2
 from tests.crashes import (
     AFTER_COMMIT,
     BEFORE_CHANGE,
@@ -24,7 +25,7 @@ from tests.crashes import (
     MOMENTS,
     Crashes,
 )
-from tests.harness import OWNER, Site, spec, started
+from tests.harness import ENGINE, OWNER, Site, spec, started
 
 # What is destroyed is looked up for so long, in seconds.
 TOMBSTONE = {"late_create_grace": 30}
@@ -240,6 +241,26 @@ async def wait_for_guest(site: Site) -> Operation:
     return await site.ended(stopping)
 
 
+async def adopted(site: Site) -> None:
+    """A Machine `web` that somebody else has made."""
+    vm_id = str(uuid.uuid4())
+    site.simulator.call(
+        "POST",
+        "/vms",
+        f'<vm id="{vm_id}"><name>theirs</name><cluster><name>Default</name></cluster>'
+        "<template><name>debian-12</name></template></vm>",
+    )
+    await site.clock.sleep(120)
+    request = machines_pb2.AdoptMachineRequest(key="web", vm_id=vm_id)
+    await adopt_machine(site.bridge.dispatcher.make_call(OWNER, ENGINE, request))
+    keep(site, "web")
+    await site.run("StartMachine", key="web")
+
+
+async def restart(site: Site) -> Operation:
+    return await site.ended(await call(site, "RestartMachine", key="web"))
+
+
 async def stock(site: Site) -> None:
     """What an equipped Machine asks for: a tag, and a disk of somebody else."""
     site.simulator.call("POST", "/tags", "<tag><name>ci</name></tag>")
@@ -449,6 +470,12 @@ SCENARIOS = {
         sparsify, prepare=build_raw, vms=("build",), disks=1, commits=6, changes=1, readings=22
     ),
     "destroy-disk": Scenario(drop_disk, prepare=detached, commits=8, changes=1, readings=26, stride=2),
+    "adopted-restart": Scenario(
+        restart, prepare=adopted, vms=("theirs",), disks=1, commits=12, changes=2, readings=53, stride=4
+    ),
+    "adopted-forget": Scenario(
+        destroy, prepare=adopted, vms=("theirs",), disks=1, commits=7, changes=0, readings=2, stride=3
+    ),
     "destroy": Scenario(
         destroy,
         prepare=lambda site: site.run("CreateMachine", key="web", spec=spec(), start_with=started()),
@@ -516,7 +543,7 @@ async def play(
     left = (tuple(site.vms()), tuple(site.templates()), site.disks() - 1)
     assert left == (scenario.vms, scenario.templates, scenario.disks), "what came late was swept"
     assert not site.snapshots()
-    assert {finding for finding, _, _ in await site.census()} <= {"ours"}
+    assert {finding for finding, _, _ in await site.census()} <= {"ours", "adopted"}
     ledger = site.bridge.ledger
     assert not ledger.unended_operations()
     assert not ledger.list_objects(REMOVING, LATE)

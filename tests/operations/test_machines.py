@@ -3,6 +3,7 @@
 import uuid
 
 import pytest
+from google.protobuf.duration_pb2 import Duration
 
 from ovirt_provision.errors import (
     Code,
@@ -275,6 +276,31 @@ def test_a_guest_that_goes_down_by_itself_is_waited_for_and_asked_nothing(site, 
             assert vm.status == "up", "the guest decides"
             asked = [request.path for request in s.simulator.requests if request.method == "POST"]
             assert not [path for path in asked if path.endswith(("/stop", "/shutdown"))]
+
+    run_virtually(scenario())
+
+
+def test_a_guest_that_does_not_obey_is_powered_off_or_left_as_the_request_says(
+    direct_site, run_virtually, virtual_clock
+):
+    async def scenario() -> None:
+        async with direct_site() as s:
+            await s.run("CreateMachine", key="web", spec=spec(), start_with=started())
+            vm = next(iter(s.simulator.world.vms.values()))
+            s.simulator.world.timing = s.simulator.world.timing.model_copy(update={"shutdown": 400.0})
+            patience = {"shutdown": Duration(seconds=7)}
+            with pytest.raises(InvalidRequest, match="did you mean 'shutdown'"):
+                await s.call("StopMachine", key="web", timeouts={"shutdwon": Duration(seconds=1)})
+
+            begun = virtual_clock.monotonic()
+            left = await s.run("StopMachine", key="web", timeouts=patience, keep_running=True)
+
+            assert (left.state, left.error["code"]) == (FAILED, Code.DEADLINE_EXCEEDED), left.error
+            assert "`shutdown`" in left.error["message"]
+            assert 7 <= virtual_clock.monotonic() - begun < 10
+            assert vm.status == "powering_down"
+            stopped = await s.run("StopMachine", key="web", timeouts=patience)
+            assert (stopped.state, vm.status) == (SUCCEEDED, "down"), stopped.error
 
     run_virtually(scenario())
 

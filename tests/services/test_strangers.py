@@ -89,6 +89,7 @@ class House:
     disk_id: str = ""
     operation_id: str = ""
     request_id: str = ""
+    adoptable_id: str = ""
 
     def mtls(self, certificate: Certificate | None) -> grpc.aio.Channel:
         credentials = grpc.ssl_channel_credentials(
@@ -147,11 +148,12 @@ def request_for(
     ids = {"TemplateService": house.template_id, "DiskService": house.disk_id}
     known = {
         "request_id": request_id or str(uuid.uuid4()),
-        "key": "a-copy" if method.name == "CloneMachine" else KEY,
+        "key": "a-copy" if method.name in ("CloneMachine", "AdoptMachine") else KEY,
         "source_key": KEY,
         "machine_key": KEY,
         "owner": owner,
         "id": ids.get(method.containing_service.name, house.operation_id),
+        "vm_id": house.adoptable_id,
         "spec": {"template": {"name": "debian-12"}, "name": "strangers-vm"},
     }
     names = {
@@ -292,6 +294,7 @@ async def furnish(house: House, victim: Certificate) -> None:
         template = await ended(await run("CreateTemplate", machine_key=KEY, name=NAMES[1]))
         house.template_id = template.template.id
         house.disk_id = _hand_over_a_disk(house)
+        house.adoptable_id = _let_a_vm_stand(house)
         # The next copy takes long: an operation under way.
         house.simulator.world.timing = house.simulator.world.timing.model_copy(update={"clone_thin": 3600.0})
         house.operation_id = (await run("CreateMachine", key="db", spec=spec(NAMES[2]))).id
@@ -330,6 +333,17 @@ def _hand_over_a_disk(house: House) -> str:
             state=PRESENT,
         )
     return disk_id
+
+
+def _let_a_vm_stand(house: House) -> str:
+    """A VM of nobody that the daemon knows of."""
+    made = house.simulator.call(
+        "POST",
+        "/vms",
+        "<vm><name>nobodys</name><cluster><name>Default</name></cluster><template><name>Blank</name></template></vm>",
+    ).element
+    assert made is not None
+    return str(made.get("id"))
 
 
 STRANGERS: dict[str, Callable[[House], grpc.aio.Channel]] = {
@@ -414,6 +428,19 @@ async def test_without_owners_every_rpc_harms_the_victim(house, monkeypatch):
     assert harmless == OF_THE_ENGINE
 
 
+async def test_nobody_adopts_the_victims_machine(house):
+    adopt = next(method for method in METHODS if method.name == "AdoptMachine")
+    request = request_for(house, adopt)
+    request.vm_id = next(
+        row["engine_id"] for row in house._rows() if row.get("kind") == "vm" and row["key"] == KEY
+    )
+    for owner, reason in ((NEIGHBOUR, "ADOPTION_NOT_ALLOWED"), (ADMIN, "VM_NOT_ADOPTABLE")):
+        async with house.mtls(house.authority.client(owner)) as channel:
+            told, refused = await call(channel, adopt, request)
+            assert refused == reason
+            assert await harm(house, channel, adopt, request) == set(), told
+
+
 async def test_an_admin_sees_and_ends_what_belongs_to_others(house):
     vm = next(row for row in house._rows() if row.get("kind") == "vm" and row["key"] == KEY)
     heard = house.bridge.leases._heard[vm["id"]]
@@ -431,7 +458,7 @@ async def test_an_admin_sees_and_ends_what_belongs_to_others(house):
     # template or disk is an operation of the admin's own.
     assert own == {
         *("CreateMachine", "CloneMachine", "StartMachine", "RestartMachine", "CreateTemplate"),
-        *("RenewLease", "DestroyTemplate", "DetachDisk", "DestroyDisk"),
+        *("RenewLease", "DestroyTemplate", "DetachDisk", "DestroyDisk", "AdoptMachine"),
     }
     assert house.bridge.leases._heard[vm["id"]] > heard
     cancelled = house.bridge.ledger.operation_or_fail(house.operation_id)
