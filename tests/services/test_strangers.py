@@ -458,7 +458,7 @@ async def test_an_admin_sees_and_ends_what_belongs_to_others(house):
     # template or disk is an operation of the admin's own.
     assert own == {
         *("CreateMachine", "CloneMachine", "StartMachine", "RestartMachine", "CreateTemplate"),
-        *("RenewLease", "DestroyTemplate", "DetachDisk", "DestroyDisk", "AdoptMachine"),
+        *("RenewLease", "DestroyTemplate", "DetachDisk", "DestroyDisk", "SparsifyDisk", "AdoptMachine"),
     }
     assert house.bridge.leases._heard[vm["id"]] > heard
     cancelled = house.bridge.ledger.operation_or_fail(house.operation_id)
