@@ -56,10 +56,16 @@ class DockerHosts:
     """A store of rancher-machine on a stage. What fails raises StageError, with what rancher-machine said."""
 
     def __init__(
-        self, stage: Stage, show: Callable[[str], None] = lambda _: None, store: Path | None = None
+        self,
+        stage: Stage,
+        show: Callable[[str], None] = lambda _: None,
+        store: Path | None = None,
+        program: Path = RANCHER_MACHINE,
     ) -> None:
-        """`show` gets each line of rancher-machine as it comes; `store` is in the stage by default."""
+        """`show` gets each line of the program as it comes; `store` is in the stage by default. The program
+        may be another docker-machine."""
         self._stage = stage
+        self._program = program
         self._show = show
         self.store = store or stage.folder / "docker-machine"
         self._extra = {"PATH": f"{BINARIES}:{stage.environment['PATH']}"}
@@ -128,7 +134,7 @@ class DockerHosts:
     def spawn(self, *arguments: str, **environment: str) -> "subprocess.Popen[str]":
         """Starts `rancher-machine ARGUMENTS`, in a session of its own, with a pipe for all that it says."""
         return self._stage.start(
-            *(str(RANCHER_MACHINE), "--storage-path", str(self.store), *arguments),
+            *(str(self._program), "--storage-path", str(self.store), *arguments),
             extra={**self._extra, **environment},
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
