@@ -69,6 +69,13 @@ class _Handler(BaseHTTPRequestHandler):
     server: DockerPort
 
     def do_GET(self) -> None:
+        self.wfile.write(self._begin())
+
+    def do_HEAD(self) -> None:
+        self._begin()
+
+    def _begin(self) -> bytes:
+        """Sends the head of the answer; returns its body."""
         answer = self.server.answers.get(_API.sub("", self.path, count=1))
         content = (answer or json.dumps({"message": "a stub has no containers"})).encode()
         self.send_response(200 if answer else 404)
@@ -76,9 +83,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_header("Content-Length", str(len(content)))
         self.send_header("Api-Version", _VERSION["ApiVersion"])
         self.end_headers()
-        self.wfile.write(content)
-
-    do_HEAD = do_GET  # noqa: N815
+        return content
 
     def log_message(self, *_: Any) -> None:
         """Requests are not told."""
