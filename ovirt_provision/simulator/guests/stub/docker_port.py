@@ -49,7 +49,13 @@ class DockerPort(ThreadingHTTPServer):
     def finish_request(self, request: Any, client_address: Any) -> None:
         """In the thread of the connection, which alone waits for the handshake."""
         request.settimeout(_Handler.timeout)
-        with self._context.wrap_socket(request, server_side=True) as connection:
+        connection = self._context.wrap_socket(request, server_side=True, do_handshake_on_connect=False)
+        with connection:
+            try:
+                connection.do_handshake()
+            except ssl.SSLError:
+                _let_go(connection)
+                raise
             super().finish_request(connection, client_address)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
@@ -61,6 +67,15 @@ class DockerPort(ThreadingHTTPServer):
         except OSError:
             assert isinstance(request, socket.socket)
             request.close()
+
+
+def _let_go(connection: ssl.SSLSocket) -> None:
+    """Closes it when the client has: it may still send, and a reset would overtake the alert."""
+    with socket.socket(fileno=connection.detach()) as plain:
+        plain.settimeout(_Handler.timeout)
+        plain.shutdown(socket.SHUT_WR)
+        while plain.recv(65536):
+            pass
 
 
 class _Handler(BaseHTTPRequestHandler):
