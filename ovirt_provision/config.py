@@ -119,6 +119,7 @@ LOCAL_OWNER = "uid:"
 _OwnerName = Annotated[str, StringConstraints(pattern=r"^[^\s\x00-\x1f\x7f]+$", max_length=255)]
 _Pattern = Annotated[str, StringConstraints(min_length=1, max_length=255)]
 _ProfileName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", max_length=63)]
+_Network = Annotated[str, AfterValidator(lambda given: str(ipaddress.ip_network(given)))]
 _CredentialName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]*$", max_length=255)]
 
 
@@ -415,6 +416,12 @@ class Timeouts(_Model):
         "The engine answers the request to create a template version. One that it did not answer is repeated "
         "only after engine_request and late_create_grace, because nothing fences a second version.",
     )
+    fetch_image: float = _seconds(14400, "The daemon has fetched an image from its URL.")
+    convert_image: float = _seconds(7200, "An image is in the format that is wanted.")
+    transfer_image: float = _seconds(
+        43200, "The bytes of an image are moved between the daemon and a host of the engine."
+    )
+    transfer_ready: float = _seconds(300, "The engine opens a transfer, or takes over what was uploaded.")
     seal: float = _seconds(900, "Sealing, which the engine does after the copy.")
     sparsify: float = _seconds(3600, "Disks are sparsified: the engine reads all that they hold.")
     destroy: float = _seconds(
@@ -491,6 +498,28 @@ def _is_loopback(host: str) -> bool:
         return False
 
 
+class Images(_Model):
+    """The disk images that the daemon keeps: what clients upload, and what it fetches for them."""
+
+    folder: _Path | None = Field(None, description="Where they are. Default: `images` in the state folder.")
+    max_total_gib: float = Field(
+        100,
+        gt=0,
+        description="How much room they take at most, in GiB; what was not used for longest goes first.",
+    )
+    max_disk_gib: float = Field(
+        8192,
+        gt=0,
+        description="How large the disk of an image may be, in GiB; larger ones are refused.",
+    )
+    keep_days: int = Field(14, ge=0, le=3650, description="Days for which one is kept that is not used.")
+    allowed_networks: tuple[_Network, ...] = Field(
+        (),
+        description="Private, loopback and link-local networks, such as 10.0.0.0/8, from which URLs are "
+        "fetched. Default: none.",
+    )
+
+
 class Config(_Model):
     """The whole configuration of a daemon."""
 
@@ -524,6 +553,10 @@ class Config(_Model):
         default_factory=dict,
         description="Who may call over TLS, by the name in the certificate or token. On the unix socket the "
         "daemon's user, uid:N, is an admin without limits unless named here.",
+    )
+    images: Images = Field(
+        default_factory=lambda: Images.model_validate({}),
+        description="Disk images that are imported and exported.",
     )
     tls: Tls | None = Field(
         None, description="Listen on TCP, too, for the owners that have a certificate or a token."
@@ -707,6 +740,8 @@ def _known_fields(location: list[str]) -> list[str]:
         model = Timeouts
     elif location[:1] == ["metrics"]:
         model = Metrics
+    elif location[:1] == ["images"]:
+        model = Images
     elif location[:1] == ["owners"]:
         model = Owner
     elif location[:1] == ["tls"]:

@@ -12,6 +12,7 @@ from ovirt_provision.operations.bridge import Bridge
 from ovirt_provision.operations.gauges import read_gauges
 from ovirt_provision.services.disk_service import DiskServicer
 from ovirt_provision.services.engine_service import EngineServicer
+from ovirt_provision.services.image_service import ImageServicer
 from ovirt_provision.services.machine_service import MachineServicer
 from ovirt_provision.services.network_service import NetworkServicer
 from ovirt_provision.services.operation_service import OperationServicer
@@ -20,6 +21,7 @@ from ovirt_provision.services.template_service import TemplateServicer
 from ovirt_provision.v1 import (
     disks_pb2_grpc,
     engines_pb2_grpc,
+    images_pb2_grpc,
     machines_pb2_grpc,
     networks_pb2_grpc,
     operations_pb2_grpc,
@@ -52,6 +54,7 @@ class Runtime:
             (machines_pb2_grpc.add_MachineServiceServicer_to_server, MachineServicer(self._started)),
             (templates_pb2_grpc.add_TemplateServiceServicer_to_server, TemplateServicer(self._started)),
             (disks_pb2_grpc.add_DiskServiceServicer_to_server, DiskServicer(self._started)),
+            (images_pb2_grpc.add_ImageServiceServicer_to_server, ImageServicer(self._started)),
             (networks_pb2_grpc.add_NetworkServiceServicer_to_server, NetworkServicer(self._started)),
             (operations_pb2_grpc.add_OperationServiceServicer_to_server, self._operations),
             (engines_pb2_grpc.add_EngineServiceServicer_to_server, EngineServicer(self._started)),

@@ -1,12 +1,15 @@
 """A bridge on the simulated engine, both on one virtual clock in one event loop."""
 
+import hashlib
 import uuid
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
 from ovirt_provision.clock import VirtualClock
 from ovirt_provision.config import Config
 from ovirt_provision.guest.ssh import NoSshServer
+from ovirt_provision.images.transfer import Job, MoveFailed, Progress
 from ovirt_provision.ledger.store import Operation
 from ovirt_provision.operations.bridge import Bridge
 from ovirt_provision.operations.census import take_census
@@ -35,6 +38,49 @@ class Ssh:
         return "SSH-2.0-OpenSSH_9.2p1"
 
 
+class ImageHosts:
+    """The hosts that move the bytes of disks, as the bridge sees them: without processes and sockets.
+
+    A transfer takes `steps` steps of `seconds` each; it goes on only while the engine has it in the phase
+    `transferring`. `moved` are the bytes of each step, and `failures` what the next tries end with.
+    """
+
+    def __init__(self, simulator: Simulator, clock: VirtualClock) -> None:
+        self._world = simulator.world
+        self._clock = clock
+        self.steps = 4
+        self.seconds = 1.0
+        self.moved: list[int] = []
+        self.failures: list[MoveFailed] = []
+        self.jobs: list[Job] = []
+
+    async def move(self, job: Job, progress: Progress) -> None:
+        self.jobs.append(job)
+        if self.failures:
+            raise self.failures.pop(0)
+        ticket = job.url.rpartition("/")[2]
+        done, step = job.offset, -(-job.size // self.steps)
+        while done < job.size:
+            await self._clock.sleep(self.seconds)
+            transfer = next((one for one in self._world.transfers.values() if one.ticket == ticket), None)
+            if transfer is None or transfer.phase != "transferring":
+                raise MoveFailed("ticket", "HTTP 403 No such ticket")
+            transfer.touched = self._world.monotonic
+            length = min(step, job.size - done)
+            image = self._world.images.path(transfer.disk)
+            image.touch()
+            source, target = (job.file, image) if job.direction == "upload" else (image, job.file)
+            target.touch(0o600)
+            with source.open("rb") as read, target.open("r+b") as written:
+                read.seek(done)
+                written.seek(done)
+                written.write(read.read(length))
+            done += length
+            transfer.transferred += length
+            self.moved.append(length)
+            progress(done, done)
+
+
 class Site:
     """An engine with a bridge in front of it, which can be killed and started again on the same state
     folder."""
@@ -49,6 +95,7 @@ class Site:
         profile: dict[str, Any] | None = None,
         operations: int | None = None,
         owners: dict[str, Any] | None = None,
+        images: dict[str, Any] | None = None,
         **timeouts: float,
     ) -> None:
         """`profile` is how the bridge reaches the engine, by default over HTTPS; `operations` is how many may
@@ -67,13 +114,22 @@ class Site:
             "engines": {ENGINE: engine},
             "timeouts": timeouts,
             "owners": owners or {},
+            "images": images or {},
         }
         self.ssh = Ssh()
+        self.hosts = ImageHosts(simulator, clock)
         self.bridge = self.new_bridge()
 
     def new_bridge(self) -> Bridge:
         config = Config.model_validate(self._settings)
-        return Bridge(config, self._state, self.clock, self._installation, greeting=self.ssh.greeting)
+        return Bridge(
+            config,
+            self._state,
+            self.clock,
+            self._installation,
+            greeting=self.ssh.greeting,
+            mover=self.hosts.move,
+        )
 
     async def become(self, username: str, password: str) -> None:
         """Starts the bridge again with another account of the engine."""
@@ -110,6 +166,17 @@ class Site:
         engine = self.bridge.engine(ENGINE)
         entries = await take_census(engine, self.bridge.ledger, self.bridge.installation)
         return sorted((entry.finding, entry.kind, entry.name) for entry in entries)
+
+    async def upload(self, content: bytes) -> str:
+        """Gives the bridge an image; its checksum."""
+        checksum = f"sha256:{hashlib.sha256(content).hexdigest()}"
+
+        async def chunks() -> AsyncIterator[bytes]:
+            yield content
+
+        with self.clock.hold():
+            await self.bridge.images.receive(OWNER, checksum, len(content), 0, chunks())
+        return checksum
 
     def vms(self) -> list[str]:
         """Names of the VMs in the engine, whoever made them."""

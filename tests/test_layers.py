@@ -1,4 +1,4 @@
-"""Imports flow one way: services → operations → guest → ledger, engine; CONTRIBUTING.md has the map."""
+"""Imports flow one way: services → operations → guest → ledger, engine, images; see CONTRIBUTING.md."""
 
 import ast
 from collections.abc import Iterator
@@ -13,10 +13,11 @@ PACKAGE = Path(__file__).parent.parent / "ovirt_provision"
 LEAVES = {"errors", "clock", "config", "logs", "paths", "tokens", "v1", "__init__"}
 ROOMS = {
     "engine": set(),
+    "images": set(),
     "ledger": set(),
     "guest": {"engine"},
-    "operations": {"engine", "ledger", "guest"},
-    "services": {"operations", "engine", "ledger", "guest"},
+    "operations": {"engine", "images", "ledger", "guest"},
+    "services": {"operations", "engine", "images", "ledger", "guest"},
     "runtime": {"operations", "services"},
     "daemon": {"services", "runtime"},
     "simulator": set(),

@@ -13,6 +13,7 @@ from ovirt_provision.engine.readings import Readings
 from ovirt_provision.engine.session import Session
 from ovirt_provision.engine.snapshots import Snapshots
 from ovirt_provision.engine.templates import Templates
+from ovirt_provision.engine.transfers import Transfers
 from ovirt_provision.engine.watcher import Watcher
 
 
@@ -30,6 +31,7 @@ class Engine:
         self.templates = Templates(self.session, clock, timeouts.watch_interval)
         self.disks = Disks(self.session)
         self.snapshots = Snapshots(self.session)
+        self.transfers = Transfers(self.session)
         self.networks = Networks(self.session)
         self.permissions = Permissions(self.session)
         self.catalog = Catalog(self.session, self.templates, clock)
@@ -40,6 +42,7 @@ class Engine:
             self.templates,
             self.disks,
             self.snapshots,
+            self.transfers,
             self.events,
             clock,
             timeouts.watch_interval,

@@ -16,6 +16,9 @@ from ovirt_provision.engine.session import Session
 class DiskRequest:
     """A blank disk to make, `size` in bytes, `format` cow or raw.
 
+    `content_type` is data or iso. `initial_size` is for how many bytes of content block storage is to make
+    room at once, where the disk is to be filled from outside; 0 leaves it to the engine.
+
     `id` is ours to choose: the engine honours it for disks that are made by themselves, and refuses it while
     there is a disk that has it (behaviour.md 36).
     """
@@ -31,6 +34,8 @@ class DiskRequest:
     propagate_errors: bool = False
     incremental_backup: bool = False
     quota_id: str = ""
+    content_type: str = "data"
+    initial_size: int = 0
 
 
 class Disks:
@@ -104,6 +109,10 @@ class Disks:
             propagate_errors=wanted.propagate_errors,
             backup=backup,
             quota=types.Quota(id=wanted.quota_id) if wanted.quota_id else None,
+            content_type=None
+            if wanted.content_type == "data"
+            else types.DiskContentType(wanted.content_type),
+            initial_size=wanted.initial_size or None,
         )
         created = await self._session.call(
             f"create disk {wanted.name}",

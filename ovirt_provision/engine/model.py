@@ -1,7 +1,7 @@
 """What the engine has, as plain data: the parts of its VMs, templates and disks that provisioning needs."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from ovirtsdk4 import types
@@ -83,6 +83,43 @@ class Disk:
         return tuple(
             cls.of(attachment.disk, attachment) for attachment in _followed(attachments) if attachment.disk
         )
+
+
+@dataclass(frozen=True)
+class Transfer:
+    """An image transfer; `phase` as the engine names it, `direction` upload or download.
+
+    `url` leads to the host that moves the bytes, `proxy_url` to the engine, which passes them on. Both hold
+    the ticket, which opens the disk to whoever has it. What is `ended` may still be listed for a while.
+    """
+
+    id: str
+    phase: str
+    direction: str
+    disk_id: str
+    url: str = field(default="", repr=False)
+    proxy_url: str = field(default="", repr=False)
+
+    @classmethod
+    def of(cls, transfer: types.ImageTransfer) -> "Transfer":
+        disk = transfer.disk or transfer.image
+        return cls(
+            id=transfer.id,
+            phase=_text(transfer.phase),
+            direction=_text(transfer.direction),
+            disk_id=disk.id if disk else "",
+            url=transfer.transfer_url or "",
+            proxy_url=transfer.proxy_url or "",
+        )
+
+    @property
+    def ended(self) -> bool:
+        return self.phase.startswith("finished_")
+
+    @property
+    def ending(self) -> bool:
+        """Whether it has ended, or will without anybody's doing."""
+        return self.phase.startswith(("finished_", "finalizing_", "cancelled_"))
 
 
 @dataclass(frozen=True)

@@ -90,6 +90,8 @@ class Session:
         self.url = profile.url
         self.username = profile.username
         self.insecure = profile.insecure
+        # Of whoever speaks TLS for the engine, its hosts too; empty for the system's authorities.
+        self.ca_file = str(profile.ca_file) if profile.ca_file else ""
         self._profile = profile
         self._timeouts = timeouts
         self._clock = clock

@@ -19,10 +19,11 @@ from ovirt_provision.engine.batch import MOST
 from ovirt_provision.engine.disks import Disks
 from ovirt_provision.engine.events import Event, Events
 from ovirt_provision.engine.machines import Machines
-from ovirt_provision.engine.model import Disk, Snapshot, Template, Vm
+from ovirt_provision.engine.model import Disk, Snapshot, Template, Transfer, Vm
 from ovirt_provision.engine.readings import WITH_ADDRESSES
 from ovirt_provision.engine.snapshots import Snapshots
 from ovirt_provision.engine.templates import Templates
+from ovirt_provision.engine.transfers import Transfers
 from ovirt_provision.errors import ProvisionError
 
 S = TypeVar("S")
@@ -64,6 +65,7 @@ class Watcher:
         templates: Templates,
         disks: Disks,
         snapshots: Snapshots,
+        transfers: Transfers,
         events: Events,
         clock: Clock,
         interval: float,
@@ -72,6 +74,7 @@ class Watcher:
         self._templates = templates
         self._disks = disks
         self._snapshots = snapshots
+        self._transfers = transfers
         self._events = events
         self._clock = clock
         self._interval = interval
@@ -80,6 +83,7 @@ class Watcher:
         self._template_waiters: list[_Waiter[Template]] = []
         self._disk_waiters: list[_Waiter[Disk]] = []
         self._snapshot_waiters: list[_Waiter[Snapshot]] = []
+        self._transfer_waiters: list[_Waiter[Transfer]] = []
         self._jobs: list[_Waiter[Sequence[str]]] = []
         self._loop: asyncio.Task[None] | None = None
         self._read_at = 0.0
@@ -142,6 +146,14 @@ class Watcher:
         """As `vm`, for a snapshot of a VM."""
         return await self._wait(self._snapshot_waiters, f"{vm_id}/{snapshot_id}", satisfied, correlation_id)
 
+    async def transfer(
+        self, transfer_id: str, satisfied: Callable[[Transfer | None], bool], *, correlation_id: str = ""
+    ) -> Transfer | None:
+        """As `vm`, for an image transfer."""
+        return await self._wait(
+            self._transfer_waiters, transfer_id, satisfied, correlation_id, every_tick=True
+        )
+
     async def jobs(self, correlation_id: str, ended: Callable[[Sequence[str] | None], bool]) -> None:
         """Waits until `ended` is true of the descriptions of the unfinished jobs under a correlation id."""
         await self._wait(self._jobs, correlation_id, ended, correlation_id, every_tick=True)
@@ -161,6 +173,7 @@ class Watcher:
             *self._template_waiters,
             *self._disk_waiters,
             *self._snapshot_waiters,
+            *self._transfer_waiters,
             *self._jobs,
         ]
 
@@ -205,6 +218,7 @@ class Watcher:
                 self._read_jobs,
                 self._read_templates,
                 self._read_snapshots,
+                self._read_transfers,
             ):
                 try:
                     await read()
@@ -270,6 +284,13 @@ class Watcher:
             for path in paths.keys() - found.keys():
                 found[path] = await self._snapshots.get(*paths[path])
             self._show(batch, found)
+
+    async def _read_transfers(self) -> None:
+        # The engine has no search for them; they are waited for only until they begin, and until they end.
+        for batch in self._batches(self._transfer_waiters):
+            ids = sorted({w.object_id for w in batch})
+            found = await asyncio.gather(*(self._transfers.get(transfer_id) for transfer_id in ids))
+            self._show(batch, dict(zip(ids, found, strict=True)))
 
     def _hurry(self, event: Event) -> None:
         for waiter in self._all():

@@ -17,6 +17,11 @@ def disk_id(vm_id: str, number: int) -> str:
     return str(uuid.uuid5(uuid.UUID(vm_id), f"disk {number}"))
 
 
+def imported_disk_id(installation: str, owner: str, request_id: str) -> str:
+    """The id of a disk that is made of an image, by itself."""
+    return str(uuid.uuid5(uuid.UUID(installation), "\n".join(("image", owner, request_id))))
+
+
 @dataclass(frozen=True)
 class Mark:
     """What an engine object carries to say who made it, and for which request.

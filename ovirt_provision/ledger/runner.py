@@ -55,6 +55,25 @@ class Unexpected(ProvisionError):
     advice = "Please report this with the daemon's log lines of that incident."
 
 
+@dataclass(frozen=True)
+class Transferred:
+    """How far the bytes of an image are; `rate` is in bytes per second. What is not known is 0."""
+
+    done: int
+    total: int
+    rate: int
+
+    def __str__(self) -> str:
+        told = f"{_in_words(self.done)} of {_in_words(self.total)}" if self.total else _in_words(self.done)
+        return f"{told}, {_in_words(self.rate)}/s" if self.rate else told
+
+
+def _in_words(amount: int) -> str:
+    if amount < 1 << 20:
+        return f"{amount} bytes"
+    return f"{amount / (1 << 30):.2f} GiB" if amount >= 1 << 30 else f"{amount / (1 << 20):.1f} MiB"
+
+
 class Run:
     """One drive of an operation: what its phases wait with."""
 
@@ -65,6 +84,7 @@ class Run:
         # True while the phase may have begun before: its requests may have gone out already.
         self.reentered = False
         self.progress = ""
+        self.transferred: Transferred | None = None
         self.on_progress: Callable[[], None] = lambda: None
         self._cancelled = asyncio.Event()
         self._cancellable = True
@@ -95,6 +115,11 @@ class Run:
         if progress != self.progress:
             self.progress = progress
             self.on_progress()
+
+    def show_bytes(self, done: int, total: int, rate: int) -> None:
+        """Says how far the bytes are that the phase moves; `rate` is in bytes per second."""
+        self.transferred = Transferred(done, total, rate)
+        self.note(str(self.transferred))
 
     def check(self) -> None:
         """Raises OperationCancelled or DeadlineExceeded when it is time to stop."""
@@ -296,6 +321,11 @@ class Runner(Generic[R]):
         queue = self._queue_of(run.operation)
         return (_position(queue, operation_id) if queue is not None else "") or run.progress
 
+    def transferred(self, operation_id: str) -> Transferred | None:
+        """How far the bytes are that an operation moves now."""
+        run = self._runs.get(operation_id)
+        return run.transferred if run is not None else None
+
     def queued(self, operation: Operation) -> bool:
         """True while an operation waits for its turn."""
         queue = self._queue_of(operation)
@@ -458,7 +488,7 @@ class Runner(Generic[R]):
 
     def _enter_phase(self, run: R, phase: Phase[R]) -> None:
         phases = [*run.operation.phases, {"name": phase.name, "start": self._clock.time(), "end": None}]
-        run.progress = ""
+        run.progress, run.transferred = "", None
         run.operation = self._ledger.update_operation(run.operation.id, phase=phase.name, phases=phases)
         log.info("phase", operation=run.operation.id, verb=run.operation.verb, phase=phase.name)
         self._notify(run.operation.id)

@@ -375,6 +375,21 @@ class Ledger:
             .limit(1),
         )
 
+    def imported_objects(self, owner: str, engine: str, fingerprint: str) -> Sequence[Object]:
+        """What stands of an owner's imports with that fingerprint, or is being made, the newest first."""
+        return self._all(
+            Object,
+            objects.select()
+            .where(
+                objects.c.owner == owner,
+                objects.c.engine == engine,
+                objects.c.kind.in_(("disk", "template")),
+                objects.c.state.in_((INTENDED, PRESENT)),
+                objects.c.arguments["import"].as_string() == fingerprint,
+            )
+            .order_by(objects.c.id.desc()),
+        )
+
     def object_of_request(self, engine: str, kind: str, owner: str, request_id: str) -> Object | None:
         """The object whose intent a request of an owner wrote."""
         return self._one(

@@ -10,9 +10,12 @@ from ovirt_provision.config import Config
 from ovirt_provision.engine import Engine
 from ovirt_provision.guest import ssh
 from ovirt_provision.guest.ssh import Greeting
+from ovirt_provision.images.store import ImageStore
+from ovirt_provision.images.transfer import Mover, process_mover
 from ovirt_provision.ledger.secrets import SecretStore
 from ovirt_provision.ledger.store import Ledger
 from ovirt_provision.operations.dispatcher import Dispatcher
+from ovirt_provision.operations.import_image import images_in_use
 from ovirt_provision.operations.janitor import Janitor
 from ovirt_provision.operations.leases import Leases
 from ovirt_provision.operations.tombstone_files import FOLDER, TombstoneFiles
@@ -21,8 +24,8 @@ from ovirt_provision.operations.tombstone_files import FOLDER, TombstoneFiles
 class Bridge:
     """The ledger, the verbs, the leases and the engines of one daemon.
 
-    `state` is the state folder; `greeting` looks for an SSH server. Make and close it inside the event loop
-    that it shall run in.
+    `state` is the state folder; `greeting` looks for an SSH server, and `mover` moves the bytes of images, by
+    default by a process. Make and close it inside the event loop that it shall run in.
     """
 
     def __init__(
@@ -33,6 +36,7 @@ class Bridge:
         installation: uuid.UUID,
         *,
         greeting: Greeting = ssh.greeting,
+        mover: Mover | None = None,
     ) -> None:
         self.config = config
         self.clock = clock
@@ -40,6 +44,9 @@ class Bridge:
         self.installation = str(installation)
         self.ledger = Ledger.open(state / "ledger.sqlite", clock)
         self._engines: dict[str, Engine] = {}
+        self.images = ImageStore(
+            state / "images", config.images, clock, used=lambda: images_in_use(self.ledger)
+        )
         self.dispatcher = Dispatcher(
             self.ledger,
             clock,
@@ -49,6 +56,8 @@ class Bridge:
             installation=self.installation,
             limits=config.limits,
             greeting=greeting,
+            images=self.images,
+            mover=mover or process_mover(clock),
             cap_of=config.operations_cap,
         )
         self.leases = Leases(self.ledger, clock, config.timeouts, self.dispatcher)

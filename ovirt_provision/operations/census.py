@@ -40,7 +40,8 @@ async def take_census(engine: Engine, ledger: Ledger, installation: str) -> Sequ
     rows = {
         (row.kind, row.engine_id): row
         for row in ledger.list_objects(INTENDED, PRESENT, REMOVING, LATE, engine=engine.name)
-        if row.engine_id is not None
+        # A transfer belongs to its disk, and tells nobody whose it is.
+        if row.engine_id is not None and row.kind != "transfer"
     }
     entries: list[Entry] = []
     seen: set[tuple[str, str | None]] = set()

@@ -14,6 +14,7 @@ from ovirt_provision.operations.removal import (
     remove_snapshot,
     remove_template,
 )
+from ovirt_provision.operations.transfers import remove_transfer
 from ovirt_provision.operations.verb import Call, Intent, Verb
 
 _REMOVE = {
@@ -21,6 +22,7 @@ _REMOVE = {
     "template": remove_template,
     "snapshot": remove_snapshot,
     "disk": remove_disk,
+    "transfer": remove_transfer,
 }
 
 

@@ -66,7 +66,7 @@ async def resolve(call: Call) -> dict[str, Any]:
     insist_on_allowed(call, "templates", request.name, "name")
     vm = None if request.validate_only else await _source(call)
     plan = await all_at_once(
-        _name(call),
+        find_name(call),
         find_tags(call.engine, request.tags),
         find_permissions(call.engine, request.permissions),
         find_storage(call.engine, request.storage_domain, request.disk_format, vm),
@@ -133,7 +133,7 @@ async def _insist_on_sparsifiable(call: Call, vm: Vm, changes: Sequence[dict[str
     await call.engine.account.insist(f"sparsify the disks of template {call.request.name}", needs)
 
 
-async def _name(call: Call) -> dict[str, Any]:
+async def find_name(call: Call) -> dict[str, Any]:
     """What stands under the name: the base of a new version, or the template to replace."""
     try:
         return await _holder(call)
@@ -213,7 +213,7 @@ def intend(call: Call, plan: dict[str, Any], connection: sa.Connection) -> Inten
         engine=call.engine.name,
         kind="template",
         engine_id=None,
-        name=temporary_name(request.name, request.request_id) if _is_renamed(request) else request.name,
+        name=temporary_name(request.name, request.request_id) if is_renamed(request) else request.name,
         owner=call.owner,
         key=source.key,
         generation=source.generation,
@@ -227,7 +227,7 @@ def intend(call: Call, plan: dict[str, Any], connection: sa.Connection) -> Inten
     return Intent(object_id=object_id, plan=plan)
 
 
-def _is_renamed(request: templates_pb2.CreateTemplateRequest) -> bool:
+def is_renamed(request: templates_pb2.CreateTemplateRequest) -> bool:
     """Whether it is made under a temporary name. A version has none: the engine gives it that of its base."""
     return not request.new_version and (request.replace or request.HasField("boot_test"))
 
@@ -393,7 +393,7 @@ async def undo_create(run: Provisioning) -> None:
 def phases(request: templates_pb2.CreateTemplateRequest) -> Sequence[Phase[Provisioning]]:
     """What is replaced or removed goes last, and from then on nothing is taken back."""
     tested = request.HasField("boot_test")
-    ends = not (request.keep_versions or _is_renamed(request))
+    ends = not (request.keep_versions or is_renamed(request))
     made = 50 if tested else 100 if ends else 90
     return (
         Phase(
@@ -433,7 +433,7 @@ def phases(request: templates_pb2.CreateTemplateRequest) -> Sequence[Phase[Provi
                     cancellable=not request.replace,
                 ),
             )
-            if _is_renamed(request)
+            if is_renamed(request)
             else ()
         ),
         *(

@@ -22,6 +22,8 @@ from ovirt_provision.errors import (
     RequestIdReused,
 )
 from ovirt_provision.guest.ssh import Greeting
+from ovirt_provision.images.store import ImageStore
+from ovirt_provision.images.transfer import Mover
 from ovirt_provision.ledger.queue import Queue
 from ovirt_provision.ledger.runner import Phase, Runner
 from ovirt_provision.ledger.secrets import SecretStore, merge_secrets, split_secrets, texts_of
@@ -43,6 +45,7 @@ from ovirt_provision.operations.destroy_disk import DESTROY_DISK
 from ovirt_provision.operations.destroy_machine import DESTROY_MACHINE
 from ovirt_provision.operations.destroy_template import DESTROY_TEMPLATE
 from ovirt_provision.operations.detach_disk import DETACH_DISK
+from ovirt_provision.operations.import_image import IMPORT_IMAGE
 from ovirt_provision.operations.provisioning import Provisioning
 from ovirt_provision.operations.restart_machine import RESTART_MACHINE
 from ovirt_provision.operations.sparsify_disk import SPARSIFY_DISK
@@ -65,6 +68,7 @@ VERBS = {
         DETACH_DISK,
         DESTROY_DISK,
         SPARSIFY_DISK,
+        IMPORT_IMAGE,
         CLEAN_UP,
     )
 }
@@ -87,6 +91,8 @@ class Dispatcher:
         installation: str,
         limits: Callable[[str], Owner],
         greeting: Greeting,
+        images: ImageStore,
+        mover: Mover,
         cap_of: Callable[[str], int] = lambda _: 0,
     ) -> None:
         """`engines` finds the engine of a profile and raises EngineProfileNotFound; `limits` says what an
@@ -101,6 +107,8 @@ class Dispatcher:
         self._installation = installation
         self._limits = limits
         self._greeting = greeting
+        self._images = images
+        self._mover = mover
         self._cap_of = cap_of
         self._queues: dict[str, Queue] = {}
         # Operation -> its secrets, once the engine is told them.
@@ -124,6 +132,10 @@ class Dispatcher:
             operation = self._ledger.operation(operation_id)
             if operation is None or operation.ended:
                 self._secrets.remove(operation_id)
+        for operation_id in self._images.scratched():
+            operation = self._ledger.operation(operation_id)
+            if operation is None or operation.ended:
+                self._images.drop_scratch(operation_id)
         # The last daemon may have died between accepting a destroy and cancelling what it takes over from.
         for destroying in self._ledger.unended_operations():
             self._cancel_others(destroying)
@@ -153,9 +165,10 @@ class Dispatcher:
             verb, call, plan, fingerprint
         )
 
-    async def validate(self, verb: Verb, owner: str, engine: str, request: Any) -> None:
-        """Looks up all that a request refers to; changes nothing. Raises what `call` would raise for that."""
-        await verb.resolve(self.make_call(owner, engine, request))
+    async def validate(self, verb: Verb, owner: str, engine: str, request: Any) -> dict[str, Any]:
+        """Looks up all that a request refers to, and returns that; changes nothing. Raises what `call` would
+        raise for that."""
+        return await verb.resolve(self.make_call(owner, engine, request))
 
     def make_call(self, owner: str, engine: str, request: Any) -> Call:
         """A call of an owner, with what its look-ups need. Raises EngineProfileNotFound."""
@@ -167,6 +180,7 @@ class Dispatcher:
             self._ledger,
             self._timeouts,
             self._limits(owner),
+            self._images,
         )
 
     def queue_lengths(self) -> dict[str, int]:
@@ -266,6 +280,8 @@ class Dispatcher:
             installation=self._installation,
             wait_for_operation=self.runner.ended,
             greeting=self._greeting,
+            images=self._images,
+            mover=self._mover,
         )
 
     def _with_secrets(self, operation: Operation, public: Message) -> Message:
@@ -312,6 +328,7 @@ class Dispatcher:
         self._secrets.remove(operation.id)
         for text in self._told.pop(operation.id, ()):
             logs.forget_secret(text)
+        self._images.drop_scratch(operation.id)
         for other in self._ledger.awaiting_cleanup():
             if self._is_clean(other):
                 self._ledger.update_operation(other.id, cleanup=CLEANUP_DONE)

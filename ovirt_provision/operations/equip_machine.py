@@ -29,11 +29,12 @@ async def create_disks(run: Provisioning) -> None:
     for row, wanted in _new_disks(run):
         # One that stands need not be looked for again.
         if row.state != PRESENT or row.unanswered:
-            await _create_disk(run, row, wanted["disk"])
+            await create_disk(run, row, wanted["disk"])
 
 
-async def _create_disk(run: Provisioning, row: Object, wanted: Mapping[str, Any]) -> None:
-    request = DiskRequest(id=row.known_id, name=row.name, description=str(run.mark("disk", row)), **wanted)
+async def create_disk(run: Provisioning, row: Object, wanted: Mapping[str, Any]) -> None:
+    """Sends the create until the disk stands under our id; `wanted` are fields of DiskRequest."""
+    request = DiskRequest(id=row.known_id, name=row.name, description=described(run, row), **wanted)
 
     async def find() -> str | None:
         disk = await run.insist(lambda: run.engine.disks.get(row.known_id))
@@ -53,6 +54,12 @@ async def _create_disk(run: Provisioning, row: Object, wanted: Mapping[str, Any]
         return (await run.engine.disks.create(request, correlation_id=run.correlation_id)).id
 
     await create_once(run, row, doing=f"create disk {row.name}", find=find, send=send)
+
+
+def described(run: Provisioning, row: Object) -> str:
+    """The description of a disk: what its row says, and the mark."""
+    mark = str(run.mark("disk", row))
+    return f"{row.details['description']}\n{mark}" if row.details.get("description") else mark
 
 
 def _new_disks(run: Provisioning) -> list[tuple[Object, dict[str, Any]]]:

@@ -16,6 +16,7 @@ from ovirt_provision.ledger.store import GONE, LATE, PRESENT, REMOVING, Ledger, 
 from ovirt_provision.operations.dispatcher import Dispatcher
 from ovirt_provision.operations.provisioning import mark_of
 from ovirt_provision.operations.removal import find_vm
+from ovirt_provision.operations.transfers import one_of
 
 log = structlog.get_logger("janitor")
 
@@ -150,6 +151,12 @@ class Janitor:
         if row.kind == "disk":
             disk = await engine.disks.get(row.known_id)
             return disk.id if disk is not None and Mark.parse(disk.description) == expected else None
+        if row.kind == "transfer":
+            for one in await engine.transfers.of_disk(row.details["disk_id"]):
+                known = self._ledger.object_in_engine(row.engine, "transfer", one.id)
+                if known is None and not one.ending and one_of(row, one):
+                    return one.id
+            return None
         if row.kind == "snapshot":
             vm_id = self._ledger.object(row.parent_id or 0).known_id
             found = [(one.id, one.description) for one in await engine.snapshots.of_vm(vm_id)]

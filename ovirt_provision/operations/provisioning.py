@@ -20,6 +20,8 @@ from ovirt_provision.errors import (
     ProvisionError,
 )
 from ovirt_provision.guest.ssh import Greeting
+from ovirt_provision.images.store import ImageStore
+from ovirt_provision.images.transfer import Mover
 from ovirt_provision.ledger.identity import Mark
 from ovirt_provision.ledger.runner import Run
 from ovirt_provision.ledger.store import GONE, LATE, REMOVING, Ledger, Object, Operation
@@ -90,9 +92,12 @@ class Provisioning(Run):
         installation: str,
         wait_for_operation: Callable[[str], Awaitable[Any]],
         greeting: Greeting,
+        images: ImageStore,
+        mover: Mover,
     ) -> None:
         """`request` holds no secret; `secret_request` reads the whole request and raises SecretsLost.
-        `greeting` is how an SSH server is looked for; see guest/ssh.py."""
+        `greeting` is how an SSH server is looked for, see guest/ssh.py; `mover` moves the bytes of images,
+        see images/transfer.py."""
         super().__init__(operation, ledger, clock)
         self._find_engine = find_engine
         self.request: Any = request
@@ -101,6 +106,8 @@ class Provisioning(Run):
         self.installation = installation
         self.wait_for_operation = wait_for_operation
         self.greeting = greeting
+        self.images = images
+        self.mover = mover
 
     @property
     def engine(self) -> Engine:

@@ -10,6 +10,7 @@ from google.protobuf.message import Message
 
 from ovirt_provision.config import Owner, Timeouts
 from ovirt_provision.engine import Engine
+from ovirt_provision.images.store import ImageStore
 from ovirt_provision.ledger.runner import Phase
 from ovirt_provision.ledger.store import Ledger, Operation
 from ovirt_provision.operations.provisioning import Provisioning
@@ -26,6 +27,7 @@ class Call:
     ledger: Ledger
     timeouts: Timeouts
     limits: Owner
+    images: ImageStore
 
 
 @dataclass(frozen=True)

@@ -67,17 +67,6 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
             return handler
         method = str(handler_call_details.method)
         ours = method.startswith(f"/{PACKAGE}")
-        # All our calls have one request; a stream of requests is reflection's.
-        if handler.request_streaming:
-
-            async def streams(requests: Any, context: "grpc.aio.ServicerContext[Any, Any]") -> None:
-                async with self._call(method, ours, context):
-                    async for response in handler.stream_stream(requests, context):
-                        await context.write(response)
-
-            return grpc.stream_stream_rpc_method_handler(
-                streams, handler.request_deserializer, handler.response_serializer
-            )
 
         def read(encoded: bytes) -> Any:
             if not ours:
@@ -94,6 +83,34 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
             if violations:
                 raise InvalidRequest(violations)
             return request
+
+        if handler.request_streaming and not handler.response_streaming:
+
+            async def uploads(
+                encoded: AsyncIterator[bytes], context: "grpc.aio.ServicerContext[Any, Any]"
+            ) -> Any:
+                async with self._call(method, ours, context):
+
+                    async def requests() -> AsyncIterator[Any]:
+                        async for one in encoded:
+                            yield read(one)
+
+                    return await handler.stream_unary(requests(), context)
+
+            return grpc.stream_unary_rpc_method_handler(
+                uploads, request_deserializer=None, response_serializer=handler.response_serializer
+            )
+        # A stream of requests with a stream of answers is reflection's.
+        if handler.request_streaming:
+
+            async def streams(requests: Any, context: "grpc.aio.ServicerContext[Any, Any]") -> None:
+                async with self._call(method, ours, context):
+                    async for response in handler.stream_stream(requests, context):
+                        await context.write(response)
+
+            return grpc.stream_stream_rpc_method_handler(
+                streams, handler.request_deserializer, handler.response_serializer
+            )
 
         async def unary(encoded: bytes, context: "grpc.aio.ServicerContext[Any, Any]") -> Any:
             async with self._call(method, ours, context):

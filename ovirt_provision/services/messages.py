@@ -10,9 +10,10 @@ from ovirt_provision.engine import Engine
 from ovirt_provision.engine.model import Disk, Network, Template, Vm
 from ovirt_provision.errors import ErrorReport, Violation
 from ovirt_provision.guest.addresses import addresses_of
+from ovirt_provision.images.store import Image
 from ovirt_provision.ledger import store
 from ovirt_provision.ledger.identity import Mark
-from ovirt_provision.ledger.runner import QUEUED
+from ovirt_provision.ledger.runner import QUEUED, Transferred
 from ovirt_provision.operations.bridge import Bridge
 from ovirt_provision.operations.hardware import DISK_INTERFACES, NIC_INTERFACES
 from ovirt_provision.operations.machines import selection_of
@@ -47,6 +48,11 @@ _TEMPLATE_STATUSES = {
     "ok": resources_pb2.Template.STATUS_OK,
     "locked": resources_pb2.Template.STATUS_LOCKED,
     "illegal": resources_pb2.Template.STATUS_ILLEGAL,
+}
+_IMAGE_FORMATS = {
+    "qcow2": resources_pb2.Image.FORMAT_QCOW2,
+    "raw": resources_pb2.Image.FORMAT_RAW,
+    "iso": resources_pb2.Image.FORMAT_ISO,
 }
 _CLEANUP_PENDING = (
     "What it has made is not all gone yet, since the engine does not let go of it: the daemon goes on until "
@@ -236,6 +242,7 @@ def operation_message(bridge: Bridge, operation: store.Operation) -> resources_p
         phase=QUEUED if bridge.dispatcher.runner.queued(operation) else operation.phase,
         percent=operation.percent,
         progress=bridge.dispatcher.runner.progress(operation.id),
+        transferred=_transferred(bridge.dispatcher.runner.transferred(operation.id)),
         phases=[
             resources_pb2.Operation.Phase(
                 name=phase["name"],
@@ -267,7 +274,7 @@ def _add_result(bridge: Bridge, operation: store.Operation, message: resources_p
     if operation.verb == "DetachDisk":
         if operation.state == store.SUCCEEDED:
             message.disk.CopyFrom(
-                _detached_disk(bridge.ledger.object(operation.plan["disk_object_id"]), operation)
+                _handed_over_disk(bridge.ledger.object(operation.plan["disk_object_id"]), operation.request)
             )
     elif row.kind == "vm":
         machine = machine_message(bridge, row)
@@ -275,21 +282,25 @@ def _add_result(bridge: Bridge, operation: store.Operation, message: resources_p
             up = operation.verb in ("StartMachine", "RestartMachine") or "start_with" in operation.request
             machine.status = resources_pb2.Machine.STATUS_UP if up else resources_pb2.Machine.STATUS_DOWN
         message.machine.CopyFrom(machine)
-    elif operation.verb == "CreateTemplate":
+    elif operation.verb == "ImportImage" and row.kind == "disk":
+        if operation.state == store.SUCCEEDED:
+            message.disk.CopyFrom(_handed_over_disk(row, operation.request["disk"]))
+    elif operation.verb in ("CreateTemplate", "ImportImage"):
+        request = operation.request.get("template", operation.request)
         message.warnings.extend(row.details.get("warnings", ()))
         message.template.CopyFrom(
             resources_pb2.Template(
                 engine=row.engine,
                 id=row.engine_id or "",
                 name=row.name,
-                version=row.details.get("version", 0 if "new_version" in operation.request else 1),
+                version=row.details.get("version", 0 if "new_version" in request else 1),
                 version_name=row.details.get("version_name", ""),
                 status=(
                     resources_pb2.Template.STATUS_OK
                     if operation.state == store.SUCCEEDED
                     else resources_pb2.Template.STATUS_LOCKED
                 ),
-                description=operation.request.get("description", ""),
+                description=request.get("description", ""),
                 ours=True,
                 owner=row.owner,
                 create_time=timestamp(row.created_at),
@@ -297,17 +308,35 @@ def _add_result(bridge: Bridge, operation: store.Operation, message: resources_p
         )
 
 
-def _detached_disk(row: store.Object, operation: store.Operation) -> resources_pb2.DiskInfo:
+def _transferred(known: Transferred | None) -> resources_pb2.Operation.Transferred | None:
+    if known is None:
+        return None
+    return resources_pb2.Operation.Transferred(
+        done_bytes=known.done, total_bytes=known.total, bytes_per_second=known.rate
+    )
+
+
+def image_message(image: Image) -> resources_pb2.Image:
+    return resources_pb2.Image(
+        checksum=image.checksum,
+        format=_IMAGE_FORMATS[image.format],
+        size_bytes=image.size,
+        virtual_size_bytes=image.virtual_size,
+        create_time=timestamp(image.created_at),
+    )
+
+
+def _handed_over_disk(row: store.Object, request: Mapping[str, Any]) -> resources_pb2.DiskInfo:
     """The disk that was handed over, as it was then."""
     return resources_pb2.DiskInfo(
         engine=row.engine,
         id=row.known_id,
         name=row.name,
-        description=operation.request.get("description", ""),
+        description=request.get("description", ""),
         size_bytes=row.details.get("size", 0),
         status="ok",
         format=row.details.get("format", ""),
-        content_type="data",
+        content_type=row.details.get("content_type", "data"),
         ours=True,
         owner=row.owner,
         create_time=timestamp(row.created_at),

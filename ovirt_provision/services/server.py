@@ -19,6 +19,7 @@ from ovirt_provision.services.interceptors import CallInterceptor
 from ovirt_provision.v1 import (
     disks_pb2,
     engines_pb2,
+    images_pb2,
     machines_pb2,
     networks_pb2,
     operations_pb2,
@@ -30,7 +31,15 @@ Registration = tuple[Callable[[Any, grpc.aio.Server], None], Any]
 
 SERVICES = [
     service.full_name
-    for file in (engines_pb2, machines_pb2, templates_pb2, disks_pb2, networks_pb2, operations_pb2)
+    for file in (
+        engines_pb2,
+        machines_pb2,
+        templates_pb2,
+        disks_pb2,
+        images_pb2,
+        networks_pb2,
+        operations_pb2,
+    )
     for service in file.DESCRIPTOR.services_by_name.values()
 ]
 _log = structlog.get_logger(__name__)

@@ -1,0 +1,69 @@
+"""ImageService: calls in, messages out."""
+
+from collections.abc import AsyncIterator, Callable
+
+from ovirt_provision.errors import InvalidRequest, Violation
+from ovirt_provision.operations.bridge import Bridge
+from ovirt_provision.operations.import_image import IMPORT_IMAGE
+from ovirt_provision.services.calls import Context, engine_of, owner_of
+from ovirt_provision.services.messages import image_message, operation_message
+from ovirt_provision.v1 import images_pb2, images_pb2_grpc
+
+
+class ImageServicer(images_pb2_grpc.ImageServiceServicer):
+    def __init__(self, bridge: Callable[[], Bridge]) -> None:
+        self._bridge = bridge
+
+    async def UploadImage(
+        self, requests: AsyncIterator[images_pb2.UploadImageRequest], context: Context
+    ) -> images_pb2.UploadImageResponse:
+        images, owner = self._bridge().images, owner_of(context)
+        first = await anext(requests, None)
+        if first is None or not first.HasField("header"):
+            raise InvalidRequest([Violation("header", "has to be in the first message, before any chunk")])
+        header = first.header
+
+        async def chunks() -> AsyncIterator[bytes]:
+            async for request in requests:
+                if request.HasField("header"):
+                    raise InvalidRequest([Violation("header", "belongs into the first message alone")])
+                yield request.chunk
+
+        image = await images.receive(owner, header.checksum, header.size_bytes, header.offset, chunks())
+        return images_pb2.UploadImageResponse(image=image_message(image))
+
+    async def GetImage(
+        self, request: images_pb2.GetImageRequest, context: Context
+    ) -> images_pb2.GetImageResponse:
+        images, owner = self._bridge().images, owner_of(context)
+        image = images.find(owner, request.checksum)
+        return images_pb2.GetImageResponse(
+            image=image_message(image) if image is not None else None,
+            received_bytes=images.received(owner, request.checksum),
+        )
+
+    async def ListImages(
+        self, request: images_pb2.ListImagesRequest, context: Context
+    ) -> images_pb2.ListImagesResponse:
+        found = self._bridge().images.list(owner_of(context))
+        return images_pb2.ListImagesResponse(images=[image_message(image) for image in found])
+
+    async def RemoveImage(
+        self, request: images_pb2.RemoveImageRequest, context: Context
+    ) -> images_pb2.RemoveImageResponse:
+        self._bridge().images.remove(owner_of(context), request.checksum)
+        return images_pb2.RemoveImageResponse()
+
+    async def ImportImage(
+        self, request: images_pb2.ImportImageRequest, context: Context
+    ) -> images_pb2.ImportImageResponse:
+        bridge, owner = self._bridge(), owner_of(context)
+        engine = engine_of(bridge, request.engine, context)
+        if request.validate_only:
+            plan = await bridge.dispatcher.validate(IMPORT_IMAGE, owner, engine.name, request)
+            return images_pb2.ImportImageResponse(reused="reused" in plan)
+        operation = await bridge.dispatcher.call(IMPORT_IMAGE, owner, engine.name, request)
+        return images_pb2.ImportImageResponse(
+            operation=operation_message(bridge, operation),
+            reused=operation.request_id != request.request_id,
+        )
