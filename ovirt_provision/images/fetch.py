@@ -41,9 +41,9 @@ def addresses_of(host: str, port: int) -> Sequence[str]:
 
 
 def shown(url: str) -> str:
-    """A URL without what may be secret of it."""
+    """Host and path of a URL: its query may be secret."""
     parts = urlsplit(url)
-    return f"{parts.scheme}://{parts.hostname or ''}{f':{parts.port}' if parts.port else ''}{parts.path}"
+    return f"{parts.hostname or ''}{parts.path}"
 
 
 def insist_on_fetchable(url: str) -> None:

@@ -5,6 +5,7 @@ new one is planted, too, or named here as missing.
 """
 
 import base64
+import hashlib
 import io
 import json
 import logging
@@ -15,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import responses
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
 from google.protobuf.message import Message
 from pydantic import BaseModel, SecretStr
@@ -24,13 +26,15 @@ from ovirt_provision.config import Config
 from ovirt_provision.engine import errors as engine_errors
 from ovirt_provision.engine.machines import Machines
 from ovirt_provision.errors import ProvisionError
+from ovirt_provision.images import fetch
 from ovirt_provision.ledger.store import CANCELLED, FAILED, SUCCEEDED
 from ovirt_provision.operations import start_machine
 from ovirt_provision.operations.dispatcher import VERBS
 from ovirt_provision.services.messages import operation_message
 from ovirt_provision.simulator.markup import set_text
-from ovirt_provision.v1 import resources_pb2, templates_pb2
+from ovirt_provision.v1 import images_pb2, resources_pb2, templates_pb2
 from tests.harness import Site, spec, started
+from tests.images import RAW
 
 CANARY = "canary-5d1c7a90"
 # What each secret field holds to be taken, by its name, and a text for any other.
@@ -39,9 +43,11 @@ PLANTED = {
     "ignition": f'{{"ignition": {{"version": "3.3.0"}}, "passwd": {{"users": [{{"name": "{CANARY}"}}]}}}}',
     "unattend_xml": f'<unattend xmlns="urn:schemas-microsoft-com:unattend">{CANARY}</unattend>',
 }
+IMAGE_URL = "https://images.example.com/golden.raw"
+PLANTED["url"] = f"{IMAGE_URL}?token={CANARY}"
 # What the operating system must be for it.
 SYSTEMS = {"ignition": "rhcos_x64", "sysprep": "windows_2022"}
-PHASES = ("booting", "booting-test-machine")
+PHASES = ("fetching", "booting", "booting-test-machine")
 
 PARENTS = ("initialization", "start_with", "media", "start_media")
 
@@ -101,7 +107,7 @@ def _types_of(annotation: Any) -> Iterator[Any]:
 
 def in_initialization(path: FieldPath) -> FieldPath:
     """The path of a secret field within the Initialization or the Media that all of them are in."""
-    return path[1 + max(path.index(name) for name in PARENTS if name in path) :]
+    return path[1 + max((path.index(name) for name in PARENTS if name in path), default=-1) :]
 
 
 PLACES = [
@@ -116,6 +122,10 @@ FIELDS: dict[str, dict[str, Any]] = {
         "machine_key": "web",
         "name": "golden",
         "boot_test": templates_pb2.BootTest(initialization=started()),
+    },
+    "ImportImage": {
+        "checksum": f"sha256:{hashlib.sha256(RAW).hexdigest()}",
+        "disk": images_pb2.ImportedDisk(name="golden"),
     },
 }
 # Each field is planted in the first verb that has it, and the first field in all verbs;
@@ -144,14 +154,18 @@ def log() -> Iterator[io.StringIO]:
 
 
 @pytest.fixture
-def sent(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """The payloads and first-boot configurations that were sent to the engine."""
+def sent(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
+    """Payloads and first-boot configurations that went to the engine, and URLs that were fetched."""
     sent: list[str] = []
     make = start_machine.first_boot
 
     def noted(initialization: resources_pb2.Initialization) -> Any:
         sent.append(str(initialization))
         return make(initialization)
+
+    def noted_request(request: Any) -> tuple[int, dict[str, str], bytes]:
+        sent.append(request.url)
+        return 200, {}, RAW
 
     async def noted_payload(machines: Any, vm_id: str, name: str, payload: Any, **options: Any) -> None:
         if payload is not None:
@@ -161,7 +175,10 @@ def sent(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     store = Machines.set_payload
     monkeypatch.setattr(Machines, "set_payload", noted_payload)
     monkeypatch.setattr(start_machine, "first_boot", noted)
-    return sent
+    monkeypatch.setattr(fetch, "addresses_of", lambda _host, _port: ["93.184.216.34"])
+    with responses.RequestsMock(assert_all_requests_are_fired=False) as server:
+        server.add_callback("GET", IMAGE_URL, noted_request)
+        yield sent
 
 
 def found_in(folder: Path, texts: dict[str, str], *secrets: str) -> set[str]:
