@@ -161,7 +161,19 @@ packer: ## Find a packer on PATH, or build one (build/bin/packer)
 
 .PHONY: driver
 driver: setup $(generated) ## Build the docker-machine driver (build/bin/docker-machine-driver-ovirt)
-	cd plugins && go build -trimpath -ldflags '-s -w' -o ../$(driver) $(driver_source)
+	cd plugins && CGO_ENABLED=0 go build -trimpath -ldflags '-s -w' -o ../$(driver) $(driver_source)
+
+.PHONY: driver-release
+driver-release: setup $(generated) ## Build the docker-machine driver for release into dist/, with Rancher's manifest (URL=where the folder will be)
+	@[ -n "$(URL)" ] || { echo "driver-release: say where the archives will be, as in URL=https://example.com/v0.1.0" >&2; exit 1; }
+	cd plugins && for arch in amd64 arm64; do \
+		CGO_ENABLED=0 GOOS=linux GOARCH=$$arch go build -trimpath -ldflags '-s -w' -o ../dist/$$arch/docker-machine-driver-ovirt $(driver_source) && \
+		tar -C ../dist/$$arch --sort=name --owner=0 --group=0 --mtime=@0 -czf ../dist/docker-machine-driver-ovirt-linux-$$arch.tar.gz docker-machine-driver-ovirt && \
+		rm -r ../dist/$$arch || exit; done
+	cd dist && sha256sum docker-machine-driver-ovirt-linux-*.tar.gz >docker-machine-driver-ovirt_SHA256SUMS
+	sed -e 's|@URL@|$(URL)/docker-machine-driver-ovirt-linux-amd64.tar.gz|' \
+		-e "s|@CHECKSUM@|$$(sed -n 's/ .*amd64.*//p' dist/docker-machine-driver-ovirt_SHA256SUMS)|" \
+		plugins/docker_machine/rancher/node-driver.yaml >dist/node-driver.yaml
 
 .PHONY: rancher-machine
 rancher-machine: ## Build rancher-machine, a living docker-machine (build/bin/rancher-machine)

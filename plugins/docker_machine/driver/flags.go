@@ -79,7 +79,7 @@ const (
 
 // GetCreateFlags are the flags of `create`. The engine and its password are not among them: they are the daemon's.
 func (d *Driver) GetCreateFlags() []wire.Flag {
-	return []wire.Flag{
+	return append([]wire.Flag{
 		&wire.StringFlag{Name: flagEngine, EnvVar: "OVIRT_ENGINE", Usage: "engine profile of the ovirt-provision daemon " +
 			"(default: the daemon's default, which is the engine of OVIRT_URL when the daemon is started from here)"},
 		&wire.StringFlag{Name: flagTemplate, EnvVar: "OVIRT_TEMPLATE", Usage: "name of the template (this or the id is required)"},
@@ -107,11 +107,14 @@ func (d *Driver) GetCreateFlags() []wire.Flag {
 		&wire.IntFlag{Name: flagSSHPort, EnvVar: "OVIRT_SSH_PORT", Value: defaultSSHPort, Usage: "port of the guest's SSH server"},
 		&wire.IntFlag{Name: flagSSHTimeout, EnvVar: "OVIRT_SSH_TIMEOUT", Value: defaultSSHTimeout, Usage: "seconds until a login over SSH succeeds and the first boot has ended, or the VM is removed again (0: do not wait)"},
 		&wire.IntFlag{Name: flagDockerPort, EnvVar: "OVIRT_DOCKER_PORT", Value: defaultDockerPort, Usage: "port of the Docker daemon"},
-	}
+	}, credentialFlags()...)
 }
 
 // SetConfigFromFlags takes what the user chose, and fixes the key of the Machine.
 func (d *Driver) SetConfigFromFlags(given wire.Options) error {
+	if err := checkCredential(given); err != nil {
+		return err
+	}
 	d.Options = Options{
 		Engine:           given.String(flagEngine),
 		Template:         given.String(flagTemplate),

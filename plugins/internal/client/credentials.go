@@ -15,12 +15,15 @@ import (
 )
 
 // What every client reads when OVIRT_PROVISION_ADDRESS is host:port. The certificate proves who calls; so does, instead
-// of certificate and key, a bearer token.
+// of certificate and key, a bearer token. The last two hold what the files would: a container that gets its secrets in the
+// environment, as of Rancher, has no files.
 const (
 	caFileVariable    = "OVIRT_PROVISION_CA_FILE"
 	certFileVariable  = "OVIRT_PROVISION_CERT_FILE"
 	keyFileVariable   = "OVIRT_PROVISION_KEY_FILE"
 	tokenFileVariable = "OVIRT_PROVISION_TOKEN_FILE"
+	caVariable        = "OVIRT_PROVISION_CA"
+	tokenVariable     = "OVIRT_PROVISION_TOKEN"
 )
 
 // dialCredentials is how the daemon at the address is spoken to: in the clear over a unix socket, which is in a folder
@@ -29,14 +32,17 @@ func dialCredentials(address Address, env Environment) ([]grpc.DialOption, error
 	if address.Socket != "" {
 		return []grpc.DialOption{grpc.WithTransportCredentials(insecure.NewCredentials())}, nil
 	}
-	ca, cert, key, token := env(caFileVariable), env(certFileVariable), env(keyFileVariable), env(tokenFileVariable)
+	ca, token := fileOrText(env, caFileVariable, caVariable), fileOrText(env, tokenFileVariable, tokenVariable)
+	cert, key := env(certFileVariable), env(keyFileVariable)
 	missing := ""
 	switch {
-	case ca == "":
+	case ca.twice || token.twice:
+		missing = fmt.Sprintf("%s goes without %s, and %s without %s", caFileVariable, caVariable, tokenFileVariable, tokenVariable)
+	case !ca.given():
 		missing = caFileVariable + " is not set"
 	case (cert == "") != (key == ""):
 		missing = certFileVariable + " and " + keyFileVariable + " go together"
-	case (cert == "") == (token == ""):
+	case (cert == "") != token.given():
 		missing = "either " + certFileVariable + " or " + tokenFileVariable + " must be set"
 	}
 	if missing != "" {
@@ -45,21 +51,21 @@ func dialCredentials(address Address, env Environment) ([]grpc.DialOption, error
 			env(AddressVariable), missing, caFileVariable, certFileVariable, keyFileVariable, tokenFileVariable)
 	}
 	configuration := &tls.Config{MinVersion: tls.VersionTLS12, RootCAs: x509.NewCertPool()}
-	content, err := os.ReadFile(ca)
+	content, err := ca.read()
 	if err != nil {
-		return nil, fmt.Errorf("%s: %w", caFileVariable, err)
+		return nil, err
 	}
 	if !configuration.RootCAs.AppendCertsFromPEM(content) {
-		return nil, fmt.Errorf("%s: %s holds no certificate in PEM format", caFileVariable, ca)
+		return nil, fmt.Errorf("%s holds no certificate in PEM format", ca)
 	}
 	options := []grpc.DialOption{}
-	if token != "" {
-		bearer, err := os.ReadFile(token)
+	if token.given() {
+		bearer, err := token.read()
 		if err != nil {
-			return nil, fmt.Errorf("%s: %w", tokenFileVariable, err)
+			return nil, err
 		}
 		if len(strings.TrimSpace(string(bearer))) == 0 {
-			return nil, fmt.Errorf("%s: %s holds no token", tokenFileVariable, token)
+			return nil, fmt.Errorf("%s holds no token", token)
 		}
 		options = append(options, grpc.WithPerRPCCredentials(bearerToken(strings.TrimSpace(string(bearer)))))
 	} else {
@@ -70,6 +76,43 @@ func dialCredentials(address Address, env Environment) ([]grpc.DialOption, error
 		configuration.Certificates = []tls.Certificate{own}
 	}
 	return append(options, grpc.WithTransportCredentials(credentials.NewTLS(configuration))), nil
+}
+
+// source is where a part of the credential is: in a file that a variable names, or in a variable.
+type source struct {
+	variable, file, text string
+	twice                bool
+}
+
+func fileOrText(env Environment, fileVariable, variable string) source {
+	file, text := env(fileVariable), env(variable)
+	if file != "" {
+		return source{variable: fileVariable, file: file, twice: text != ""}
+	}
+	return source{variable: variable, text: text}
+}
+
+func (s source) given() bool {
+	return s.file != "" || s.text != ""
+}
+
+// String names the source, and shows nothing of what it holds.
+func (s source) String() string {
+	if s.file != "" {
+		return s.variable + ": " + s.file
+	}
+	return s.variable
+}
+
+func (s source) read() ([]byte, error) {
+	if s.file == "" {
+		return []byte(s.text), nil
+	}
+	content, err := os.ReadFile(s.file)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", s.variable, err)
+	}
+	return content, nil
 }
 
 // bearerToken goes along with every call.

@@ -15,6 +15,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -191,6 +192,25 @@ func TestATokenSaysWhoCalls(t *testing.T) {
 	}
 }
 
+// As a container has them that gets its secrets in the environment.
+func TestATokenAndACAMayBeInVariables(t *testing.T) {
+	a := newAuthority(t)
+	address := serveTLS(t, a, false)
+	ca, err := os.ReadFile(a.caFile)
+	if err != nil {
+		t.Fatal(err)
+	}
+	who, err := callTLS(t, map[string]string{AddressVariable: address, caVariable: string(ca), tokenVariable: "secret\n"})
+	if who != "Bearer secret" || err != nil {
+		t.Errorf("got %q, %v", who, err)
+	}
+	_, err = callTLS(t, map[string]string{AddressVariable: address, caVariable: "canary", tokenVariable: "secret"})
+	mustSay(t, err, "OVIRT_PROVISION_CA holds no certificate in PEM format")
+	if strings.Contains(err.Error(), "canary") {
+		t.Errorf("the error shows what the variable holds: %v", err)
+	}
+}
+
 func TestTLSIsRefusedAtOnce(t *testing.T) {
 	a, other := newAuthority(t), newAuthority(t)
 	address := serveTLS(t, a, true)
@@ -257,6 +277,10 @@ func TestPlainTCPIsRefused(t *testing.T) {
 		"both": {
 			map[string]string{caFileVariable: a.caFile, certFileVariable: certFile, keyFileVariable: keyFile, tokenFileVariable: keyFile},
 			"either OVIRT_PROVISION_CERT_FILE or OVIRT_PROVISION_TOKEN_FILE",
+		},
+		"a token twice": {
+			map[string]string{caFileVariable: a.caFile, tokenFileVariable: keyFile, tokenVariable: "secret"},
+			"OVIRT_PROVISION_TOKEN_FILE without OVIRT_PROVISION_TOKEN",
 		},
 		"a CA that is none": {map[string]string{caFileVariable: keyFile, tokenFileVariable: keyFile}, "no certificate in PEM"},
 	} {
