@@ -174,6 +174,23 @@ def test_a_host_that_hangs_is_given_up(hosts: Hosts, is_untouched: Callable[[], 
     process.communicate()
 
 
+def test_a_killed_plugin_costs_its_host_an_rm(
+    hosts: Hosts, is_untouched: Callable[[], bool], stage: Stage
+) -> None:
+    """The host lives, and learns that its plugin does not; nobody has to wait for the daemon's grace."""
+    process = hosts.start_create("web", "Waiting for SSH")
+    for pid in plugins_of(process):
+        os.kill(pid, signal.SIGKILL)
+    process.communicate()
+    assert process.returncode != 0
+    assert stage.virtual_machines() == ["web"]
+    code, told = hosts.create("web")
+    assert code != 0
+    assert "already exists" in told
+    assert hosts.run("rm", "-y", "web")[0] == 0
+    assert is_untouched()
+
+
 def test_rm_finds_a_create_under_way(hosts: Hosts, is_untouched: Callable[[], bool]) -> None:
     """The host died, and nobody waits for the undo before removing what it has saved."""
     process = hosts.start_create("web", "booting")
@@ -305,6 +322,58 @@ def test_no_password_is_kept(hosts: Hosts, kept: str, stage: Stage) -> None:
     files = [file for file in hosts.store.rglob("*") if file.is_file()]
     assert any(file.name == "config.json" for file in files)
     assert [file for file in files if password in file.read_bytes()] == []
+
+
+def test_nodes_as_rancher_makes_them(
+    hosts: Hosts,
+    is_untouched: Callable[[], bool],
+    stage: Stage,
+    from_elsewhere: dict[str, str],
+    tmp_path: Path,
+) -> None:
+    """In a pod: no HOME and no files, a daemon elsewhere, user data from the host, and SSH to nobody."""
+    pod = {
+        **from_elsewhere,
+        **dict.fromkeys(("HOME", "XDG_RUNTIME_DIR", "XDG_STATE_HOME", "XDG_CONFIG_HOME"), ""),
+        **{f"OVIRT_PROVISION_{name}_FILE": "" for name in ("CA", "TOKEN")},
+        **{
+            f"OVIRT_PROVISION_{name}": Path(from_elsewhere[f"OVIRT_PROVISION_{name}_FILE"]).read_text()
+            for name in ("CA", "TOKEN")
+        },
+    }
+    install = tmp_path / "install.sh"
+    install.write_text("#!/bin/sh\ntrue\n")
+    code, told = hosts.run(
+        *("create", "--driver", "ovirt", "--custom-install-script", str(install)),
+        *(*TEMPLATE, "--ovirt-ssh-timeout", "0", "node"),
+        **pod,
+    )
+    assert code == 0, told
+    assert stage.virtual_machines() == ["node"]
+    config = (hosts.store / "machines/node/config.json").read_text()
+    assert pod["OVIRT_PROVISION_TOKEN"] not in config
+    code, told = hosts.run("rm", "-y", "--update-config", "node", **pod)
+    assert code == 0, told
+    assert is_untouched()
+
+
+def test_a_plugin_tells_its_flags_as_another_user(hosts: Hosts) -> None:
+    """As Rancher's server asks for them."""
+    try:
+        subprocess.run(["true"], user=65534, group=65534, extra_groups=[], check=True)
+    except PermissionError:
+        pytest.skip(
+            "NOT tested: this user cannot start a process as another one; root can, outside of a namespace"
+        )
+    nobody = {"MACHINE_PLUGIN_UID": "65534", "MACHINE_PLUGIN_GID": "65534", "HOME": "", "XDG_RUNTIME_DIR": ""}
+    code, told = hosts.run("create", "--driver", "ovirt", "--help", **nobody)
+    assert code == 0, told
+    assert "--ovirt-template" in told
+
+
+def test_the_driver_needs_no_library_of_its_host() -> None:
+    told = subprocess.run(["ldd", DRIVER], capture_output=True, text=True)
+    assert "not a dynamic executable" in told.stdout + told.stderr
 
 
 def test_the_daemon_reaps_what_nobody_is_left_to_undo(tmp_path: Path) -> None:
