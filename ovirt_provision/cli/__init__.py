@@ -14,6 +14,7 @@ from ovirt_provision.cli import (
     disk,
     doctor,
     engine,
+    image,
     machine,
     network,
     operation,
@@ -56,6 +57,7 @@ app.command()(simulate.simulate)
 app.add_typer(machine.app, name="machine")
 app.add_typer(template.app, name="template")
 app.add_typer(disk.app, name="disk")
+app.add_typer(image.app, name="image")
 app.add_typer(network.app, name="network")
 app.add_typer(operation.app, name="operation")
 app.command()(engine.census)

@@ -20,6 +20,7 @@ from ovirt_provision.errors import Code, ErrorReport, ProvisionError, Violation
 from ovirt_provision.v1 import operations_pb2, resources_pb2
 from ovirt_provision.v1.disks_pb2_grpc import DiskServiceStub
 from ovirt_provision.v1.engines_pb2_grpc import EngineServiceStub
+from ovirt_provision.v1.images_pb2_grpc import ImageServiceStub
 from ovirt_provision.v1.machines_pb2_grpc import MachineServiceStub
 from ovirt_provision.v1.networks_pb2_grpc import NetworkServiceStub
 from ovirt_provision.v1.operations_pb2_grpc import OperationServiceStub
@@ -130,6 +131,7 @@ class Daemon:
         self.machines = MachineServiceStub(channel)
         self.templates = TemplateServiceStub(channel)
         self.disks = DiskServiceStub(channel)
+        self.images = ImageServiceStub(channel)
         self.networks = NetworkServiceStub(channel)
         self.operations = OperationServiceStub(channel)
         self.engines = EngineServiceStub(channel)
@@ -147,6 +149,11 @@ class Daemon:
         """Calls a method that answers at once. Raises ProvisionError."""
         with self._errors():
             return method(request, timeout=CALL_TIMEOUT)
+
+    def upload(self, method: Callable[..., Reply], requests: Iterator[Message]) -> Reply:
+        """Calls a method with a stream of requests, for as long as it takes. Raises ProvisionError."""
+        with self._errors():
+            return method(requests)
 
     def list_all(self, method: Callable[..., Reply], request: Any) -> Reply:
         """All pages of a listing, as one reply; `request` is that for the first page."""

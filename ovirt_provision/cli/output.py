@@ -12,7 +12,16 @@ from google.protobuf.json_format import MessageToDict
 from google.protobuf.message import Message
 from google.protobuf.timestamp_pb2 import Timestamp
 from rich.console import Console
-from rich.progress import BarColumn, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
+from rich.progress import (
+    BarColumn,
+    DownloadColumn,
+    SpinnerColumn,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+    TransferSpeedColumn,
+)
 from rich.progress import Progress as Bar
 from rich.table import Table
 from rich.text import Text
@@ -26,12 +35,14 @@ from ovirt_provision.v1.engines_pb2 import (
     ListEnginesResponse,
     TakeCensusResponse,
 )
+from ovirt_provision.v1.images_pb2 import ListImagesResponse
 from ovirt_provision.v1.machines_pb2 import ListMachinesResponse, RenewLeaseResponse
 from ovirt_provision.v1.networks_pb2 import ListNetworksResponse
 from ovirt_provision.v1.operations_pb2 import ListOperationsResponse
 from ovirt_provision.v1.resources_pb2 import (
     DiskInfo,
     Engine,
+    Image,
     Lease,
     Machine,
     MachineDisk,
@@ -158,6 +169,7 @@ class Progress:
         self._started = time.monotonic()
         self._phase = ""
         self._printed_percent = 0
+        self._printed_bytes = 0
         self._console = console
         self._bar: Bar | None = None
         self._task: TaskID | None = None
@@ -193,14 +205,59 @@ class Progress:
             self._bar.update(
                 self._task, description=description, completed=operation.percent, doing=operation.progress
             )
-        elif phase and (
-            phase != self._phase or operation.percent >= self._printed_percent + _PERCENT_PER_LINE
-        ):
+        elif phase and (phase != self._phase or self._is_further(operation)):
             self._printed_percent = operation.percent - operation.percent % _PERCENT_PER_LINE
+            self._printed_bytes = operation.transferred.done_bytes
             doing = f": {operation.progress}" if operation.progress else ""
             seconds = time.monotonic() - self._started
             note(f"[{seconds:6.1f} s] {operation.verb} {operation.percent:3d} % {phase}{doing}")
         self._phase = phase
+
+    def _is_further(self, operation: Operation) -> bool:
+        moved = operation.transferred
+        if (moved.done_bytes - self._printed_bytes) * _PERCENT_PER_LINE >= moved.total_bytes > 0:
+            return True
+        return operation.percent >= self._printed_percent + _PERCENT_PER_LINE
+
+
+class Bytes:
+    """Shows how far bytes are: a bar on a terminal, otherwise a line for each 10 %."""
+
+    def __init__(self, description: str, total: int) -> None:
+        console = _console(stderr=True)
+        self._description = description
+        self._total = total
+        self._printed_percent = -_PERCENT_PER_LINE
+        self._bar: Bar | None = None
+        if console.is_terminal:
+            self._bar = Bar(
+                TextColumn("{task.description}", markup=False),
+                BarColumn(bar_width=24),
+                DownloadColumn(binary_units=True),
+                TransferSpeedColumn(),
+                TimeRemainingColumn(),
+                console=console,
+                transient=True,
+            )
+            self._task = self._bar.add_task(description, total=total)
+
+    def __enter__(self) -> "Bytes":
+        if self._bar:
+            self._bar.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._bar:
+            self._bar.stop()
+
+    def show(self, done: int) -> None:
+        """So many bytes are done."""
+        percent = 100 * done // self._total if self._total else 100
+        if self._bar:
+            self._bar.update(self._task, completed=done)
+        elif percent >= self._printed_percent + _PERCENT_PER_LINE:
+            self._printed_percent = percent - percent % _PERCENT_PER_LINE
+            note(f"{self._description}: {percent} % of {size(self._total)}")
 
 
 def word(enum_name: str) -> str:
@@ -352,6 +409,22 @@ def print_disk(disk: DiskInfo) -> None:
             ("description", disk.description),
             ("created", moment(disk.create_time)),
         ]
+    )
+
+
+def print_images(listed: ListImagesResponse) -> None:
+    print_table(
+        ("CHECKSUM", "FORMAT", "SIZE", "DISK", "SINCE"),
+        (
+            (
+                image.checksum,
+                word(Image.Format.Name(image.format)),
+                size(image.size_bytes),
+                size(image.virtual_size_bytes),
+                moment(image.create_time),
+            )
+            for image in listed.images
+        ),
     )
 
 

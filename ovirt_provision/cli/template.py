@@ -39,7 +39,7 @@ class BootTest(StrEnum):
     ADDRESS = "address"
 
 
-_FORMATS = {
+FORMATS = {
     DiskFormat.COW: resources_pb2.DISK_FORMAT_COW,
     DiskFormat.RAW: resources_pb2.DISK_FORMAT_RAW,
 }
@@ -157,7 +157,7 @@ def create(
         tags=tag,
         permissions=options.permissions(grant, grant_group),
         storage_domain=storage_domain,
-        disk_format=_FORMATS[disk_format] if disk_format else resources_pb2.DISK_FORMAT_UNSPECIFIED,
+        disk_format=FORMATS[disk_format] if disk_format else resources_pb2.DISK_FORMAT_UNSPECIFIED,
         sparsify=sparsify,
         validate_only=dry_run,
     )

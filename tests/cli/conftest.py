@@ -27,6 +27,8 @@ from ovirt_provision.v1 import (
     disks_pb2_grpc,
     engines_pb2,
     engines_pb2_grpc,
+    images_pb2,
+    images_pb2_grpc,
     machines_pb2,
     machines_pb2_grpc,
     networks_pb2,
@@ -69,6 +71,7 @@ class FakeDaemon(
     machines_pb2_grpc.MachineServiceServicer,
     templates_pb2_grpc.TemplateServiceServicer,
     disks_pb2_grpc.DiskServiceServicer,
+    images_pb2_grpc.ImageServiceServicer,
     networks_pb2_grpc.NetworkServiceServicer,
     operations_pb2_grpc.OperationServiceServicer,
     engines_pb2_grpc.EngineServiceServicer,
@@ -83,6 +86,10 @@ class FakeDaemon(
         self.templates: list[Template] = []
         self.findings: list[engines_pb2.Finding] = []
         self.version = __version__
+        # An image that is uploaded, and after how many bytes each upload breaks off.
+        self.image = b""
+        self.breaks: list[int] = []
+        self.reused = False
         # Verbs answer only once this is set, which tests of interrupts use.
         self.answers = threading.Event()
         self.answers.set()
@@ -165,6 +172,27 @@ class FakeDaemon(
     def SparsifyDisk(self, request: Any, context: grpc.ServicerContext) -> Any:
         self._heard(request, context)
         return disks_pb2.SparsifyDiskResponse(operation=operation(verb="SparsifyDisk"))
+
+    def GetImage(self, request: Any, context: grpc.ServicerContext) -> Any:
+        self._heard(request, context)
+        return images_pb2.GetImageResponse(received_bytes=len(self.image))
+
+    def UploadImage(self, requests: Iterator[Any], context: grpc.ServicerContext) -> Any:
+        header = next(requests).header
+        self._heard(header, context)
+        self.image = self.image[: header.offset]
+        for request in requests:
+            self.image += request.chunk
+            if self.breaks and len(self.image) >= self.breaks[0]:
+                del self.breaks[0]
+                context.abort(grpc.StatusCode.UNAVAILABLE, "the daemon drains")
+        return images_pb2.UploadImageResponse()
+
+    def ImportImage(self, request: Any, context: grpc.ServicerContext) -> Any:
+        self._heard(request, context)
+        if request.validate_only:
+            return images_pb2.ImportImageResponse(reused=self.reused)
+        return images_pb2.ImportImageResponse(operation=operation(verb="ImportImage"), reused=self.reused)
 
     def ListDisks(self, request: Any, context: grpc.ServicerContext) -> Any:
         self._heard(request, context)
@@ -291,6 +319,7 @@ def cli(daemon: FakeDaemon, tmp_path: Path) -> Iterator[Cli]:
             machines_pb2_grpc.add_MachineServiceServicer_to_server,
             templates_pb2_grpc.add_TemplateServiceServicer_to_server,
             disks_pb2_grpc.add_DiskServiceServicer_to_server,
+            images_pb2_grpc.add_ImageServiceServicer_to_server,
             networks_pb2_grpc.add_NetworkServiceServicer_to_server,
             operations_pb2_grpc.add_OperationServiceServicer_to_server,
             engines_pb2_grpc.add_EngineServiceServicer_to_server,
