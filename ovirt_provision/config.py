@@ -393,6 +393,13 @@ class Timeouts(_Model):
     )
     disk_ready: float = _seconds(3600, "A disk that is not part of a create leaves the status locked.")
     start: float = _seconds(300, "A started VM is up (or powering up, for a guest without an agent).")
+    console: float = _seconds(
+        300, "A Machine that is about to be started can be typed to, once its console is asked for."
+    )
+    console_connect: float = _seconds(10, "Connection to the host of a console, until it is open.")
+    key_interval: float = _seconds(
+        0.1, "From one key event to the next, in a console; guests lose keys that come too fast."
+    )
     address: float = _seconds(600, "The guest of a started VM reports an address.")
     address_settle: float = _seconds(
         2, "How long a guest's addresses must stay as they are before they count, unless a call says else."

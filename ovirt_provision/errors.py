@@ -349,6 +349,66 @@ class MachineNotDown(ProvisionError):
     advice = "Stop the Machine first."
 
 
+class MachineNotRunning(ProvisionError):
+    code = Code.FAILED_PRECONDITION
+    reason = "MACHINE_NOT_RUNNING"
+    message = "Machine '{key}' is {status}, {why}"
+    advice = "Start the Machine, and see why it does not run where it was started."
+
+
+class NoVncConsole(ProvisionError):
+    code = Code.FAILED_PRECONDITION
+    reason = "NO_VNC_CONSOLE"
+    message = "the VM of Machine '{key}' has no VNC console"
+    advice = "Make the Machine with `vnc_console`; one from the template Blank has it."
+
+
+class ConsoleUnreachable(ProvisionError):
+    code = Code.UNAVAILABLE
+    reason = "CONSOLE_UNREACHABLE"
+    message = "the console of Machine '{key}' cannot be reached at {place}: {detail}"
+    advice = (
+        "The daemon goes to the VM's host itself: let its machine reach the hosts' display network at TCP "
+        "ports 5900 to 6923."
+    )
+
+
+class ConsoleTicketRefused(ProvisionError):
+    code = Code.FAILED_PRECONDITION
+    reason = "CONSOLE_TICKET_REFUSED"
+    message = "the console of Machine '{key}' at {place} refuses the engine's ticket: {detail}"
+    advice = (
+        "Another ticket may have been given out meanwhile, to a person who opened the console: call again."
+    )
+
+
+class ConsoleTlsRefused(ProvisionError):
+    code = Code.FAILED_PRECONDITION
+    reason = "CONSOLE_TLS_REFUSED"
+    message = "TLS to the console of Machine '{key}' at {place} fails: {detail}"
+    advice = (
+        "The host's certificate for VNC has to be of the engine's CA, which `ca_file` of the profile names, "
+        "and for that address; reinstalling the host in the engine makes a new one."
+    )
+
+
+class ConsoleUnsupported(ProvisionError):
+    code = Code.FAILED_PRECONDITION
+    reason = "CONSOLE_UNSUPPORTED"
+    message = "the console of Machine '{key}' at {place} cannot be opened: {detail}"
+    advice = (
+        "The daemon speaks VNC with a ticket, also over TLS with a certificate (X509Vnc). Hosts in FIPS mode "
+        "offer another login."
+    )
+
+
+class ConsoleLost(ProvisionError):
+    code = Code.UNAVAILABLE
+    reason = "CONSOLE_LOST"
+    message = "the console of Machine '{key}' has hung up after {typed} key events"
+    advice = "The VM has gone down or moved to another host; see how it is, and open the console anew."
+
+
 class MachineNotClonable(ProvisionError):
     code = Code.FAILED_PRECONDITION
     reason = "MACHINE_NOT_CLONABLE"

@@ -3,6 +3,7 @@
 from ovirt_provision.clock import Clock
 from ovirt_provision.config import EngineProfile, Timeouts
 from ovirt_provision.engine.catalog import Catalog
+from ovirt_provision.engine.consoles import Consoles
 from ovirt_provision.engine.disks import Disks
 from ovirt_provision.engine.events import Events
 from ovirt_provision.engine.inventory import Inventory
@@ -29,6 +30,7 @@ class Engine:
         self.machines = Machines(self.session)
         self.readings = Readings(self.machines, clock)
         self.templates = Templates(self.session, clock, timeouts.watch_interval)
+        self.consoles = Consoles(self.session, profile)
         self.disks = Disks(self.session)
         self.snapshots = Snapshots(self.session)
         self.transfers = Transfers(self.session)

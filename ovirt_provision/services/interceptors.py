@@ -84,32 +84,34 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
                 raise InvalidRequest(violations)
             return request
 
+        async def requests(encoded: AsyncIterator[bytes]) -> AsyncIterator[Any]:
+            async for one in encoded:
+                yield read(one)
+
         if handler.request_streaming and not handler.response_streaming:
 
             async def uploads(
                 encoded: AsyncIterator[bytes], context: "grpc.aio.ServicerContext[Any, Any]"
             ) -> Any:
                 async with self._call(method, ours, context):
-
-                    async def requests() -> AsyncIterator[Any]:
-                        async for one in encoded:
-                            yield read(one)
-
-                    return await handler.stream_unary(requests(), context)
+                    return await handler.stream_unary(requests(encoded), context)
 
             return grpc.stream_unary_rpc_method_handler(
                 uploads, request_deserializer=None, response_serializer=handler.response_serializer
             )
-        # A stream of requests with a stream of answers is reflection's.
         if handler.request_streaming:
 
-            async def streams(requests: Any, context: "grpc.aio.ServicerContext[Any, Any]") -> None:
+            async def streams(
+                encoded: AsyncIterator[bytes], context: "grpc.aio.ServicerContext[Any, Any]"
+            ) -> None:
                 async with self._call(method, ours, context):
-                    async for response in handler.stream_stream(requests, context):
-                        await context.write(response)
+                    responses = handler.stream_stream(requests(encoded), context)
+                    async with contextlib.aclosing(responses):
+                        async for response in responses:
+                            await context.write(response)
 
             return grpc.stream_stream_rpc_method_handler(
-                streams, handler.request_deserializer, handler.response_serializer
+                streams, request_deserializer=None, response_serializer=handler.response_serializer
             )
 
         async def unary(encoded: bytes, context: "grpc.aio.ServicerContext[Any, Any]") -> Any:

@@ -17,6 +17,7 @@ from ovirt_provision.errors import Code, ProvisionError
 from ovirt_provision.services.authentication import Authenticator
 from ovirt_provision.services.interceptors import CallInterceptor
 from ovirt_provision.v1 import (
+    consoles_pb2,
     disks_pb2,
     engines_pb2,
     images_pb2,
@@ -34,6 +35,7 @@ SERVICES = [
     for file in (
         engines_pb2,
         machines_pb2,
+        consoles_pb2,
         templates_pb2,
         disks_pb2,
         images_pb2,

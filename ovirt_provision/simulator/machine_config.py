@@ -190,9 +190,11 @@ def set_consoles(config: Element, protocols: Sequence[str]) -> None:
     config.append(node("graphics_consoles", None, *(node("protocol", one) for one in protocols)))
 
 
-def shown(config: Element, *, all_content: bool, running: bool, certificate: str) -> list[Element]:
+def shown(
+    config: Element, *, all_content: bool, running: bool, certificate: str, console_port: int = 0
+) -> list[Element]:
     """The elements of `config` as a reply shows them. `certificate` is the CA's, for the display of a running
-    VM.
+    VM, which is at `console_port`.
     """
     elements = {child.tag: child for child in copy.deepcopy(config) if child.tag != "graphics_consoles"}
     protocols = consoles(config)
@@ -230,7 +232,7 @@ def shown(config: Element, *, all_content: bool, running: bool, certificate: str
                 node("subject", "O=oVirt,CN=127.0.0.1"),
             )
         )
-        set_text(display, "port", 5900)
+        set_text(display, "port", console_port)
         display[:] = sorted(display, key=lambda child: child.tag)
     elements["large_icon"] = _icon("large_icon", defaults.LARGE_ICON)
     elements["small_icon"] = _icon("small_icon", defaults.SMALL_ICON)

@@ -74,6 +74,11 @@ class _Ended:
         return self._guest.state is GuestState.DOWN
 
 
+def _encrypts_consoles(vm: Vm) -> bool:
+    config = vm.cluster.config
+    return config is not None and find_text(config, "vnc_encryption") == "true"
+
+
 def disc_of(vm: Vm, once: Element | None) -> str:
     """What lies in the CD drive at a start: that of a run once, else the VM's own."""
     file = once.find("cdroms/cdrom/file") if once is not None else None
@@ -81,6 +86,7 @@ def disc_of(vm: Vm, once: Element | None) -> str:
 
 
 def _spec(
+    world: World,
     vm: Vm,
     config_drive: Mapping[str, bytes],
     floppy: Mapping[str, bytes],
@@ -111,6 +117,7 @@ def _spec(
         payload_label=label,
         disc=disc,
         boot_devices=tuple(boot_devices),
+        certificates=world.certificates if _encrypts_consoles(vm) else None,
     )
 
 
@@ -121,7 +128,7 @@ def put_up(world: World, vm: Vm, host: Host) -> None:
     vm.status = "up"
     vm.host = host
     vm.started = world.now
-    world.run(vm, world.guests.start(_spec(vm, {}, {})))
+    world.run(vm, world.guests.start(_spec(world, vm, {}, {})))
 
 
 def start(
@@ -141,7 +148,7 @@ def start(
 
     `broken` is why it is known already that it will not be.
     """
-    spec = _spec(vm, config_drive, floppy, disc, boot_devices)
+    spec = _spec(world, vm, config_drive, floppy, disc, boot_devices)
     job.in_background = True
     job.starts_vm = True
     trouble, trouble_seconds = _first_fault(world, _TROUBLES)

@@ -172,6 +172,7 @@ class Simulator:
             self._folder = self._temporary.path
         self._ca_file, server_file = make_certificates(self._folder, self._listen)
         self.world.ca_certificate = self._ca_file.read_text()
+        self.world.certificates = self._folder
         self._server = Server(
             self.world, self.sessions, self._router, self._ca_file, restart=self._begin_restart
         )

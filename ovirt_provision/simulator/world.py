@@ -7,6 +7,7 @@ import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import TypeVar
 
 from ovirt_provision.clock import Clock
@@ -113,6 +114,7 @@ class World:
         self.injections = Injections()
         self.instance_id = new_id()
         self.ca_certificate = ""
+        self.certificates: Path | None = None  # the folder of ca.pem and server.pem
         self.base_disk_ids: set[str] = set()  # what the guests cannot remove
         self.admin = User(new_id(), "admin", "admin", email="admin@localhost")
         self.users: dict[str, User] = {self.admin.id: self.admin}

@@ -35,6 +35,7 @@ from ovirt_provision.services.server import Server
 from ovirt_provision.simulator import Simulator
 from ovirt_provision.simulator.timing import find_profile
 from ovirt_provision.v1 import (
+    consoles_pb2,
     disks_pb2,
     engines_pb2,
     machines_pb2,
@@ -51,7 +52,15 @@ EXAMPLES = int(os.environ.get("OVIRT_PROVISION_EXAMPLES", "4"))
 DEADLINE = 30.0
 METHODS: list[MethodDescriptor] = [
     method
-    for file in (engines_pb2, machines_pb2, operations_pb2, templates_pb2, disks_pb2, networks_pb2)
+    for file in (
+        engines_pb2,
+        machines_pb2,
+        consoles_pb2,
+        operations_pb2,
+        templates_pb2,
+        disks_pb2,
+        networks_pb2,
+    )
     for service in file.DESCRIPTOR.services_by_name.values()
     for method in service.methods
 ]
@@ -148,7 +157,10 @@ class House:
         """Calls an RPC and returns the code that it ends with."""
         path = f"/{method.containing_service.full_name}/{method.name}"
         try:
-            if method.server_streaming:
+            if method.client_streaming:
+                for _ in self.channel.stream_stream(path)(iter([encoded]), timeout=DEADLINE):
+                    pass
+            elif method.server_streaming:
                 for _ in self.channel.unary_stream(path)(encoded, timeout=DEADLINE):
                     pass
             else:

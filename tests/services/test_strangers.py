@@ -37,6 +37,7 @@ from ovirt_provision.services.server import Server
 from ovirt_provision.simulator import Simulator
 from ovirt_provision.simulator.timing import Timing, find_profile
 from ovirt_provision.v1 import (
+    consoles_pb2,
     disks_pb2,
     engines_pb2,
     machines_pb2,
@@ -57,7 +58,15 @@ TOKEN = "5c1f0f6e-victims-token"
 
 METHODS: list[MethodDescriptor] = [
     method
-    for file in (engines_pb2, networks_pb2, operations_pb2, templates_pb2, machines_pb2, disks_pb2)
+    for file in (
+        engines_pb2,
+        networks_pb2,
+        operations_pb2,
+        templates_pb2,
+        machines_pb2,
+        consoles_pb2,
+        disks_pb2,
+    )
     for service in file.DESCRIPTOR.services_by_name.values()
     for method in service.methods
 ]
@@ -152,6 +161,7 @@ def request_for(
         "source_key": KEY,
         "machine_key": KEY,
         "owner": owner,
+        "open": {"key": KEY, "owner": owner},
         "id": ids.get(method.containing_service.name, house.operation_id),
         "vm_id": house.adoptable_id,
         "spec": {"template": {"name": "debian-12"}, "name": "strangers-vm"},
@@ -179,8 +189,11 @@ async def call(channel: grpc.aio.Channel, method: MethodDescriptor, request: Mes
     """What the caller is told, whole, and the error's reason; None for a call that succeeds."""
     path = f"/{method.containing_service.full_name}/{method.name}"
     reply_type = message_factory.GetMessageClass(method.output_type)
-    how = channel.unary_stream if method.server_streaming else channel.unary_unary
-    calling = how(path, type(request).SerializeToString, reply_type.FromString)(request, timeout=20)
+    sent: Any = request
+    how: Any = channel.unary_stream if method.server_streaming else channel.unary_unary
+    if method.client_streaming:
+        how, sent = channel.stream_stream, iter([request])
+    calling = how(path, type(request).SerializeToString, reply_type.FromString)(sent, timeout=20)
     try:
         if method.server_streaming:
             reply = await calling.read()
@@ -454,12 +467,14 @@ async def test_an_admin_sees_and_ends_what_belongs_to_others(house):
                 assert house.bridge.leases._heard == before
             seen[method.name] = reason or VICTIM in told
     own = {name for name, told in seen.items() if told is not True} - OF_THE_ENGINE
-    # These mean an admin's own Machines, as everybody's. RenewLease tells no name, and the destroying of a
-    # template or disk is an operation of the admin's own.
+    # These mean an admin's own Machines, as everybody's. RenewLease tells no name, the destroying of a
+    # template or disk is an operation of the admin's own, and the Machine is not running.
     assert own == {
         *("CreateMachine", "CloneMachine", "StartMachine", "RestartMachine", "CreateTemplate"),
         *("RenewLease", "DestroyTemplate", "DetachDisk", "DestroyDisk", "SparsifyDisk", "AdoptMachine"),
+        "SendKeys",
     }
+    assert seen["SendKeys"] == "MACHINE_NOT_RUNNING"
     assert house.bridge.leases._heard[vm["id"]] > heard
     cancelled = house.bridge.ledger.operation_or_fail(house.operation_id)
     assert cancelled.cancelled_by == f"by the admin {ADMIN}"

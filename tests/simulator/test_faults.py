@@ -433,6 +433,7 @@ class SlowGuests(NoGuests):
 
         class Slow:
             interfaces = guest.interfaces
+            screen = guest.screen
             ended = False
 
             @property

@@ -52,7 +52,8 @@ class GuestSpec:
     `config_drive` holds the files of the cloud-init drive by path, such as `openstack/latest/user_data`;
     empty means that the VM has no such drive at this start. `floppy` holds the files of a floppy, `payload`
     those of a CD-ROM with the volume id `payload_label`, by name. `disc` is the id of the ISO disk in the
-    drive, or the name of a file, which no guest here is given. `boot_devices` are hd, cdrom and network.
+    drive, or the name of a file, which no guest here is given. `boot_devices` are hd, cdrom and network. With
+    `certificates`, a folder with ca.pem and server.pem, the console is reached over TLS alone.
     """
 
     vm_id: str
@@ -67,10 +68,29 @@ class GuestSpec:
     payload_label: str = ""
     disc: str = ""
     boot_devices: Sequence[str] = ("hd",)
+    certificates: Path | None = None
+
+
+class Screen(Protocol):
+    """The graphics console of a running VM, a VNC server at 127.0.0.1."""
+
+    @property
+    def port(self) -> int:
+        """Where it listens, from the first question on."""
+
+    @property
+    def is_open(self) -> bool:
+        """Whether somebody has asked for the port."""
+
+    def let_in(self, ticket: str, seconds: float) -> None:
+        """From now on this ticket, and no other, opens the console, for so long."""
 
 
 class Guest(Protocol):
     """One run of a VM, from start to power-off."""
+
+    @property
+    def screen(self) -> Screen: ...
 
     @property
     def state(self) -> GuestState: ...

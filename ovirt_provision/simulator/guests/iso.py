@@ -1,4 +1,4 @@
-"""Makes the CD-ROM, label `config-2`, from which a guest configures itself at a start: the config drive."""
+"""Makes CD-ROMs of files, such as the config drive, label `config-2`, by which a guest configures itself."""
 
 import io
 from collections.abc import Mapping
@@ -9,10 +9,10 @@ import pycdlib
 LABEL = "config-2"
 
 
-def make_iso(files: Mapping[str, bytes]) -> bytes:
+def make_iso(files: Mapping[str, bytes], label: str = LABEL) -> bytes:
     """An ISO 9660 image, with Rock Ridge and Joliet names, of `files` by relative path."""
     iso = pycdlib.PyCdlib()
-    iso.new(interchange_level=3, joliet=3, rock_ridge="1.09", vol_ident=LABEL)
+    iso.new(interchange_level=3, joliet=3, rock_ridge="1.09", vol_ident=label)
     short: dict[PurePosixPath, PurePosixPath] = {PurePosixPath("/"): PurePosixPath("/")}
 
     def name(path: PurePosixPath) -> str:

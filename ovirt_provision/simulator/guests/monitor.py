@@ -26,12 +26,20 @@ class Monitor:
         self.theirs.close()
         self._reader, self._writer = await asyncio.open_connection(sock=self._ours, limit=1 << 20)
 
-    async def execute(self, command: str, **arguments: object) -> Any:
-        """What the command returns. Raises MonitorError, and ConnectionError when QEMU is gone."""
+    async def execute(
+        self, command: str, *, passing: socket.socket | None = None, **arguments: object
+    ) -> Any:
+        """What the command returns; `passing` goes to QEMU with it. Raises MonitorError, and ConnectionError
+        when QEMU is gone."""
         async with self._turn:
-            await self._send(
-                {"execute": command, "arguments": arguments} if arguments else {"execute": command}
-            )
+            request: dict[str, Any] = {"execute": command}
+            if arguments:
+                request["arguments"] = arguments
+            if passing is not None:
+                # Between two commands nothing waits to be written, so this overtakes none.
+                socket.send_fds(self._ours, [_line(request)], [passing.fileno()])
+            else:
+                await self._send(request)
             while True:
                 message = await self._receive()
                 if "return" in message:
@@ -56,7 +64,7 @@ class Monitor:
     async def _send(self, message: dict[str, Any]) -> None:
         if self._writer is None:
             raise ConnectionError("the monitor is not open")
-        self._writer.write(json.dumps(message).encode() + b"\n")
+        self._writer.write(_line(message))
         await self._writer.drain()
 
     async def _receive(self) -> dict[str, Any]:
@@ -70,3 +78,7 @@ class Monitor:
                 continue  # half a line from before a reboot of the guest
             if isinstance(message, dict):
                 return message
+
+
+def _line(message: dict[str, Any]) -> bytes:
+    return json.dumps(message).encode() + b"\n"

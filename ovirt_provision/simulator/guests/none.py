@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ovirt_provision.simulator.guests import Guest, GuestInterface, GuestSpec, GuestState, Work
+from ovirt_provision.simulator.guests.screen import RecordingScreen
 
 NETWORK = ipaddress.IPv4Network("10.11.0.0/16")
 """Where the reported addresses are from."""
@@ -20,8 +21,9 @@ class _Done:
 
 
 class _NoGuest:
-    def __init__(self, interfaces: Sequence[GuestInterface]) -> None:
+    def __init__(self, interfaces: Sequence[GuestInterface], screen: RecordingScreen) -> None:
         self._interfaces = interfaces
+        self.screen = screen
         self.state = GuestState.UP
 
     @property
@@ -29,10 +31,11 @@ class _NoGuest:
         return self._interfaces if self.state is GuestState.UP else ()
 
     def shutdown(self) -> None:
-        self.state = GuestState.DOWN
+        self.power_off()
 
     def power_off(self) -> None:
         self.state = GuestState.DOWN
+        self.screen.close()
 
 
 def _kept(file: Path) -> Path:
@@ -41,11 +44,12 @@ def _kept(file: Path) -> Path:
 
 class NoGuests:
     """State machines only, for tests that need no guest. `specs` are the VMs as they were started, newest
-    last.
+    last; `screens` are the consoles of their last runs, by the VMs' ids.
     """
 
     def __init__(self) -> None:
         self.specs: list[GuestSpec] = []
+        self.screens: dict[str, RecordingScreen] = {}
         self._addresses: dict[str, str] = {}
         self._free = itertools.cycle(NETWORK.hosts())
 
@@ -83,7 +87,12 @@ class NoGuests:
             GuestInterface(f"eth{number}", nic.mac, [self._address(nic.mac)])
             for number, nic in enumerate(spec.nics)
         ]
-        return _NoGuest(interfaces)
+        return _NoGuest(interfaces, self.new_screen(spec))
+
+    def new_screen(self, spec: GuestSpec) -> RecordingScreen:
+        """The console of a VM that starts."""
+        self.screens[spec.vm_id] = screen = RecordingScreen(spec.certificates)
+        return screen
 
     def _address(self, mac: str) -> str:
         if mac not in self._addresses:
@@ -91,4 +100,5 @@ class NoGuests:
         return self._addresses[mac]
 
     async def close(self) -> None:
-        """Nothing to end."""
+        for screen in self.screens.values():
+            screen.close()

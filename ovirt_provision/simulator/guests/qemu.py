@@ -6,13 +6,15 @@ Kernel and initramfs come from the guest image to which the boot disk goes back:
 
 import asyncio
 import contextlib
+import itertools
 import logging
 import os
 import re
 import shutil
+import socket
 import tempfile
 import uuid
-from collections.abc import Coroutine, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +23,7 @@ from ovirt_provision.simulator.guests.image import GuestImage
 from ovirt_provision.simulator.guests.iso import make_iso
 from ovirt_provision.simulator.guests.monitor import Monitor, MonitorError
 from ovirt_provision.simulator.guests.network import Addresses, Link, Reach, find_reach
+from ovirt_provision.simulator.guests.screen import Listener
 
 SEAL_TIMEOUT = 180.0  # seconds
 POWER_OFF_TIMEOUT = 5.0  # seconds from SIGTERM, at which QEMU closes its disks, to SIGKILL
@@ -125,6 +128,24 @@ class QemuGuests:
         """The file that gets what a VM writes to its serial console; each start begins it anew."""
         return self._path(vm_id).with_suffix(".console")
 
+    @contextlib.contextmanager
+    def floppy(self, spec: GuestSpec) -> Iterator[Path]:
+        """A folder with the files of a floppy, for as long as the VM runs: QEMU reads them from there."""
+        with tempfile.TemporaryDirectory(dir=self._folder) as folder:
+            for name, content in spec.floppy.items():
+                (Path(folder) / name).write_bytes(content)
+            yield Path(folder)
+
+    def credentials(self, certificates: Path) -> Path:
+        """The certificates of GuestSpec by the names that QEMU has for them."""
+        folder = self._folder / "tls"
+        folder.mkdir(exist_ok=True)
+        for name, target in (("ca-cert", "ca"), ("server-cert", "server"), ("server-key", "server")):
+            link = folder / f"{name}.pem"
+            link.unlink(missing_ok=True)
+            link.symlink_to(certificates.resolve() / f"{target}.pem")
+        return folder
+
     async def accelerator(self) -> str:
         """`kvm` or `tcg`; the first question may take seconds."""
         if self._accelerator is None:
@@ -134,12 +155,15 @@ class QemuGuests:
         return await asyncio.shield(self._accelerator)
 
     async def machine_arguments(self, spec: GuestSpec, *, kernel_arguments: str) -> list[str]:
-        """QEMU's arguments for processor, memory, kernel and disks."""
+        """QEMU's arguments for processor, memory, kernel, disks and what lies in the CD-ROM drive."""
         disks = [self._path(disk_id) for disk_id in spec.disks]
         for disk_id in self._images.keys() & set(spec.disks):
             raise QemuError(f"disk {disk_id} is the guest image's own; clone it first")
-        image = await self._image_of(disks[0]) if disks else None
-        return machine_arguments(spec, await self.accelerator(), disks, image, kernel_arguments)
+        image = await self._image_of(disks[0]) if disks and spec.boot_devices[:1] == ("hd",) else None
+        arguments = machine_arguments(spec, await self.accelerator(), disks, image, kernel_arguments)
+        if spec.disc:
+            arguments += disc_arguments(self._path(spec.disc), spec)
+        return arguments
 
     def _work(self, disk_id: str, coroutine: Coroutine[Any, Any, None]) -> "_Work":
         running = self._works.get(disk_id)
@@ -256,6 +280,7 @@ class QemuGuest:
         self._process: asyncio.subprocess.Process | None = None
         self._monitor = Monitor()
         self._monitored = asyncio.Event()
+        self.screen = QemuScreen(self._ask_monitor)
         self._agent = Monitor()
         self._powerdown = asyncio.Event()
         self._pressed = False
@@ -307,7 +332,7 @@ class QemuGuest:
             if "error" in state:
                 raise QemuError(f"the copy of disk {disk_id} failed: {state['error']}")
 
-    async def _ask_monitor(self, command: str, **arguments: object) -> Any:
+    async def _ask_monitor(self, command: str, **arguments: Any) -> Any:
         await self._monitored.wait()
         try:
             return await self._monitor.execute(command, **arguments)
@@ -331,6 +356,7 @@ class QemuGuest:
             self._state = GuestState.DOWN
             self._interfaces = ()
             self._monitored.set()  # who waits is told that QEMU is gone
+            self.screen.close()
             self._monitor.close()
             self._agent.close()
 
@@ -347,6 +373,17 @@ class QemuGuest:
                 drive = files.enter_context(_in_memory(make_iso(self._spec.config_drive)))
                 descriptors.append(drive)
                 arguments += config_drive_arguments(drive)
+            elif self._spec.payload:
+                image = make_iso(self._spec.payload, self._spec.payload_label)
+                drive = files.enter_context(_in_memory(image))
+                descriptors.append(drive)
+                arguments += config_drive_arguments(drive)
+            if self._spec.floppy:
+                arguments += floppy_arguments(files.enter_context(self._guests.floppy(self._spec)))
+            if self._spec.certificates is not None:
+                arguments += tls_arguments(self._guests.credentials(self._spec.certificates))
+            else:
+                arguments += VNC_ARGUMENTS
             if self._plug.is_set():
                 return
             console = self._guests.console(self._spec.vm_id)
@@ -406,6 +443,51 @@ class QemuGuest:
             await asyncio.sleep(AGENT_INTERVAL if self._interfaces else 1.0)
 
 
+class QemuScreen:
+    """The console of a guest: QEMU's VNC server, which is handed each connection by its monitor."""
+
+    def __init__(self, ask: Callable[..., Awaitable[Any]]) -> None:
+        """`ask` is the guest's way to its monitor."""
+        self._ask = ask
+        self._listener = Listener(self._hand_over)
+        self._tickets: asyncio.Task[None] | None = None
+        self._numbers = itertools.count(1)
+
+    @property
+    def port(self) -> int:
+        """See Listener."""
+        return self._listener.port
+
+    @property
+    def is_open(self) -> bool:
+        """See Listener."""
+        return self._listener.is_open
+
+    def let_in(self, ticket: str, seconds: float) -> None:
+        """From now on this ticket opens the console, for so long."""
+        self._tickets = asyncio.create_task(self._set(ticket, seconds, self._tickets))
+
+    def close(self) -> None:
+        """The VM is off."""
+        self._listener.close()
+
+    async def _set(self, ticket: str, seconds: float, before: "asyncio.Task[None] | None") -> None:
+        if before is not None:
+            await asyncio.wait([before])
+        with contextlib.suppress(QemuError):
+            # VNC knows 8 characters of a password; QEMU refuses more.
+            await self._ask("set_password", protocol="vnc", password=ticket[:8])
+            await self._ask("expire_password", protocol="vnc", time=f"+{seconds:.0f}")
+
+    async def _hand_over(self, connection: socket.socket) -> None:
+        with connection, contextlib.suppress(QemuError):
+            if self._tickets is not None:
+                await asyncio.wait([self._tickets])
+            name = f"console{next(self._numbers)}"
+            await self._ask("getfd", passing=connection, fdname=name)
+            await self._ask("add_client", protocol="vnc", fdname=name)
+
+
 class _Work:
     """A task as the `Work` of the protocol."""
 
@@ -451,14 +533,60 @@ def machine_arguments(
         kernel_arguments = f"{kernel_arguments} {EMULATED_KERNEL_ARGUMENTS}"
     if image is not None:
         arguments += ["-kernel", str(image.kernel), "-initrd", str(image.initrd), "-append", kernel_arguments]
+    else:
+        # Firmware and boot loaders write to a screen alone.
+        arguments += ["-device", "VGA"]
+    first = _boot_index(spec, "hd")
     for number, disk in enumerate(disks):
         arguments += [
             # Unsafe only should this machine, not just QEMU, go down unasked.
             "-drive",
             f"if=none,id=disk{number},format=qcow2,cache=unsafe,discard=unmap,file={_escape(str(disk))}",
-            "-device", f"virtio-blk-pci,drive=disk{number},bootindex={number + 1}",
+            "-device", f"virtio-blk-pci,drive=disk{number},bootindex={first + number}",
         ]  # fmt: skip
     return [*arguments, "-device", "virtio-rng-pci"]
+
+
+def _boot_index(spec: GuestSpec, device: str) -> int:
+    """The place of the first device of a kind in the order in which the firmware tries them."""
+    order = spec.boot_devices
+    return 1 + 100 * (order.index(device) if device in order else len(order))
+
+
+def disc_arguments(disc: Path, spec: GuestSpec) -> list[str]:
+    """QEMU's arguments for the CD-ROM drive with the disc, a disk of ours, in it."""
+    return [
+        "-drive",
+        f"if=none,id=disc,media=cdrom,format=qcow2,read-only=on,file={_escape(str(disc))}",
+        "-device",
+        f"ide-cd,drive=disc,bootindex={_boot_index(spec, 'cdrom')}",
+    ]
+
+
+def floppy_arguments(folder: Path) -> list[str]:
+    """QEMU's arguments for a floppy with the files of a folder."""
+    return [
+        "-blockdev",
+        f"driver=vvfat,node-name=floppy,dir={_escape(str(folder))},floppy=on,read-only=on,fat-type=12",
+        "-device",
+        "isa-fdc,id=fdc",
+        "-device",
+        "floppy,bus=fdc.0,drive=floppy",
+    ]
+
+
+VNC_ARGUMENTS = ["-vnc", "none,password=on"]
+"""QEMU's arguments for a VNC server that waits for connections by its monitor."""
+
+
+def tls_arguments(credentials: Path) -> list[str]:
+    """The same, over TLS alone, with the certificates of a folder."""
+    return [
+        "-object",
+        f"tls-creds-x509,id=tls,endpoint=server,verify-peer=off,dir={_escape(str(credentials))}",
+        "-vnc",
+        "none,password=on,tls-creds=tls",
+    ]
 
 
 def network_arguments(

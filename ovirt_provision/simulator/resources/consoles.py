@@ -1,6 +1,6 @@
 """`/vms/{id}/graphicsconsoles`, `/templates/{id}/graphicsconsoles` and the tickets that open them.
 
-No display stands behind a console: tickets are given out and accepted by nothing.
+Behind the VNC console of a VM that runs is the screen of its guest; of tickets for all else nothing knows.
 """
 
 import secrets
@@ -22,6 +22,7 @@ from ovirt_provision.simulator.api import (
 )
 from ovirt_provision.simulator.entities import Template, Vm
 from ovirt_provision.simulator.faults import Fault
+from ovirt_provision.simulator.guests.screen import ADDRESS
 from ovirt_provision.simulator.markup import Element, find_text, node
 from ovirt_provision.simulator.world import World
 
@@ -30,7 +31,7 @@ routes = Routes()
 ACTIONS = ["ticket", "proxyticket", "remoteviewerconnectionfile"]
 VIEWER = "application/x-virt-viewer"
 _EXPIRY = 7200  # seconds
-_PORTS = {"vnc": 5900, "spice": 5901}
+_SPICE_PORT = 5901
 
 
 def _id(protocol: str) -> str:
@@ -48,13 +49,19 @@ def render_console(owner: Vm | Template, protocol: str, *, current: bool = False
         "graphics_console",
         None,
         actions(path, ACTIONS) if isinstance(owner, Vm) else None,
-        node("address", "127.0.0.1") if current else None,
-        node("port", _PORTS[protocol]) if current else None,
+        node("address", ADDRESS) if current else None,
+        node("port", _port(owner, protocol)) if current else None,
         node("protocol", protocol),
         reference(tag, f"/{tag}s", owner.id),
         href=BASE + path,
         id=_id(protocol),
     )
+
+
+def _port(owner: Vm | Template, protocol: str) -> int:
+    if protocol == "vnc" and isinstance(owner, Vm) and owner.guest is not None:
+        return owner.guest.screen.port
+    return _SPICE_PORT
 
 
 def _protocols(owner: Vm | Template) -> Sequence[str]:
@@ -135,13 +142,15 @@ def _remove(owner: Vm | Template, console: str) -> Reply:
 
 
 def _give_ticket(vm: Vm, body: Element) -> Sequence[Element]:
-    if vm.status not in ("up", "powering_up", "reboot_in_progress", "paused"):
+    if vm.status not in ("up", "powering_up", "powering_down", "reboot_in_progress", "paused"):
         # This action answers without its envelope.
         fault = faults.engine_fault("vm status", action="set Virtual Machine Ticket", status=_status(vm))
         fault.bare = True
         raise fault
     value = find_text(body, "ticket/value") or secrets.token_urlsafe(6)
     expiry = find_text(body, "ticket/expiry") or str(_EXPIRY)
+    if vm.guest is not None:
+        vm.guest.screen.let_in(value, float(expiry))
     return [node("ticket", None, node("expiry", expiry), node("value", value))]
 
 
@@ -192,8 +201,8 @@ def _connection_file(request: Request, vm: Vm, protocol: str) -> bytes:
     lines = [
         "[virt-viewer]",
         f"type={protocol}",
-        "host=127.0.0.1",
-        f"port={_PORTS[protocol]}",
+        f"host={ADDRESS}",
+        f"port={_port(vm, protocol)}",
         f"password={secrets.token_urlsafe(9)}",
         "# Password is valid for 120 seconds.",
         "delete-this-file=1",

@@ -99,6 +99,8 @@ LINKS = [
     "statistics",
 ]
 
+_CONSOLE_PORT = 5900
+
 _STATUSES = frozenset(
     [
         "unassigned",
@@ -223,6 +225,8 @@ def _shown(request: Request, vm: Vm, *, all_content: bool = False) -> tuple["_Sh
         vm.original_template.id,
         vm.template.id,
         vm.pool.id if vm.pool is not None else None,
+        # A port that nobody has asked for is not opened for the sake of an element.
+        vm.guest.screen.port if vm.guest is not None and vm.guest.screen.is_open else _CONSOLE_PORT,
     )
     texts = {
         "id": vm.id,
@@ -262,6 +266,7 @@ class _Shape(NamedTuple):
     original_template_id: str
     template_id: str
     pool_id: str | None
+    console_port: int
 
 
 _SOMEONE = new_id()
@@ -288,6 +293,7 @@ def _template(shape: _Shape) -> str:
             all_content=shape.all_content,
             running=shape.running,
             certificate=shape.certificate,
+            console_port=shape.console_port,
         ),
         *machine_config.of_cluster(shape.cluster_id, shape.cpu_profile_id, shape.quota_id),
         *((_place("fqdn"), *markup.parse(_GUEST.strip())) if shape.reports else ()),

@@ -12,6 +12,7 @@ import asyncssh
 from ovirt_provision.simulator.guests import GuestInterface, GuestSpec, GuestState, Work
 from ovirt_provision.simulator.guests.network import FIRST_NIC, Addresses, Link, Reach, find_reach
 from ovirt_provision.simulator.guests.none import NoGuests
+from ovirt_provision.simulator.guests.screen import RecordingScreen
 from ovirt_provision.simulator.guests.stub.docker_port import DockerPort
 from ovirt_provision.simulator.guests.stub.system import System, missing_tool
 
@@ -56,7 +57,8 @@ class StubGuests(NoGuests):
         used = {guest.link.host for guest in self._guests.values() if guest.state is not GuestState.DOWN}
         link = self._addresses_of_vms.link(spec, used)
         system = System(self._tree(spec.disks[0]))
-        self._guests[spec.vm_id] = guest = StubGuest(spec, system, link, self.reach)
+        guest = StubGuest(spec, system, link, self.reach, self.new_screen(spec))
+        self._guests[spec.vm_id] = guest
         return guest
 
     async def close(self) -> None:
@@ -71,8 +73,11 @@ class StubGuests(NoGuests):
 class StubGuest:
     """One run of a VM. `link` says where it is reached; `booted` is set once it is no longer booting."""
 
-    def __init__(self, spec: GuestSpec, system: System, link: Link, reach: Reach) -> None:
+    def __init__(
+        self, spec: GuestSpec, system: System, link: Link, reach: Reach, screen: RecordingScreen
+    ) -> None:
         self.link = link
+        self.screen = screen
         self.booted = asyncio.Event()
         self._spec = spec
         self._system = system
@@ -118,6 +123,7 @@ class StubGuest:
             _LOG.warning("VM %s (%s) went down: %s", self._spec.name, self._spec.vm_id, error)
         finally:
             self._state = GuestState.DOWN
+            self.screen.close()
             self.booted.set()
 
     async def _listen(self) -> asyncssh.SSHAcceptor:
