@@ -39,6 +39,11 @@ build {
   }
 
   provisioner "shell" {
+    execute_command = "sudo env {{ .Vars }} sh '{{ .Path }}'"
+    script          = "${path.root}/../plugins/packer/packer-plugin-ovirt/example/docker-host.sh"
+  }
+
+  provisioner "shell" {
     inline = [
       "echo \"Packer was here, on $(hostname)\" | sudo tee /etc/packer-build",
       "{ hostname; cat /etc/machine-id; cut -d ' ' -f 2 /etc/ssh/ssh_host_ed25519_key.pub; } | sudo tee /etc/packer-build-identity >/dev/null",

@@ -146,6 +146,8 @@ async def test_what_a_command_writes_is_the_guests_own(guests: StubGuests, key: 
     )
     assert await run(guests, theirs[1], key, f"ls {probe} 2>/dev/null; hostname") == "web\n"
     assert not Path(probe).exists()  # noqa: ASYNC240
+    told = await run(guests, theirs[0], key, "sudo touch /usr/bin/a-stub-was-here 2>&1 || true")
+    assert "Read-only file system" in told
 
 
 async def test_the_exit_code_and_input_of_a_command(guests: StubGuests, key: asyncssh.SSHKey) -> None:

@@ -1,7 +1,8 @@
 """The system of a stub: a file tree that the config drive is applied to, and commands that see it as theirs.
 
-A command runs in namespaces of its own, in which the folders of the tree lie over those of this machine. What
-would change a real system is a small script there, see `commands/`; the rest is this machine's own.
+A command runs in namespaces of its own, in which the folders of the tree lie over those of this machine and
+nothing else can be written. What would change a real system is a small script there, see `commands/`; the
+rest is this machine's own.
 """
 
 import asyncio
@@ -21,6 +22,7 @@ _FOLDERS = ("etc", "home", "root", "run", "usr/local", "var", "tmp")
 _ENTER = f"""cd "$1" || exit 126
 shift
 for folder in {" ".join(_FOLDERS)}; do mount --bind "$folder" "/$folder" || exit 126; done
+mount -o remount,bind,ro / || exit 126
 cd "$HOME" && exec "$@"
 """
 _OS_RELEASE = """PRETTY_NAME="Debian GNU/Linux 12 (bookworm)"

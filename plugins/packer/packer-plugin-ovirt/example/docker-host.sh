@@ -1,0 +1,22 @@
+#!/bin/sh
+# Makes of a Debian or Ubuntu machine what docker-machine and rancher-machine expect of a template. As root; again does no harm.
+set -eu
+export DEBIAN_FRONTEND=noninteractive
+
+packages="cloud-init qemu-guest-agent openssh-server sudo curl iproute2"
+command -v docker >/dev/null || packages="$packages docker.io"
+missing=
+for package in $packages; do
+    dpkg-query --show --showformat='${db:Status-Abbrev}' "$package" 2>/dev/null | grep -q '^ii' || missing="$missing $package"
+done
+if [ -n "$missing" ]; then
+    apt-get update
+    # shellcheck disable=SC2086 # these are words
+    apt-get install --yes --no-install-recommends $missing
+fi
+
+# The host writes its certificates there, and starts Docker by this path; Debian's dockerd is in sbin.
+mkdir -p /etc/docker
+[ -x /usr/bin/dockerd ] || ln -s ../sbin/dockerd /usr/bin/dockerd
+/usr/bin/dockerd --version
+systemctl --quiet enable docker
