@@ -22,10 +22,12 @@ import (
 // patience bounds what has to happen at once.
 const patience = 30 * time.Second
 
-// Environment variables of the plugin of these tests: its heartbeatTimeout, and a file that its undo makes.
+// Environment variables of the plugin of these tests: its heartbeatTimeout, a file that its undo makes, and that its
+// Create succeeds at once.
 const (
 	heartbeatVariable = "TOY_HEARTBEAT"
 	undoneVariable    = "TOY_UNDONE"
+	quickVariable     = "TOY_QUICK"
 )
 
 // The plugin of these tests is this test binary: a process of its own can be left by its host and be signalled.
@@ -69,6 +71,9 @@ func (d *toy) PreCreateCheck() error { return errors.New("two things:\n  * one\n
 
 // Create waits for its end, and tells of it late.
 func (d *toy) Create(ctx context.Context) error {
+	if os.Getenv(quickVariable) != "" {
+		return nil
+	}
 	fmt.Println("creating")
 	<-ctx.Done()
 	fmt.Println("undoing")
@@ -200,6 +205,10 @@ func TestCalls(t *testing.T) {
 				t.Errorf("after a panic: %v", err)
 			}
 			_ = h.tell("Close", struct{}{})
+			// A panic is logged, and no log may be in what a host takes for an answer.
+			for h.lines.Scan() {
+				t.Errorf("on the standard output: %s", h.lines.Text())
+			}
 			if code := h.ended(); code != 0 {
 				t.Errorf("exit code %d", code)
 			}
@@ -306,6 +315,19 @@ func TestHeartbeat(t *testing.T) {
 			if line := h.line(); line != want {
 				t.Errorf("said %q, want %q", line, want)
 			}
+		}
+	})
+	t.Run("a silent host changes nothing after the create", func(t *testing.T) {
+		undone := filepath.Join(t.TempDir(), "undone")
+		h := startPlugin(t, heartbeatVariable+"=2s", quickVariable+"=1", undoneVariable+"="+undone)
+		if err := h.tell("Create", struct{}{}); err != nil {
+			t.Fatal(err)
+		}
+		if line := h.line(); line != "ended: docker-machine is gone: it has been silent for 2s" {
+			t.Errorf("said %q", line)
+		}
+		if _, err := os.Stat(undone); !errors.Is(err, os.ErrNotExist) {
+			t.Errorf("what was created is undone: %v", err)
 		}
 	})
 	t.Run("a heartbeat is heard during a create", func(t *testing.T) {
