@@ -1,5 +1,6 @@
 """The life of a Docker host: the real rancher-machine, a real guest with a real Docker engine."""
 
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -91,6 +92,31 @@ def test_the_life_of_a_docker_host(tmp_path: Path) -> None:
         assert "CERTIFICATE" in refused_without_certificate(variables)
 
         hosts.rm("web")
+        assert hosts.ls().splitlines()[1:] == []
+        assert stage.world() == before
+        assert stage.provision("census")["entries"] == []
+
+
+def test_two_docker_hosts_at_once(tmp_path: Path) -> None:
+    """Each is a machine of its own, with an engine of its own."""
+    names = ("one", "two")
+    with Stage(tmp_path / "stage", guests="qemu") as stage:
+        before = stage.world()
+        hosts = DockerHosts(stage)
+        with ThreadPoolExecutor(len(names)) as pool:
+            # Two guests boot in more than twice the time of one where processors are emulated.
+            list(pool.map(lambda name: hosts.create(name, "--ovirt-ssh-timeout=900"), names))
+            variables = {name: hosts.env(name) for name in names}
+            infos = {name: docker_info(variables[name]) for name in names}
+            assert {name: info["Name"] for name, info in infos.items()} == {name: name for name in names}
+            for what in (
+                [info["ID"] for info in infos.values()],
+                [v["DOCKER_HOST"] for v in variables.values()],
+            ):
+                assert len(set(what)) == len(names)
+            for name in names:
+                hosts.ssh(name, CONTAINER)
+            list(pool.map(hosts.rm, names))
         assert hosts.ls().splitlines()[1:] == []
         assert stage.world() == before
         assert stage.provision("census")["entries"] == []
