@@ -5,9 +5,14 @@ export DEBIAN_FRONTEND=noninteractive
 
 packages="cloud-init qemu-guest-agent openssh-server sudo curl iproute2"
 command -v docker >/dev/null || packages="$packages docker.io"
+# shellcheck disable=SC2086 # these are words
+installed=$(dpkg-query --show --showformat='${Package}=${db:Status-Abbrev}\n' $packages 2>/dev/null || true)
 missing=
 for package in $packages; do
-    dpkg-query --show --showformat='${db:Status-Abbrev}' "$package" 2>/dev/null | grep -q '^ii' || missing="$missing $package"
+    case $installed in
+        *"$package=ii"*) ;;
+        *) missing="$missing $package" ;;
+    esac
 done
 if [ -n "$missing" ]; then
     apt-get update
