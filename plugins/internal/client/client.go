@@ -41,6 +41,8 @@ type Client struct {
 	Templates  pb.TemplateServiceClient
 	Disks      pb.DiskServiceClient
 	Networks   pb.NetworkServiceClient
+	Images     pb.ImageServiceClient
+	Consoles   pb.ConsoleServiceClient
 	Operations pb.OperationServiceClient
 	Engines    pb.EngineServiceClient
 	// Engine goes into the `engine` field of every request.
@@ -90,6 +92,8 @@ func Connect(ctx context.Context, options Options) (*Client, error) {
 	c.Templates = pb.NewTemplateServiceClient(c.connection)
 	c.Disks = pb.NewDiskServiceClient(c.connection)
 	c.Networks = pb.NewNetworkServiceClient(c.connection)
+	c.Images = pb.NewImageServiceClient(c.connection)
+	c.Consoles = pb.NewConsoleServiceClient(c.connection)
 	c.Operations = pb.NewOperationServiceClient(c.connection)
 	c.Engines = pb.NewEngineServiceClient(c.connection)
 	c.health = healthpb.NewHealthClient(c.connection)

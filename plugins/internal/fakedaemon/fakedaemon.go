@@ -36,6 +36,7 @@ const (
 	TemplateID   = "22222222-2222-4222-8222-222222222222"
 	SourceID     = "33333333-3333-4333-8333-333333333333"
 	DiskID       = "66666666-6666-4666-8666-666666666666"
+	ImportedID   = "88888888-8888-4888-8888-888888888888"
 	NetworkID    = "77777777-7777-4777-8777-777777777777"
 	Installation = "55555555-5555-4555-8555-555555555555"
 )
@@ -68,6 +69,8 @@ type Daemon struct {
 	pb.UnimplementedTemplateServiceServer
 	pb.UnimplementedDiskServiceServer
 	pb.UnimplementedNetworkServiceServer
+	pb.UnimplementedImageServiceServer
+	pb.UnimplementedConsoleServiceServer
 	pb.UnimplementedOperationServiceServer
 	pb.UnimplementedEngineServiceServer
 
@@ -96,6 +99,9 @@ type Daemon struct {
 	machines   map[string]*pb.Machine
 	templates  map[string]*pb.Template
 	disks      map[string]*pb.DiskInfo
+	images     map[string][]byte
+	imports    map[string]string
+	typed      []string
 	lease      time.Duration
 	leaseError error
 	once       sync.Once
@@ -144,6 +150,8 @@ func New() *Daemon {
 		machines:       map[string]*pb.Machine{},
 		templates:      map[string]*pb.Template{},
 		disks:          map[string]*pb.DiskInfo{},
+		images:         map[string][]byte{},
+		imports:        map[string]string{},
 		lease:          30 * time.Second,
 		checked:        make(chan struct{}),
 	}
@@ -167,6 +175,8 @@ func (d *Daemon) ServeOn(listener net.Listener) {
 	pb.RegisterTemplateServiceServer(d.server, d)
 	pb.RegisterDiskServiceServer(d.server, d)
 	pb.RegisterNetworkServiceServer(d.server, d)
+	pb.RegisterImageServiceServer(d.server, d)
+	pb.RegisterConsoleServiceServer(d.server, d)
 	pb.RegisterOperationServiceServer(d.server, d)
 	pb.RegisterEngineServiceServer(d.server, d)
 	d.health = health.NewServer()

@@ -52,13 +52,14 @@ func (c *Config) Prepare(report common.Reporter) {
 }
 
 // Put implements common.Source.
-func (c *Config) Put(spec *pb.MachineSpec, _ multistep.StateBag) {
-	spec.Template = &pb.TemplateRef{Version: c.version()}
+func (c *Config) Put(request *pb.CreateMachineRequest, _ multistep.StateBag) {
+	from := &pb.TemplateRef{Version: c.version()}
 	if c.SourceTemplateID != "" {
-		spec.Template.By = &pb.TemplateRef_Id{Id: c.SourceTemplateID}
+		from.By = &pb.TemplateRef_Id{Id: c.SourceTemplateID}
 	} else {
-		spec.Template.By = &pb.TemplateRef_Name{Name: c.SourceTemplateName}
+		from.By = &pb.TemplateRef_Name{Name: c.SourceTemplateName}
 	}
+	request.Spec.Template = from
 }
 
 // Origins implements common.Source.
@@ -71,7 +72,7 @@ func (c *Config) Origins() options.Origins {
 }
 
 // Steps implements common.Source: the template stands already.
-func (c *Config) Steps() []multistep.Step { return nil }
+func (c *Config) Steps(func() string) []multistep.Step { return nil }
 
 // String is the template to start from, as the user named it.
 func (c *Config) String() string {

@@ -81,10 +81,9 @@ type FlatConfig struct {
 	CDContent                 map[string]string             `mapstructure:"cd_content" cty:"cd_content" hcl:"cd_content"`
 	CDLabel                   *string                       `mapstructure:"cd_label" cty:"cd_label" hcl:"cd_label"`
 	Engine                    *string                       `mapstructure:"engine" required:"false" cty:"engine" hcl:"engine"`
-	VMName                    *string                       `mapstructure:"vm_name" required:"false" cty:"vm_name" hcl:"vm_name"`
-	VMDescription             *string                       `mapstructure:"vm_description" required:"false" cty:"vm_description" hcl:"vm_description"`
-	VMTags                    []string                      `mapstructure:"vm_tags" required:"false" cty:"vm_tags" hcl:"vm_tags"`
+	CleanupTimeout            *string                       `mapstructure:"cleanup_timeout" required:"false" cty:"cleanup_timeout" hcl:"cleanup_timeout"`
 	Cluster                   *string                       `mapstructure:"cluster" required:"false" cty:"cluster" hcl:"cluster"`
+	OperatingSystem           *string                       `mapstructure:"operating_system" required:"false" cty:"operating_system" hcl:"operating_system"`
 	CPUSockets                *int                          `mapstructure:"cpu_sockets" required:"false" cty:"cpu_sockets" hcl:"cpu_sockets"`
 	CPUCores                  *int                          `mapstructure:"cpu_cores" required:"false" cty:"cpu_cores" hcl:"cpu_cores"`
 	CPUThreads                *int                          `mapstructure:"cpu_threads" required:"false" cty:"cpu_threads" hcl:"cpu_threads"`
@@ -96,9 +95,6 @@ type FlatConfig struct {
 	VirtioSCSI                *bool                         `mapstructure:"virtio_scsi" required:"false" cty:"virtio_scsi" hcl:"virtio_scsi"`
 	VirtioSCSIMultiQueues     *bool                         `mapstructure:"virtio_scsi_multi_queues" required:"false" cty:"virtio_scsi_multi_queues" hcl:"virtio_scsi_multi_queues"`
 	NicMultiQueues            *bool                         `mapstructure:"nic_multi_queues" required:"false" cty:"nic_multi_queues" hcl:"nic_multi_queues"`
-	StorageDomain             *string                       `mapstructure:"storage_domain" required:"false" cty:"storage_domain" hcl:"storage_domain"`
-	Disks                     []common.FlatDisk             `mapstructure:"disk" required:"false" cty:"disk" hcl:"disk"`
-	AttachedDisks             []common.FlatAttachedDisk     `mapstructure:"attached_disk" required:"false" cty:"attached_disk" hcl:"attached_disk"`
 	NetworkInterfaces         []common.FlatNetworkInterface `mapstructure:"network_interface" required:"false" cty:"network_interface" hcl:"network_interface"`
 	PlacementHosts            []string                      `mapstructure:"placement_hosts" required:"false" cty:"placement_hosts" hcl:"placement_hosts"`
 	PlacementAffinity         *string                       `mapstructure:"placement_affinity" required:"false" cty:"placement_affinity" hcl:"placement_affinity"`
@@ -106,6 +102,25 @@ type FlatConfig struct {
 	AffinityLabels            []string                      `mapstructure:"affinity_labels" required:"false" cty:"affinity_labels" hcl:"affinity_labels"`
 	Quota                     *string                       `mapstructure:"quota" required:"false" cty:"quota" hcl:"quota"`
 	CustomProperties          map[string]string             `mapstructure:"custom_properties" required:"false" cty:"custom_properties" hcl:"custom_properties"`
+	BootGroupInterval         *string                       `mapstructure:"boot_keygroup_interval" cty:"boot_keygroup_interval" hcl:"boot_keygroup_interval"`
+	BootWait                  *string                       `mapstructure:"boot_wait" cty:"boot_wait" hcl:"boot_wait"`
+	BootCommand               []string                      `mapstructure:"boot_command" cty:"boot_command" hcl:"boot_command"`
+	BootKeyInterval           *string                       `mapstructure:"boot_key_interval" required:"false" cty:"boot_key_interval" hcl:"boot_key_interval"`
+	TemplateName              *string                       `mapstructure:"template_name" required:"false" cty:"template_name" hcl:"template_name"`
+	TemplateDescription       *string                       `mapstructure:"template_description" required:"false" cty:"template_description" hcl:"template_description"`
+	TemplateTags              []string                      `mapstructure:"template_tags" required:"false" cty:"template_tags" hcl:"template_tags"`
+	TemplatePermissions       []common.FlatPermission       `mapstructure:"template_permission" required:"false" cty:"template_permission" hcl:"template_permission"`
+	TemplateStorageDomain     *string                       `mapstructure:"template_storage_domain" required:"false" cty:"template_storage_domain" hcl:"template_storage_domain"`
+	TemplateDiskFormat        *string                       `mapstructure:"template_disk_format" required:"false" cty:"template_disk_format" hcl:"template_disk_format"`
+	NewVersion                *bool                         `mapstructure:"new_version" required:"false" cty:"new_version" hcl:"new_version"`
+	VersionName               *string                       `mapstructure:"version_name" required:"false" cty:"version_name" hcl:"version_name"`
+	KeepVersions              *int                          `mapstructure:"keep_versions" required:"false" cty:"keep_versions" hcl:"keep_versions"`
+	VMName                    *string                       `mapstructure:"vm_name" required:"false" cty:"vm_name" hcl:"vm_name"`
+	VMDescription             *string                       `mapstructure:"vm_description" required:"false" cty:"vm_description" hcl:"vm_description"`
+	VMTags                    []string                      `mapstructure:"vm_tags" required:"false" cty:"vm_tags" hcl:"vm_tags"`
+	StorageDomain             *string                       `mapstructure:"storage_domain" required:"false" cty:"storage_domain" hcl:"storage_domain"`
+	Disks                     []common.FlatDisk             `mapstructure:"disk" required:"false" cty:"disk" hcl:"disk"`
+	AttachedDisks             []common.FlatAttachedDisk     `mapstructure:"attached_disk" required:"false" cty:"attached_disk" hcl:"attached_disk"`
 	HostName                  *string                       `mapstructure:"host_name" required:"false" cty:"host_name" hcl:"host_name"`
 	TimeZone                  *string                       `mapstructure:"time_zone" required:"false" cty:"time_zone" hcl:"time_zone"`
 	NicConfigurations         []common.FlatNicConfiguration `mapstructure:"nic_configuration" required:"false" cty:"nic_configuration" hcl:"nic_configuration"`
@@ -123,23 +138,14 @@ type FlatConfig struct {
 	IPIgnoredAddresses        []string                      `mapstructure:"ip_ignored_addresses" required:"false" cty:"ip_ignored_addresses" hcl:"ip_ignored_addresses"`
 	IPWaitFamily              *string                       `mapstructure:"ip_wait_family" required:"false" cty:"ip_wait_family" hcl:"ip_wait_family"`
 	IPWaitInterfaces          []string                      `mapstructure:"ip_wait_interfaces" required:"false" cty:"ip_wait_interfaces" hcl:"ip_wait_interfaces"`
-	TemplateName              *string                       `mapstructure:"template_name" required:"false" cty:"template_name" hcl:"template_name"`
-	TemplateDescription       *string                       `mapstructure:"template_description" required:"false" cty:"template_description" hcl:"template_description"`
-	TemplateTags              []string                      `mapstructure:"template_tags" required:"false" cty:"template_tags" hcl:"template_tags"`
-	TemplatePermissions       []common.FlatPermission       `mapstructure:"template_permission" required:"false" cty:"template_permission" hcl:"template_permission"`
 	TemplateClonePermissions  *bool                         `mapstructure:"template_clone_permissions" required:"false" cty:"template_clone_permissions" hcl:"template_clone_permissions"`
-	TemplateStorageDomain     *string                       `mapstructure:"template_storage_domain" required:"false" cty:"template_storage_domain" hcl:"template_storage_domain"`
-	TemplateDiskFormat        *string                       `mapstructure:"template_disk_format" required:"false" cty:"template_disk_format" hcl:"template_disk_format"`
 	TemplateSeal              *bool                         `mapstructure:"template_seal" required:"false" cty:"template_seal" hcl:"template_seal"`
-	NewVersion                *bool                         `mapstructure:"new_version" required:"false" cty:"new_version" hcl:"new_version"`
-	VersionName               *string                       `mapstructure:"version_name" required:"false" cty:"version_name" hcl:"version_name"`
-	KeepVersions              *int                          `mapstructure:"keep_versions" required:"false" cty:"keep_versions" hcl:"keep_versions"`
 	BootTest                  *bool                         `mapstructure:"boot_test" required:"false" cty:"boot_test" hcl:"boot_test"`
 	BootTestSSHPort           *int                          `mapstructure:"boot_test_ssh_port" required:"false" cty:"boot_test_ssh_port" hcl:"boot_test_ssh_port"`
 	BootTestAddressOnly       *bool                         `mapstructure:"boot_test_address_only" required:"false" cty:"boot_test_address_only" hcl:"boot_test_address_only"`
 	DetachedDisk              *common.FlatDetachedDisk      `mapstructure:"detached_disk" required:"false" cty:"detached_disk" hcl:"detached_disk"`
 	SkipCreateArtifact        *bool                         `mapstructure:"skip_create_artifact" required:"false" cty:"skip_create_artifact" hcl:"skip_create_artifact"`
-	CleanupTimeout            *string                       `mapstructure:"cleanup_timeout" required:"false" cty:"cleanup_timeout" hcl:"cleanup_timeout"`
+	Sparsify                  *bool                         `mapstructure:"sparsify" required:"false" cty:"sparsify" hcl:"sparsify"`
 	FullClone                 *bool                         `mapstructure:"full_clone" required:"false" cty:"full_clone" hcl:"full_clone"`
 	BootDisk                  *common.FlatDisk              `mapstructure:"boot_disk" required:"false" cty:"boot_disk" hcl:"boot_disk"`
 	TemplateDisks             []common.FlatDisk             `mapstructure:"template_disk" required:"false" cty:"template_disk" hcl:"template_disk"`
@@ -230,10 +236,9 @@ func (*FlatConfig) HCL2Spec() map[string]hcldec.Spec {
 		"cd_content":                   &hcldec.AttrSpec{Name: "cd_content", Type: cty.Map(cty.String), Required: false},
 		"cd_label":                     &hcldec.AttrSpec{Name: "cd_label", Type: cty.String, Required: false},
 		"engine":                       &hcldec.AttrSpec{Name: "engine", Type: cty.String, Required: false},
-		"vm_name":                      &hcldec.AttrSpec{Name: "vm_name", Type: cty.String, Required: false},
-		"vm_description":               &hcldec.AttrSpec{Name: "vm_description", Type: cty.String, Required: false},
-		"vm_tags":                      &hcldec.AttrSpec{Name: "vm_tags", Type: cty.List(cty.String), Required: false},
+		"cleanup_timeout":              &hcldec.AttrSpec{Name: "cleanup_timeout", Type: cty.String, Required: false},
 		"cluster":                      &hcldec.AttrSpec{Name: "cluster", Type: cty.String, Required: false},
+		"operating_system":             &hcldec.AttrSpec{Name: "operating_system", Type: cty.String, Required: false},
 		"cpu_sockets":                  &hcldec.AttrSpec{Name: "cpu_sockets", Type: cty.Number, Required: false},
 		"cpu_cores":                    &hcldec.AttrSpec{Name: "cpu_cores", Type: cty.Number, Required: false},
 		"cpu_threads":                  &hcldec.AttrSpec{Name: "cpu_threads", Type: cty.Number, Required: false},
@@ -245,9 +250,6 @@ func (*FlatConfig) HCL2Spec() map[string]hcldec.Spec {
 		"virtio_scsi":                  &hcldec.AttrSpec{Name: "virtio_scsi", Type: cty.Bool, Required: false},
 		"virtio_scsi_multi_queues":     &hcldec.AttrSpec{Name: "virtio_scsi_multi_queues", Type: cty.Bool, Required: false},
 		"nic_multi_queues":             &hcldec.AttrSpec{Name: "nic_multi_queues", Type: cty.Bool, Required: false},
-		"storage_domain":               &hcldec.AttrSpec{Name: "storage_domain", Type: cty.String, Required: false},
-		"disk":                         &hcldec.BlockListSpec{TypeName: "disk", Nested: hcldec.ObjectSpec((*common.FlatDisk)(nil).HCL2Spec())},
-		"attached_disk":                &hcldec.BlockListSpec{TypeName: "attached_disk", Nested: hcldec.ObjectSpec((*common.FlatAttachedDisk)(nil).HCL2Spec())},
 		"network_interface":            &hcldec.BlockListSpec{TypeName: "network_interface", Nested: hcldec.ObjectSpec((*common.FlatNetworkInterface)(nil).HCL2Spec())},
 		"placement_hosts":              &hcldec.AttrSpec{Name: "placement_hosts", Type: cty.List(cty.String), Required: false},
 		"placement_affinity":           &hcldec.AttrSpec{Name: "placement_affinity", Type: cty.String, Required: false},
@@ -255,6 +257,25 @@ func (*FlatConfig) HCL2Spec() map[string]hcldec.Spec {
 		"affinity_labels":              &hcldec.AttrSpec{Name: "affinity_labels", Type: cty.List(cty.String), Required: false},
 		"quota":                        &hcldec.AttrSpec{Name: "quota", Type: cty.String, Required: false},
 		"custom_properties":            &hcldec.AttrSpec{Name: "custom_properties", Type: cty.Map(cty.String), Required: false},
+		"boot_keygroup_interval":       &hcldec.AttrSpec{Name: "boot_keygroup_interval", Type: cty.String, Required: false},
+		"boot_wait":                    &hcldec.AttrSpec{Name: "boot_wait", Type: cty.String, Required: false},
+		"boot_command":                 &hcldec.AttrSpec{Name: "boot_command", Type: cty.List(cty.String), Required: false},
+		"boot_key_interval":            &hcldec.AttrSpec{Name: "boot_key_interval", Type: cty.String, Required: false},
+		"template_name":                &hcldec.AttrSpec{Name: "template_name", Type: cty.String, Required: false},
+		"template_description":         &hcldec.AttrSpec{Name: "template_description", Type: cty.String, Required: false},
+		"template_tags":                &hcldec.AttrSpec{Name: "template_tags", Type: cty.List(cty.String), Required: false},
+		"template_permission":          &hcldec.BlockListSpec{TypeName: "template_permission", Nested: hcldec.ObjectSpec((*common.FlatPermission)(nil).HCL2Spec())},
+		"template_storage_domain":      &hcldec.AttrSpec{Name: "template_storage_domain", Type: cty.String, Required: false},
+		"template_disk_format":         &hcldec.AttrSpec{Name: "template_disk_format", Type: cty.String, Required: false},
+		"new_version":                  &hcldec.AttrSpec{Name: "new_version", Type: cty.Bool, Required: false},
+		"version_name":                 &hcldec.AttrSpec{Name: "version_name", Type: cty.String, Required: false},
+		"keep_versions":                &hcldec.AttrSpec{Name: "keep_versions", Type: cty.Number, Required: false},
+		"vm_name":                      &hcldec.AttrSpec{Name: "vm_name", Type: cty.String, Required: false},
+		"vm_description":               &hcldec.AttrSpec{Name: "vm_description", Type: cty.String, Required: false},
+		"vm_tags":                      &hcldec.AttrSpec{Name: "vm_tags", Type: cty.List(cty.String), Required: false},
+		"storage_domain":               &hcldec.AttrSpec{Name: "storage_domain", Type: cty.String, Required: false},
+		"disk":                         &hcldec.BlockListSpec{TypeName: "disk", Nested: hcldec.ObjectSpec((*common.FlatDisk)(nil).HCL2Spec())},
+		"attached_disk":                &hcldec.BlockListSpec{TypeName: "attached_disk", Nested: hcldec.ObjectSpec((*common.FlatAttachedDisk)(nil).HCL2Spec())},
 		"host_name":                    &hcldec.AttrSpec{Name: "host_name", Type: cty.String, Required: false},
 		"time_zone":                    &hcldec.AttrSpec{Name: "time_zone", Type: cty.String, Required: false},
 		"nic_configuration":            &hcldec.BlockListSpec{TypeName: "nic_configuration", Nested: hcldec.ObjectSpec((*common.FlatNicConfiguration)(nil).HCL2Spec())},
@@ -272,23 +293,14 @@ func (*FlatConfig) HCL2Spec() map[string]hcldec.Spec {
 		"ip_ignored_addresses":         &hcldec.AttrSpec{Name: "ip_ignored_addresses", Type: cty.List(cty.String), Required: false},
 		"ip_wait_family":               &hcldec.AttrSpec{Name: "ip_wait_family", Type: cty.String, Required: false},
 		"ip_wait_interfaces":           &hcldec.AttrSpec{Name: "ip_wait_interfaces", Type: cty.List(cty.String), Required: false},
-		"template_name":                &hcldec.AttrSpec{Name: "template_name", Type: cty.String, Required: false},
-		"template_description":         &hcldec.AttrSpec{Name: "template_description", Type: cty.String, Required: false},
-		"template_tags":                &hcldec.AttrSpec{Name: "template_tags", Type: cty.List(cty.String), Required: false},
-		"template_permission":          &hcldec.BlockListSpec{TypeName: "template_permission", Nested: hcldec.ObjectSpec((*common.FlatPermission)(nil).HCL2Spec())},
 		"template_clone_permissions":   &hcldec.AttrSpec{Name: "template_clone_permissions", Type: cty.Bool, Required: false},
-		"template_storage_domain":      &hcldec.AttrSpec{Name: "template_storage_domain", Type: cty.String, Required: false},
-		"template_disk_format":         &hcldec.AttrSpec{Name: "template_disk_format", Type: cty.String, Required: false},
 		"template_seal":                &hcldec.AttrSpec{Name: "template_seal", Type: cty.Bool, Required: false},
-		"new_version":                  &hcldec.AttrSpec{Name: "new_version", Type: cty.Bool, Required: false},
-		"version_name":                 &hcldec.AttrSpec{Name: "version_name", Type: cty.String, Required: false},
-		"keep_versions":                &hcldec.AttrSpec{Name: "keep_versions", Type: cty.Number, Required: false},
 		"boot_test":                    &hcldec.AttrSpec{Name: "boot_test", Type: cty.Bool, Required: false},
 		"boot_test_ssh_port":           &hcldec.AttrSpec{Name: "boot_test_ssh_port", Type: cty.Number, Required: false},
 		"boot_test_address_only":       &hcldec.AttrSpec{Name: "boot_test_address_only", Type: cty.Bool, Required: false},
 		"detached_disk":                &hcldec.BlockSpec{TypeName: "detached_disk", Nested: hcldec.ObjectSpec((*common.FlatDetachedDisk)(nil).HCL2Spec())},
 		"skip_create_artifact":         &hcldec.AttrSpec{Name: "skip_create_artifact", Type: cty.Bool, Required: false},
-		"cleanup_timeout":              &hcldec.AttrSpec{Name: "cleanup_timeout", Type: cty.String, Required: false},
+		"sparsify":                     &hcldec.AttrSpec{Name: "sparsify", Type: cty.Bool, Required: false},
 		"full_clone":                   &hcldec.AttrSpec{Name: "full_clone", Type: cty.Bool, Required: false},
 		"boot_disk":                    &hcldec.BlockSpec{TypeName: "boot_disk", Nested: hcldec.ObjectSpec((*common.FlatDisk)(nil).HCL2Spec())},
 		"template_disk":                &hcldec.BlockListSpec{TypeName: "template_disk", Nested: hcldec.ObjectSpec((*common.FlatDisk)(nil).HCL2Spec())},

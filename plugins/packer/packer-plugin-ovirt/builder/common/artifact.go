@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/hashicorp/packer-plugin-sdk/multistep"
 	"github.com/hashicorp/packer-plugin-sdk/packer/registry/image"
 
 	"github.com/ovirt-provision/ovirt-provision/plugins/internal/client"
@@ -26,6 +27,39 @@ type Artifact struct {
 	options        client.Options
 	newID          func() string
 	cleanupTimeout time.Duration
+}
+
+// What post-processors of ours read by State of what builders have made: whether it is a template or a disk, and the profile of the
+// engine as the user gave it.
+const (
+	StateKind    = "ovirt_kind"
+	KindTemplate = "template"
+	KindDisk     = "disk"
+	StateEngine  = "ovirt_engine"
+)
+
+// NewArtifact is the artifact of what the steps of a build have made, or of what was imported.
+func NewArtifact(builderID string, state multistep.StateBag, engine EngineConfig, newID func() string) *Artifact {
+	artifact := &Artifact{
+		builderID:      builderID,
+		template:       templateOf(state),
+		disk:           diskOf(state),
+		machine:        machineOf(state),
+		engine:         engineOf(state),
+		options:        engine.clientOptions(nil),
+		newID:          newID,
+		cleanupTimeout: engine.CleanupTimeout,
+	}
+	if operation, isImported := state.Get(stateImported).(*pb.Operation); isImported && artifact.template == nil && artifact.disk == nil {
+		artifact.template, artifact.disk = operation.GetTemplate(), operation.GetDisk()
+	}
+	artifact.stateData = map[string]any{
+		"generated_data": state.Get("generated_data"), StateKind: KindTemplate, StateEngine: engine.Engine,
+	}
+	if artifact.disk != nil {
+		artifact.stateData[StateKind] = KindDisk
+	}
+	return artifact
 }
 
 // BuilderId says which builder made the artifact.
@@ -117,17 +151,10 @@ func (a *Artifact) destroy() error {
 		return err
 	}
 	defer daemon.Close()
-	_, err = daemon.Run(ctx, func(ctx context.Context) (*pb.Operation, error) {
-		if a.disk != nil {
-			reply, err := daemon.Disks.DestroyDisk(ctx, &pb.DestroyDiskRequest{
-				Engine: daemon.Engine, RequestId: a.newID(), Id: a.disk.GetId(),
-			})
-			return reply.GetOperation(), err
-		}
-		reply, err := daemon.Templates.DestroyTemplate(ctx, &pb.DestroyTemplateRequest{
-			Engine: daemon.Engine, RequestId: a.newID(), Id: a.template.GetId(),
-		})
-		return reply.GetOperation(), err
-	}, nil)
+	destroy := destroyTemplate(daemon, a.newID, a.template.GetId())
+	if a.disk != nil {
+		destroy = destroyDisk(daemon, a.newID, a.disk.GetId())
+	}
+	_, err = daemon.Run(ctx, destroy, nil)
 	return err
 }

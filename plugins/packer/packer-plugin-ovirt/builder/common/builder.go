@@ -8,13 +8,11 @@ import (
 	"runtime/debug"
 
 	"github.com/google/uuid"
+	"github.com/hashicorp/packer-plugin-sdk/common"
 	"github.com/hashicorp/packer-plugin-sdk/communicator"
 	"github.com/hashicorp/packer-plugin-sdk/multistep"
 	"github.com/hashicorp/packer-plugin-sdk/multistep/commonsteps"
 	packersdk "github.com/hashicorp/packer-plugin-sdk/packer"
-
-	"github.com/ovirt-provision/ovirt-provision/plugins/internal/client"
-	"github.com/ovirt-provision/ovirt-provision/plugins/packer/packer-plugin-ovirt/version"
 )
 
 // generatedVariables are what provisioners and post-processors read as `build.VMID` and so on.
@@ -41,25 +39,44 @@ func (b *Builder) Prepare(raws ...any) (variables []string, warnings []string, e
 	return generatedVariables, warnings, err
 }
 
+// Play runs the steps of a component that is no builder, after it has logged in to the engine; their state is of use once they have
+// succeeded.
+func Play(
+	ctx context.Context, ui packersdk.Ui, packer common.PackerConfig, engine EngineConfig, steps ...multistep.Step,
+) (state multistep.StateBag, err error) {
+	defer reportDefect(&err)
+	state, measured := newState(ui)
+	steps = append([]multistep.Step{&stepConnect{options: engine.clientOptions(ui.Say)}}, steps...)
+	commonsteps.NewRunner(append(steps, &stepFinish{}), packer, ui).Run(ctx, state)
+	measured.show(ui)
+	return state, verdict(ctx, state)
+}
+
+func newState(ui packersdk.Ui) (multistep.StateBag, *timings) {
+	state, measured := new(multistep.BasicStateBag), new(timings)
+	state.Put("ui", ui)
+	state.Put(stateTimings, measured)
+	return state, measured
+}
+
+// reportDefect makes an error of a panic: what Packer would make of a component that panics is not always a failure.
+func reportDefect(err *error) {
+	if panicked := recover(); panicked != nil {
+		log.Printf("[ERROR] panic in the plugin: %v\n%s", panicked, debug.Stack())
+		*err = fmt.Errorf("the plugin has a defect and gave up, please report it: %v", panicked)
+	}
+}
+
 // Run builds the template. It returns an artifact only if the template stands, and an error in every other case: what
 // Packer would make of neither is a success.
 func (b *Builder) Run(ctx context.Context, ui packersdk.Ui, hook packersdk.Hook) (artifact packersdk.Artifact, err error) {
-	defer func() {
-		if panicked := recover(); panicked != nil {
-			log.Printf("[ERROR] panic in the builder: %v\n%s", panicked, debug.Stack())
-			artifact, err = nil, fmt.Errorf("the builder has a defect and gave up, please report it: %v", panicked)
-		}
-	}()
+	defer reportDefect(&err)
 	config := b.Source.Shared()
 	ctx, fail := context.WithCancelCause(ctx)
 	defer fail(nil)
 
-	state := new(multistep.BasicStateBag)
-	measured := new(timings)
-	state.Put("ui", ui)
+	state, measured := newState(ui)
 	state.Put("hook", packersdk.Hook(&timedHook{Hook: hook, timings: measured}))
-	state.Put(stateTimings, measured)
-
 	steps, created, left := b.steps(ui, fail)
 	commonsteps.NewRunner(steps, config.PackerConfig, ui).Run(ctx, state)
 	measured.show(ui)
@@ -80,25 +97,7 @@ func (b *Builder) Run(ctx context.Context, ui packersdk.Ui, hook packersdk.Hook)
 	if config.output() == outputNothing {
 		return nil, nil
 	}
-	return &Artifact{
-		builderID:      b.ID,
-		template:       templateOf(state),
-		disk:           diskOf(state),
-		machine:        machineOf(state),
-		engine:         engineOf(state),
-		stateData:      map[string]any{"generated_data": state.Get("generated_data")},
-		options:        b.clientOptions(nil),
-		newID:          b.NewID,
-		cleanupTimeout: config.CleanupTimeout,
-	}, nil
-}
-
-func (b *Builder) clientOptions(say func(string)) client.Options {
-	return client.Options{
-		Profile:   b.Source.Shared().Engine,
-		UserAgent: "packer-plugin-ovirt/" + version.PluginVersion.String(),
-		Say:       say,
-	}
+	return NewArtifact(b.ID, state, config.EngineConfig, b.NewID), nil
 }
 
 // steps are the steps of a build, the one among them that owns the machine, and all that own what -on-error may leave to the
@@ -110,10 +109,10 @@ func (b *Builder) steps(ui packersdk.Ui, fail func(error)) ([]multistep.Step, *s
 		fail(fmt.Errorf("the virtual machine of the build is lost: %w", err))
 	}}
 	steps := []multistep.Step{
-		&stepConnect{options: b.clientOptions(ui.Say)},
-		&stepCheckOutput{config: config, key: key, newID: b.NewID},
+		&stepConnect{options: config.clientOptions(ui.Say)},
+		&stepCheck{config: config, key: key, newID: b.NewID},
 	}
-	steps = append(steps, b.Source.Steps()...)
+	steps = append(steps, b.Source.Steps(b.NewID)...)
 	steps = append(steps,
 		&stepFindHTTPAddress{config: config},
 		commonsteps.HTTPServerFromHTTPConfig(&config.HTTPConfig),

@@ -4,6 +4,7 @@
 package common
 
 import (
+	"context"
 	"fmt"
 	"os"
 	"time"
@@ -18,9 +19,41 @@ import (
 	"github.com/hashicorp/packer-plugin-sdk/template/config"
 	"github.com/hashicorp/packer-plugin-sdk/template/interpolate"
 
+	"github.com/ovirt-provision/ovirt-provision/plugins/internal/client"
 	"github.com/ovirt-provision/ovirt-provision/plugins/internal/options"
 	pb "github.com/ovirt-provision/ovirt-provision/plugins/internal/ovirtprovisionv1"
+	"github.com/ovirt-provision/ovirt-provision/plugins/packer/packer-plugin-ovirt/version"
 )
+
+// EngineConfig is which engine is meant, and how long clearing up may take.
+type EngineConfig struct {
+	// Name of an engine profile in the daemon's configuration. By default the
+	// daemon's default profile, which is the engine of your `OVIRT_URL`,
+	// `OVIRT_USERNAME`, `OVIRT_PASSWORD` and `OVIRT_CAFILE` when Packer starts
+	// the daemon.
+	Engine string `mapstructure:"engine" required:"false"`
+	// How long removing what a failed or cancelled build has made may take,
+	// such as `10m`, the default.
+	CleanupTimeout time.Duration `mapstructure:"cleanup_timeout" required:"false"`
+}
+
+func (c *EngineConfig) clientOptions(say func(string)) client.Options {
+	return client.Options{
+		Profile:   c.Engine,
+		UserAgent: "packer-plugin-ovirt/" + version.PluginVersion.String(),
+		Say:       say,
+	}
+}
+
+// Prepare fills in defaults and reports what is wrong.
+func (c *EngineConfig) Prepare(report Reporter) {
+	if c.CleanupTimeout == 0 {
+		c.CleanupTimeout = 10 * time.Minute
+	}
+	if c.CleanupTimeout < 0 {
+		report("cleanup_timeout", "%s is negative", c.CleanupTimeout)
+	}
+}
 
 // Config is the part of a builder's configuration that all builders have, as the user writes it.
 type Config struct {
@@ -29,56 +62,20 @@ type Config struct {
 	shutdowncommand.ShutdownConfig `mapstructure:",squash"`
 	commonsteps.HTTPConfig         `mapstructure:",squash"`
 	commonsteps.CDConfig           `mapstructure:",squash"`
-
-	// Name of an engine profile in the daemon's configuration. By default the
-	// daemon's default profile, which is the engine of your `OVIRT_URL`,
-	// `OVIRT_USERNAME`, `OVIRT_PASSWORD` and `OVIRT_CAFILE` when Packer starts
-	// the daemon.
-	Engine string `mapstructure:"engine" required:"false"`
+	EngineConfig                   `mapstructure:",squash"`
+	HardwareConfig                 `mapstructure:",squash"`
+	BootConfig                     `mapstructure:",squash"`
+	TemplateConfig                 `mapstructure:",squash"`
 
 	// Name of the virtual machine while it is built. By default
-	// `packer-<build name>-<UUID>`.
+	// `packer-<build name>-<UUID>`, and `packer-<8 digits>` where
+	// `operating_system` is a Windows, which takes at most 15 characters.
 	VMName string `mapstructure:"vm_name" required:"false"`
 	// Description of the virtual machine while it is built.
 	VMDescription string `mapstructure:"vm_description" required:"false"`
 	// Names of tags, which the engine must have, that the virtual machine gets
 	// while it is built.
 	VMTags []string `mapstructure:"vm_tags" required:"false"`
-	// Name of the cluster to build in. By default the cluster of the source
-	// template.
-	Cluster string `mapstructure:"cluster" required:"false"`
-
-	// Number of CPU sockets. By default as the source template.
-	CPUSockets int `mapstructure:"cpu_sockets" required:"false"`
-	// Number of cores per CPU socket. By default as the source template.
-	CPUCores int `mapstructure:"cpu_cores" required:"false"`
-	// Number of threads per CPU core. By default as the source template.
-	CPUThreads int `mapstructure:"cpu_threads" required:"false"`
-	// Memory in MiB. By default as the source template.
-	Memory int `mapstructure:"memory" required:"false"`
-	// Memory in MiB that the host keeps for the virtual machine; at most
-	// `memory`. By default as the source template.
-	GuaranteedMemory int `mapstructure:"guaranteed_memory" required:"false"`
-	// Name of an instance type, which stands in for the source template in what
-	// it defines, such as CPUs and memory.
-	InstanceType string `mapstructure:"instance_type" required:"false"`
-	// Firmware and chipset: `cluster_default`, `i440fx_sea_bios`,
-	// `q35_sea_bios`, `q35_ovmf` (UEFI) or `q35_secure_boot` (UEFI with Secure
-	// Boot). By default as the source template.
-	BiosType string `mapstructure:"bios_type" required:"false"`
-	// Give the virtual machine a TPM, which takes UEFI. By default as the source
-	// template.
-	TPM config.Trilean `mapstructure:"tpm" required:"false"`
-	// Give the virtual machine a VirtIO-SCSI controller. By default as the
-	// source template.
-	VirtioSCSI config.Trilean `mapstructure:"virtio_scsi" required:"false"`
-	// Several queues for that controller, as many as suit the CPUs. By default
-	// as the source template.
-	VirtioSCSIMultiQueues config.Trilean `mapstructure:"virtio_scsi_multi_queues" required:"false"`
-	// Several queues for each network interface. By default as the source
-	// template.
-	NicMultiQueues config.Trilean `mapstructure:"nic_multi_queues" required:"false"`
-
 	// Name of the storage domain for every disk that does not name one. Without
 	// `full_clone` the disks of the source template can only be where it has
 	// them. By default where the source template has its disks.
@@ -89,27 +86,6 @@ type Config struct {
 	// Disks that exist and stay, as blocks that may be repeated. See
 	// [Disks](#disks).
 	AttachedDisks []AttachedDisk `mapstructure:"attached_disk" required:"false"`
-	// Network interfaces of the virtual machine, as blocks that may be
-	// repeated. By default those of the source template. See
-	// [Network interfaces](#network-interfaces).
-	NetworkInterfaces []NetworkInterface `mapstructure:"network_interface" required:"false"`
-
-	// Names of the hosts that the virtual machine may run on. By default as the
-	// source template.
-	PlacementHosts []string `mapstructure:"placement_hosts" required:"false"`
-	// Whether it may migrate: `migratable`, `user_migratable` or `pinned`. By
-	// default as the source template.
-	PlacementAffinity string `mapstructure:"placement_affinity" required:"false"`
-	// Names of affinity groups of the cluster that the virtual machine joins.
-	AffinityGroups []string `mapstructure:"affinity_groups" required:"false"`
-	// Names of affinity labels that the virtual machine gets.
-	AffinityLabels []string `mapstructure:"affinity_labels" required:"false"`
-	// Name of the quota for the virtual machine and its disks.
-	Quota string `mapstructure:"quota" required:"false"`
-	// Custom properties by name, besides those of the source template. An empty
-	// value takes away one of the source template's.
-	CustomProperties map[string]string `mapstructure:"custom_properties" required:"false"`
-
 	// Host name of the guest while it is built, without domain. By default
 	// that of the image.
 	HostName string `mapstructure:"host_name" required:"false"`
@@ -164,39 +140,13 @@ type Config struct {
 	// count. By default all.
 	IPWaitInterfaces []string `mapstructure:"ip_wait_interfaces" required:"false"`
 
-	// Name of the template to make. Required unless the build makes a
-	// `detached_disk` or nothing. Unless `new_version` is set it must not exist
-	// yet, or `packer build -force` must be used, which replaces it.
-	TemplateName string `mapstructure:"template_name" required:"false"`
-	// Description of the template to make.
-	TemplateDescription string `mapstructure:"template_description" required:"false"`
-	// Names of tags, which the engine must have, that the template gets.
-	TemplateTags []string `mapstructure:"template_tags" required:"false"`
-	// Roles that users and groups get on the template, as blocks that may be
-	// repeated. See [Output](#output).
-	TemplatePermissions []Permission `mapstructure:"template_permission" required:"false"`
 	// Copy the virtual machine's own permissions to the template, too. Defaults
 	// to `false`.
 	TemplateClonePermissions bool `mapstructure:"template_clone_permissions" required:"false"`
-	// Name of the storage domain for all disks of the template. By default where
-	// the virtual machine has them.
-	TemplateStorageDomain string `mapstructure:"template_storage_domain" required:"false"`
-	// `cow` or `raw` for all disks of the template. By default as the virtual
-	// machine has them.
-	TemplateDiskFormat string `mapstructure:"template_disk_format" required:"false"`
 	// Remove from the template what its clones must not share: SSH host keys,
 	// machine ID, host name, logs and authorized keys. Linux guests only.
 	// Defaults to `true`, with `sysprep` or WinRM to `false`.
 	TemplateSeal config.Trilean `mapstructure:"template_seal" required:"false"`
-	// Make the next version of the template `template_name`, which must exist,
-	// instead of a new template. Defaults to `false`.
-	NewVersion bool `mapstructure:"new_version" required:"false"`
-	// Name of the version, which need not be unique. Only with `new_version`.
-	VersionName string `mapstructure:"version_name" required:"false"`
-	// How many versions remain, the new one counted: older ones are removed if
-	// the daemon made them and no virtual machine uses them. By default all
-	// remain. Only with `new_version`.
-	KeepVersions int `mapstructure:"keep_versions" required:"false"`
 	// Before the template counts, a throw-away clone of it has to boot, report
 	// an address and answer as an SSH server, which the daemon tries. Defaults to
 	// `false`.
@@ -213,9 +163,11 @@ type Config struct {
 	// Defaults to `false`.
 	SkipCreateArtifact bool `mapstructure:"skip_create_artifact" required:"false"`
 
-	// How long removing what a failed or cancelled build has made may take,
-	// such as `10m`, the default.
-	CleanupTimeout time.Duration `mapstructure:"cleanup_timeout" required:"false"`
+	// Give back to the storage what the disks take but do not use, before the
+	// template or the `detached_disk` counts. The engine can do it with sparse
+	// `raw` disks alone, which takes `template_disk_format = "raw"` where the
+	// disks are `cow`. Defaults to `false`.
+	Sparsify bool `mapstructure:"sparsify" required:"false"`
 
 	source Source
 	ctx    interpolate.Context
@@ -227,16 +179,24 @@ type Source interface {
 	Shared() *Config
 	// Clone is how the machine is made of its template; nil where it is made of none.
 	Clone() *CloneConfig
+	// Installs says whether the machine's first start installs its operating system.
+	Installs() bool
 	// Prepare fills in defaults and reports what is wrong that requests cannot express.
 	Prepare(report Reporter)
-	// Put puts it into a request. The state is nil where the request is only checked.
-	Put(spec *pb.MachineSpec, state multistep.StateBag)
+	// Put puts it into a request. The state is nil while the configuration is checked.
+	Put(request *pb.CreateMachineRequest, state multistep.StateBag)
 	// Origins say which options the fields come from that Put sets.
 	Origins() options.Origins
 	// Steps are what has to be done before the machine is made.
-	Steps() []multistep.Step
+	Steps(newID func() string) []multistep.Step
 	// String names it to the user.
 	String() string
+}
+
+// Checker is a Source that has the engine look something up before anything is made.
+type Checker interface {
+	// Check says what is wrong, in the words of the user.
+	Check(ctx context.Context, state multistep.StateBag, newID func() string) error
 }
 
 // Shared lets what embeds it be a Source.
@@ -250,39 +210,37 @@ func (c *Config) prepare(builderID string, source Source, raws ...any) (warnings
 		Interpolate:        true,
 		InterpolateContext: &c.ctx,
 		// It may ask for what is known only when the build runs.
-		InterpolateFilter: &interpolate.RenderFilter{Exclude: []string{"user_data"}},
+		InterpolateFilter: &interpolate.RenderFilter{Exclude: []string{"user_data", "boot_command"}},
 	}, raws...)
 	if err != nil {
 		return nil, err
 	}
 	// The decoding of HCL begins with an empty configuration.
 	c.source = source
-	var problems *packersdk.MultiError
-	report := func(option, format string, values ...any) {
-		problems = packersdk.MultiErrorAppend(problems, &options.Problem{Option: option, Text: fmt.Sprintf(format, values...)})
-	}
+	var problems Problems
+	report := problems.Report
 	c.readUserData(report)
 	packersdk.LogSecretFilter.Set(
 		c.UserData, c.Ignition, c.Sysprep.UnattendXML, c.Sysprep.AdminPassword, c.Sysprep.ProductKey,
 		c.Comm.SSHPassword, c.Comm.SSHBastionPassword, c.Comm.SSHProxyPassword, c.Comm.WinRMPassword,
 	)
 	c.setDefaults()
-	problems = packersdk.MultiErrorAppend(problems, c.Comm.Prepare(&c.ctx)...)
-	problems = packersdk.MultiErrorAppend(problems, c.ShutdownConfig.Prepare(&c.ctx)...)
-	problems = packersdk.MultiErrorAppend(problems, c.HTTPConfig.Prepare(&c.ctx)...)
-	problems = packersdk.MultiErrorAppend(problems, c.CDConfig.Prepare(&c.ctx)...)
+	c.EngineConfig.Prepare(report)
+	problems.Add(c.Comm.Prepare(&c.ctx)...)
+	problems.Add(c.ShutdownConfig.Prepare(&c.ctx)...)
+	problems.Add(c.HTTPConfig.Prepare(&c.ctx)...)
+	problems.Add(c.CDConfig.Prepare(&c.ctx)...)
 	source.Prepare(report)
 	c.reportNegativeTimes(report)
-	c.hardwareProblems(report)
+	c.HardwareConfig.Problems(report)
+	c.TemplateConfig.Problems(report)
+	c.machineProblems(report)
+	c.bootCommandProblems(report)
 	c.firstBootProblems(report)
 	c.outputProblems(report)
-	var known []error
-	if problems != nil {
-		known = problems.Errors
-	}
-	problems = packersdk.MultiErrorAppend(problems, c.schemaProblems(known)...)
-	if len(problems.Errors) > 0 {
-		return nil, problems
+	problems.Add(c.schemaProblems(problems.Errors())...)
+	if err := problems.Err(); err != nil {
+		return nil, err
 	}
 	return c.warnings(), nil
 }
@@ -324,7 +282,7 @@ func (c *Config) setDefaults() {
 	if c.Comm.SSHTemporaryKeyPairName == "" {
 		c.Comm.SSHTemporaryKeyPairName = "packer_" + uuid.NewString()
 	}
-	isWindows := c.Comm.Type == "winrm" || c.Sysprep != (Sysprep{})
+	isWindows := c.Comm.Type == "winrm" || c.Sysprep != (Sysprep{}) || c.isWindows()
 	if c.TemplateSeal == config.TriUnset {
 		c.TemplateSeal = config.TrileanFromBool(!isWindows)
 	}
@@ -343,9 +301,6 @@ func (c *Config) setDefaults() {
 	}
 	if c.CDLabel == "" {
 		c.CDLabel = "packer"
-	}
-	if c.CleanupTimeout == 0 {
-		c.CleanupTimeout = 10 * time.Minute
 	}
 }
 
@@ -368,7 +323,6 @@ func (c *Config) reportNegativeTimes(report Reporter) {
 		value  time.Duration
 	}{
 		{"shutdown_timeout", c.ShutdownTimeout},
-		{"cleanup_timeout", c.CleanupTimeout},
 		{"ip_wait_timeout", c.IPWaitTimeout},
 		{"ip_settle_timeout", c.IPSettleTimeout},
 	} {

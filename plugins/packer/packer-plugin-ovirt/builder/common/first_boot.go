@@ -67,13 +67,13 @@ type Sysprep struct {
 }
 
 var (
-	bootProtocols = wordsOf[pb.NicConfiguration_BootProtocol]("BOOT_PROTOCOL_", pb.NicConfiguration_BootProtocol_value)
-	families      = wordsOf[pb.AddressSelection_Family]("FAMILY_", pb.AddressSelection_Family_value)
+	bootProtocols = WordsOf[pb.NicConfiguration_BootProtocol]("BOOT_PROTOCOL_", pb.NicConfiguration_BootProtocol_value)
+	families      = WordsOf[pb.AddressSelection_Family]("FAMILY_", pb.AddressSelection_Family_value)
 )
 
 // starts says whether the machine is started at all: to be reached, or because its first boot has something to do.
 func (c *Config) starts() bool {
-	return c.Comm.Type != "none" || c.tellsGuest()
+	return c.Comm.Type != "none" || c.tellsGuest() || len(c.BootCommand) > 0 || c.source.Installs()
 }
 
 // tellsGuest says whether there is something for the first boot to do besides letting Packer in.
@@ -81,9 +81,15 @@ func (c *Config) tellsGuest() bool {
 	return c.UserData != "" || c.HostName != "" || c.TimeZone != "" || c.Ignition != "" || c.Sysprep != (Sysprep{}) || c.hasCD()
 }
 
+// isLeftAlone says whether an installation goes on by itself until it shuts the machine down.
+func (c *Config) isLeftAlone() bool {
+	return c.source.Installs() && c.Comm.Type == "none"
+}
+
 // usesCloudInit says whether the first boot is cloud-init's.
 func (c *Config) usesCloudInit() bool {
-	return c.Ignition == "" && c.Sysprep == (Sysprep{}) && (c.Comm.Type != "winrm" || c.UserData != "")
+	isExpected := c.Comm.Type != "winrm" && !c.source.Installs()
+	return c.Ignition == "" && c.Sysprep == (Sysprep{}) && (isExpected || c.UserData != "")
 }
 
 // usesKey says whether Packer logs in with a key.
@@ -93,7 +99,7 @@ func (c *Config) usesKey() bool {
 
 // authorizesKey says whether the first boot has to authorize that key.
 func (c *Config) authorizesKey() bool {
-	return c.usesKey() && c.Sysprep == (Sysprep{})
+	return c.usesKey() && c.Sysprep == (Sysprep{}) && !c.source.Installs()
 }
 
 func (c *Config) initialization(known firstBoot) *pb.Initialization {
@@ -169,7 +175,7 @@ func (s *Sysprep) message() *pb.Sysprep {
 // addressSelection says which of the addresses that the guest reports counts; nil where the configuration says nothing. One
 // that the user names need not be waited for.
 func (c *Config) addressSelection() *pb.AddressSelection {
-	if c.Comm.Host() == "" {
+	if c.Comm.Host() == "" && !c.isLeftAlone() {
 		return c.selectedAddresses()
 	}
 	return &pb.AddressSelection{DoNotWait: true}
@@ -195,7 +201,7 @@ func (c *Config) selectedAddresses() *pb.AddressSelection {
 }
 
 // renderUserData fills in what is known only now.
-func (c *Config) renderUserData(variables firstBootVariables) (string, error) {
+func (c *Config) renderUserData(variables guestVariables) (string, error) {
 	rendering := c.ctx
 	rendering.Data = &variables
 	rendered, err := interpolate.Render(c.UserData, &rendering)
@@ -207,8 +213,8 @@ func (c *Config) renderUserData(variables firstBootVariables) (string, error) {
 }
 
 // httpVariables are where the guest finds the HTTP server, as the steps before have found out.
-func httpVariables(state multistep.StateBag, name string) firstBootVariables {
-	variables := firstBootVariables{Name: name}
+func httpVariables(state multistep.StateBag, name string) guestVariables {
+	variables := guestVariables{Name: name}
 	variables.HTTPIP, _ = state.Get(stateHTTPAddress).(string)
 	variables.HTTPPort, _ = state.Get(stateHTTPPort).(int)
 	return variables
@@ -225,20 +231,33 @@ func (c *Config) cdFolder() string {
 
 // readCD reads cd_files and cd_content, laid out as on the CD that other builders attach.
 func (c *Config) readCD() ([]*pb.File, error) {
-	found := map[string][]byte{}
-	for _, given := range c.CDFiles {
-		if err := readTree(given, found); err != nil {
-			return nil, err
-		}
+	if c.source.Installs() {
+		return nil, nil
 	}
-	for name, content := range c.CDContent {
-		found[path.Clean("/"+filepath.ToSlash(name))] = []byte(content)
+	found, err := ReadFiles(c.CDFiles, c.CDContent)
+	if err != nil {
+		return nil, err
 	}
 	var files []*pb.File
 	for _, name := range slices.Sorted(maps.Keys(found)) {
 		files = append(files, &pb.File{Path: c.cdFolder() + name, Content: found[name]})
 	}
 	return files, nil
+}
+
+// ReadFiles reads files, and folders with all that is in them, by their paths from the root of a volume, such as `/a`; contents come
+// besides, and before files of the same path.
+func ReadFiles(given []string, contents map[string]string) (map[string][]byte, error) {
+	found := map[string][]byte{}
+	for _, name := range given {
+		if err := readTree(name, found); err != nil {
+			return nil, err
+		}
+	}
+	for name, content := range contents {
+		found[path.Clean("/"+filepath.ToSlash(name))] = []byte(content)
+	}
+	return found, nil
 }
 
 // readTree reads a file, or a folder with all that is in it, under its own name.
@@ -269,15 +288,19 @@ func readTree(root string, found map[string][]byte) error {
 func (c *Config) firstBootProblems(report Reporter) {
 	for i, nic := range c.NicConfigurations {
 		option := indexed("nic_configuration", i)
-		bootProtocols.check(report, option+".boot_protocol", nic.BootProtocol)
-		bootProtocols.check(report, option+".ipv6_boot_protocol", nic.IPv6BootProtocol)
+		bootProtocols.Check(report, option+".boot_protocol", nic.BootProtocol)
+		bootProtocols.Check(report, option+".ipv6_boot_protocol", nic.IPv6BootProtocol)
 	}
-	families.check(report, "ip_wait_family", c.IPWaitFamily)
-	if c.hasCD() && !c.usesCloudInit() {
+	families.Check(report, "ip_wait_family", c.IPWaitFamily)
+	if c.hasCD() && !c.usesCloudInit() && !c.source.Installs() {
 		report("cd_files", "takes cloud-init, which neither ignition nor sysprep is: the engine's first-boot drive is the only "+
 			"one that it makes at a start, and takes no other files there; use a file provisioner")
 	}
 	if c.usesKey() && !c.authorizesKey() && c.Comm.SSHPrivateKeyFile == "" {
-		report("ssh_password", "or ssh_private_key_file is required with sysprep, which can authorize no temporary key")
+		by := "sysprep"
+		if c.source.Installs() {
+			by = "an installation"
+		}
+		report("ssh_password", "or ssh_private_key_file is required with %s, which can authorize no temporary key", by)
 	}
 }

@@ -2,17 +2,21 @@ package common
 
 import (
 	"context"
+	"time"
 
 	"github.com/hashicorp/packer-plugin-sdk/multistep"
 
+	"github.com/ovirt-provision/ovirt-provision/plugins/internal/client"
 	pb "github.com/ovirt-provision/ovirt-provision/plugins/internal/ovirtprovisionv1"
 )
+
+// call calls a verb.
+type call = func(context.Context) (*pb.Operation, error)
 
 // run calls a verb, shows its operation until that has ended, and notes how long its phases took. When ctx ends, the
 // operation is cancelled and its undo waited for.
 func run(
-	ctx context.Context, state multistep.StateBag, verb string,
-	call func(context.Context) (*pb.Operation, error),
+	ctx context.Context, state multistep.StateBag, verb string, call call,
 ) (*pb.Operation, error) {
 	shown := showProgress(uiOf(state), verb)
 	defer shown.close()
@@ -24,5 +28,21 @@ func run(
 	for _, warning := range operation.GetWarnings() {
 		uiOf(state).Say("Warning: " + warning)
 	}
+	for _, disk := range operation.GetSparsified() {
+		uiOf(state).Sayf("Disk %s takes %s, and took %s before it was sparsified",
+			disk.GetName(), client.DescribeSize(disk.GetBytesAfter()), client.DescribeSize(disk.GetBytesBefore()))
+	}
 	return operation, err
+}
+
+// undo destroys what a step has made in a build that has failed. It does not depend on the context of the build, which has often
+// ended by then. what says what it is, such as `template golden (id 1)`.
+func undo(state multistep.StateBag, timeout time.Duration, verb, what string, destroy call) {
+	ui := uiOf(state)
+	ui.Sayf("Destroying %s...", what)
+	ctx, cancel := context.WithTimeout(context.Background(), timeout)
+	defer cancel()
+	if _, err := run(ctx, state, verb, destroy); err != nil {
+		ui.Errorf("It could not be destroyed, and %s still stands: %s", what, err)
+	}
 }

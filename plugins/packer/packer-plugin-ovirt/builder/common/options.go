@@ -8,24 +8,13 @@ import (
 )
 
 // commonOptions, templateOptions and diskOptions say where the fields of the requests come from.
-var commonOptions = options.Origins{
+var commonOptions = append(HardwareOrigins("spec."), options.Origins{
 	{Field: "engine.profile", Option: "engine"},
 	{Field: "spec.name", Option: "vm_name"},
 	{Field: "spec.description", Option: "vm_description"},
 	{Field: "spec.tags", Option: "vm_tags"},
-	{Field: "spec.cluster", Option: "cluster"},
+	{Field: "spec.vnc_console", Option: "boot_command"},
 	{Field: "spec.clone", Option: "full_clone"},
-	{Field: "spec.cpu.sockets", Option: "cpu_sockets"},
-	{Field: "spec.cpu.cores", Option: "cpu_cores"},
-	{Field: "spec.cpu.threads", Option: "cpu_threads"},
-	{Field: "spec.memory_bytes", Option: "memory"},
-	{Field: "spec.guaranteed_memory_bytes", Option: "guaranteed_memory"},
-	{Field: "spec.instance_type", Option: "instance_type"},
-	{Field: "spec.bios_type", Option: "bios_type"},
-	{Field: "spec.tpm", Option: "tpm"},
-	{Field: "spec.virtio_scsi_multi_queues", Option: "virtio_scsi_multi_queues"},
-	{Field: "spec.virtio_scsi", Option: "virtio_scsi"},
-	{Field: "spec.nic_multi_queues", Option: "nic_multi_queues"},
 	{Field: "spec.storage_domain", Option: "storage_domain"},
 	{Field: "spec.boot_disk.size_bytes", Option: "boot_disk.size"},
 	{Field: "spec.boot_disk.", Option: "boot_disk."},
@@ -35,14 +24,6 @@ var commonOptions = options.Origins{
 	{Field: "spec.new_disks[].size_bytes", Option: "disk[].size"},
 	{Field: "spec.new_disks", Option: "disk"},
 	{Field: "spec.attached_disks", Option: "attached_disk"},
-	{Field: "spec.nics[].mac", Option: "network_interface[].mac_address"},
-	{Field: "spec.nics", Option: "network_interface"},
-	{Field: "spec.placement.hosts", Option: "placement_hosts"},
-	{Field: "spec.placement.affinity", Option: "placement_affinity"},
-	{Field: "spec.affinity_groups", Option: "affinity_groups"},
-	{Field: "spec.affinity_labels", Option: "affinity_labels"},
-	{Field: "spec.quota", Option: "quota"},
-	{Field: "spec.custom_properties", Option: "custom_properties"},
 	{Field: "start_with.user_name", Option: "ssh_username"},
 	{Field: "start_with.host_name", Option: "host_name"},
 	{Field: "start_with.time_zone", Option: "time_zone"},
@@ -61,21 +42,13 @@ var commonOptions = options.Origins{
 	{Field: "address_selection.ignored_cidrs", Option: "ip_ignored_addresses"},
 	{Field: "address_selection.family", Option: "ip_wait_family"},
 	{Field: "address_selection.nics", Option: "ip_wait_interfaces"},
-}
+}...)
 
-var templateOptions = options.Origins{
+var templateOptions = append(TemplateOrigins(""), options.Origins{
 	{Field: "engine.profile", Option: "engine"},
-	{Field: "name", Option: "template_name"},
-	{Field: "description", Option: "template_description"},
-	{Field: "tags", Option: "template_tags"},
-	{Field: "permissions", Option: "template_permission"},
 	{Field: "clone_permissions", Option: "template_clone_permissions"},
-	{Field: "storage_domain", Option: "template_storage_domain"},
-	{Field: "disk_format", Option: "template_disk_format"},
 	{Field: "seal", Option: "template_seal"},
-	{Field: "new_version", Option: "new_version"},
-	{Field: "version_name", Option: "version_name"},
-	{Field: "keep_versions", Option: "keep_versions"},
+	{Field: "sparsify", Option: "sparsify"},
 	{Field: "boot_test.ssh_port", Option: "boot_test_ssh_port"},
 	{Field: "boot_test.address_only", Option: "boot_test_address_only"},
 	{Field: "boot_test.initialization.nic_configurations", Option: "nic_configuration"},
@@ -89,7 +62,7 @@ var templateOptions = options.Origins{
 	{Field: "boot_test.address_selection.family", Option: "ip_wait_family"},
 	{Field: "boot_test.address_selection.nics", Option: "ip_wait_interfaces"},
 	{Field: "boot_test", Option: "boot_test"},
-}
+}...)
 
 var diskOptions = options.Origins{
 	{Field: "engine.profile", Option: "engine"},
@@ -103,13 +76,55 @@ func (c *Config) machineOptions() options.Origins {
 	return slices.Concat(c.source.Origins(), commonOptions)
 }
 
+// HardwareOrigins say where the fields of a MachineSpec come from that HardwareConfig sets.
+func HardwareOrigins(prefix string) options.Origins {
+	return options.Origins{
+		{Field: prefix + "cluster", Option: "cluster"},
+		{Field: prefix + "operating_system", Option: "operating_system"},
+		{Field: prefix + "cpu.sockets", Option: "cpu_sockets"},
+		{Field: prefix + "cpu.cores", Option: "cpu_cores"},
+		{Field: prefix + "cpu.threads", Option: "cpu_threads"},
+		{Field: prefix + "memory_bytes", Option: "memory"},
+		{Field: prefix + "guaranteed_memory_bytes", Option: "guaranteed_memory"},
+		{Field: prefix + "instance_type", Option: "instance_type"},
+		{Field: prefix + "bios_type", Option: "bios_type"},
+		{Field: prefix + "tpm", Option: "tpm"},
+		{Field: prefix + "virtio_scsi_multi_queues", Option: "virtio_scsi_multi_queues"},
+		{Field: prefix + "virtio_scsi", Option: "virtio_scsi"},
+		{Field: prefix + "nic_multi_queues", Option: "nic_multi_queues"},
+		{Field: prefix + "nics[].mac", Option: "network_interface[].mac_address"},
+		{Field: prefix + "nics", Option: "network_interface"},
+		{Field: prefix + "placement.hosts", Option: "placement_hosts"},
+		{Field: prefix + "placement.affinity", Option: "placement_affinity"},
+		{Field: prefix + "affinity_groups", Option: "affinity_groups"},
+		{Field: prefix + "affinity_labels", Option: "affinity_labels"},
+		{Field: prefix + "quota", Option: "quota"},
+		{Field: prefix + "custom_properties", Option: "custom_properties"},
+	}
+}
+
+// TemplateOrigins say where the fields come from that TemplateConfig sets.
+func TemplateOrigins(prefix string) options.Origins {
+	return options.Origins{
+		{Field: prefix + "name", Option: "template_name"},
+		{Field: prefix + "description", Option: "template_description"},
+		{Field: prefix + "tags", Option: "template_tags"},
+		{Field: prefix + "permissions", Option: "template_permission"},
+		{Field: prefix + "storage_domain", Option: "template_storage_domain"},
+		{Field: prefix + "disk_format", Option: "template_disk_format"},
+		{Field: prefix + "new_version", Option: "new_version"},
+		{Field: prefix + "version_name", Option: "version_name"},
+		{Field: prefix + "keep_versions", Option: "keep_versions"},
+	}
+}
+
 // schemaProblems holds the requests that the configuration makes against the rules of the schema. Options that have a
 // problem already are left out.
 func (c *Config) schemaProblems(known []error) []error {
 	const anyUUID, anyKey = "00000000-0000-4000-8000-000000000000", "packer"
 	engine := &pb.EngineRef{Profile: c.Engine}
 	first := firstBoot{}
-	userData, err := c.renderUserData(firstBootVariables{HTTPIP: "192.0.2.1", HTTPPort: c.HTTPPortMin, Name: anyKey})
+	userData, err := c.renderUserData(guestVariables{HTTPIP: "192.0.2.1", HTTPPort: c.HTTPPortMin, Name: anyKey})
 	if err != nil {
 		known = append(known, &options.Problem{Option: "user_data", Text: err.Error()})
 	}

@@ -23,7 +23,7 @@ func TestDocumentationNamesEachOption(t *testing.T) {
 		documented.Write(content)
 	}
 	// The SDK's own texts document these.
-	foreign := []string{"ssh_username", "cd_files"}
+	foreign := []string{"ssh_username", "cd_files", "boot_command"}
 	for _, option := range slices.Concat(commonOptions, templateOptions, diskOptions) {
 		name := option.Option[strings.LastIndex(strings.TrimSuffix(option.Option, "."), ".")+1:]
 		name = strings.TrimSuffix(strings.TrimSuffix(name, "."), "[]")

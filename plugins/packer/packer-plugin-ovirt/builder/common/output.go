@@ -18,6 +18,36 @@ type Permission struct {
 	Group string `mapstructure:"group" required:"false"`
 }
 
+// TemplateConfig is what a template is called and who gets it.
+type TemplateConfig struct {
+	// Name of the template to make. Required unless the build makes a
+	// `detached_disk` or nothing. Unless `new_version` is set it must not exist
+	// yet, or `packer build -force` must be used, which replaces it.
+	TemplateName string `mapstructure:"template_name" required:"false"`
+	// Description of the template to make.
+	TemplateDescription string `mapstructure:"template_description" required:"false"`
+	// Names of tags, which the engine must have, that the template gets.
+	TemplateTags []string `mapstructure:"template_tags" required:"false"`
+	// Roles that users and groups get on the template, as blocks that may be
+	// repeated. See [Output](#output).
+	TemplatePermissions []Permission `mapstructure:"template_permission" required:"false"`
+	// Name of the storage domain for all disks of the template. By default where
+	// the virtual machine has them.
+	TemplateStorageDomain string `mapstructure:"template_storage_domain" required:"false"`
+	// `cow` or `raw` for all disks of the template. By default as the virtual
+	// machine has them.
+	TemplateDiskFormat string `mapstructure:"template_disk_format" required:"false"`
+	// Make the next version of the template `template_name`, which must exist,
+	// instead of a new template. Defaults to `false`.
+	NewVersion bool `mapstructure:"new_version" required:"false"`
+	// Name of the version, which need not be unique. Only with `new_version`.
+	VersionName string `mapstructure:"version_name" required:"false"`
+	// How many versions remain, the new one counted: older ones are removed if
+	// the daemon made them and no virtual machine uses them. By default all
+	// remain. Only with `new_version`.
+	KeepVersions int `mapstructure:"keep_versions" required:"false"`
+}
+
 // DetachedDisk is a disk as the output of a build, in place of a template.
 type DetachedDisk struct {
 	// Name of the disk in the engine, where it need not be unique.
@@ -63,10 +93,11 @@ func (c *Config) createTemplate(engine *pb.EngineRef, requestID, machineKey stri
 		KeepVersions:     options.ToInt32(c.KeepVersions),
 		Replace:          c.replaces(),
 		Tags:             c.TemplateTags,
-		Permissions:      permissions(c.TemplatePermissions),
+		Permissions:      Permissions(c.TemplatePermissions),
+		Sparsify:         c.Sparsify,
 		ClonePermissions: c.TemplateClonePermissions,
 		StorageDomain:    c.TemplateStorageDomain,
-		DiskFormat:       diskFormats[c.TemplateDiskFormat],
+		DiskFormat:       DiskFormats[c.TemplateDiskFormat],
 	}
 	if c.BootTest {
 		request.BootTest = &pb.BootTest{
@@ -87,7 +118,7 @@ func (c *Config) detachDisk(engine *pb.EngineRef, requestID, machineKey string) 
 		MachineKey:  machineKey,
 		Name:        c.DetachedDisk.Name,
 		Description: c.DetachedDisk.Description,
-		Permissions: permissions(c.DetachedDisk.Permissions),
+		Permissions: Permissions(c.DetachedDisk.Permissions),
 	}
 }
 
@@ -115,7 +146,8 @@ func (c *Config) testPort() uint32 {
 	}
 }
 
-func permissions(given []Permission) []*pb.Permission {
+// Permissions puts permissions into a request.
+func Permissions(given []Permission) []*pb.Permission {
 	var made []*pb.Permission
 	for _, one := range given {
 		permission := &pb.Permission{Role: one.Role}
@@ -130,18 +162,23 @@ func permissions(given []Permission) []*pb.Permission {
 	return made
 }
 
-// outputProblems are those that the requests cannot express.
-func (c *Config) outputProblems(report Reporter) {
-	diskFormats.check(report, "template_disk_format", c.TemplateDiskFormat)
-	reportBoth := func(option string, given []Permission) {
-		for i, one := range given {
-			if one.User != "" && one.Group != "" {
-				report(indexed(option, i)+".group", "'%s' is given next to user '%s'; give one of them", one.Group, one.User)
-			}
+// Problems reports what the request cannot express.
+func (c *TemplateConfig) Problems(report Reporter) {
+	DiskFormats.Check(report, "template_disk_format", c.TemplateDiskFormat)
+	reportBothHolders(report, "template_permission", c.TemplatePermissions)
+}
+
+func reportBothHolders(report Reporter, option string, given []Permission) {
+	for i, one := range given {
+		if one.User != "" && one.Group != "" {
+			report(indexed(option, i)+".group", "'%s' is given next to user '%s'; give one of them", one.Group, one.User)
 		}
 	}
-	reportBoth("template_permission", c.TemplatePermissions)
-	reportBoth("detached_disk.permission", c.DetachedDisk.Permissions)
+}
+
+// outputProblems are those that the requests cannot express.
+func (c *Config) outputProblems(report Reporter) {
+	reportBothHolders(report, "detached_disk.permission", c.DetachedDisk.Permissions)
 	if c.output() == outputTemplate && len(c.AttachedDisks) > 0 {
 		report("attached_disk", "does not go with a template: the engine makes one of all disks of a virtual machine, and these are not "+
 			"the build's; make a detached_disk, or nothing with skip_create_artifact")

@@ -112,3 +112,38 @@ type noReader struct{}
 
 func (noReader) Read(b []byte) (int, error) { return len(b), nil }
 func (noReader) Close() error               { return nil }
+
+// bytesShown shows bytes that this process moves, as if they were an operation.
+type bytesShown struct {
+	*progress
+	phase       string
+	total, done int64
+	started     time.Time
+}
+
+// showBytes begins to show bytes; close ends it.
+func showBytes(ui packersdk.Ui, phase string, total int64) *bytesShown {
+	shown := &bytesShown{progress: showProgress(ui, phase), total: total, started: time.Now()}
+	shown.phase = phase
+	return shown
+}
+
+// to shows how many bytes have been moved.
+func (b *bytesShown) to(done int64) {
+	b.done = done
+	moved := &pb.Operation_Transferred{DoneBytes: done, TotalBytes: b.total}
+	if elapsed := time.Since(b.started); elapsed >= time.Second {
+		moved.BytesPerSecond = int64(float64(done) / elapsed.Seconds())
+	}
+	percent := int32(100)
+	if b.total > 0 {
+		percent = int32(100 * done / b.total)
+	}
+	b.show(&pb.Operation{Verb: b.phase, Phase: b.phase, Percent: percent, Transferred: moved})
+}
+
+// Write lets bytes be shown that are copied.
+func (b *bytesShown) Write(p []byte) (int, error) {
+	b.to(b.done + int64(len(p)))
+	return len(p), nil
+}

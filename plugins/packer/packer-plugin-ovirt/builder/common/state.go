@@ -67,8 +67,8 @@ func diskOf(state multistep.StateBag) *pb.DiskInfo {
 	return disk
 }
 
-// halt ends the build with an error, which it shows before the clean-up starts.
-func halt(ctx context.Context, state multistep.StateBag, doing string, err error) multistep.StepAction {
+// Halt ends the build with an error, which it shows before the clean-up starts.
+func Halt(ctx context.Context, state multistep.StateBag, doing string, err error) multistep.StepAction {
 	if errors.Is(err, context.Canceled) && ctx.Err() != nil {
 		uiOf(state).Sayf("Cancelled while %s.", doing)
 		return multistep.ActionHalt

@@ -80,7 +80,7 @@ func TestCancelAfterTheLastStep(t *testing.T) {
 			state.Put(stateTimings, new(timings))
 			state.Put(stateFinished, true)
 			step := &stepCreateTemplate{
-				config: &Config{CleanupTimeout: time.Minute}, newID: buildtest.CountingIDs(),
+				config: &Config{EngineConfig: EngineConfig{CleanupTimeout: time.Minute}}, newID: buildtest.CountingIDs(),
 				made:      &pb.Template{Id: fakedaemon.TemplateID, Name: "golden"},
 				cancelled: func() error { return test.cancelled },
 			}

@@ -20,12 +20,12 @@ func (s *stepCheckTemplate) Run(ctx context.Context, state multistep.StateBag) m
 		if ctx.Err() == nil {
 			state.Remove(stateFinished)
 		}
-		return halt(ctx, state, doing, err)
+		return Halt(ctx, state, doing, err)
 	}
 	template := reply.GetTemplate()
 	if template.GetStatus() != pb.Template_STATUS_OK {
 		state.Remove(stateFinished)
-		return halt(ctx, state, doing, fmt.Errorf("template %s (id %s) is %s, not %s",
+		return Halt(ctx, state, doing, fmt.Errorf("template %s (id %s) is %s, not %s",
 			made.GetName(), made.GetId(), template.GetStatus(), pb.Template_STATUS_OK))
 	}
 	state.Put(stateTemplate, template)

@@ -18,12 +18,12 @@ type stepConnect struct {
 func (s *stepConnect) Run(ctx context.Context, state multistep.StateBag) multistep.StepAction {
 	daemon, err := client.Connect(ctx, s.options)
 	if err != nil {
-		return halt(ctx, state, "connecting to the ovirt-provision daemon", err)
+		return Halt(ctx, state, "connecting to the ovirt-provision daemon", err)
 	}
 	state.Put(stateClient, daemon)
 	reply, err := daemon.Engines.GetEngine(ctx, &pb.GetEngineRequest{Engine: daemon.Engine})
 	if err != nil {
-		return halt(ctx, state, "logging in to the engine", commonOptions.Rename(err))
+		return Halt(ctx, state, "logging in to the engine", commonOptions.Rename(err))
 	}
 	engine := reply.GetEngine()
 	state.Put(stateEngine, engine)

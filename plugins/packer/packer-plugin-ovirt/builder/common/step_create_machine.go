@@ -38,25 +38,22 @@ func (s *stepCreateMachine) Run(ctx context.Context, state multistep.StateBag) m
 	ui, daemon := uiOf(state), clientOf(state)
 	known, err := s.firstBoot(state)
 	if err != nil {
-		return halt(ctx, state, "preparing the first boot", err)
+		return Halt(ctx, state, "preparing the first boot", err)
 	}
 	ui.Sayf("Creating virtual machine from %s...", s.config.source)
 	request := s.config.createMachine(daemon.Engine, s.newID(), s.key, known, state)
 	s.owed = true
-	operation, err := run(ctx, state, "CreateMachine", func(ctx context.Context) (*pb.Operation, error) {
-		reply, err := daemon.Machines.CreateMachine(ctx, request)
-		return reply.GetOperation(), err
-	})
+	operation, err := s.create(ctx, state, request, known.bootCommand)
 	if err != nil {
 		isKept := s.config.keepsOnError() && operation.GetState() == pb.Operation_STATE_FAILED
 		s.owed = client.MayHaveEffect(operation, err) || isKept
 		s.made = operation.GetMachine()
-		return halt(ctx, state, doing, s.config.machineOptions().Rename(err))
+		return Halt(ctx, state, doing, s.config.machineOptions().Rename(err))
 	}
 	machine := operation.GetMachine()
 	s.made = machine
 	if machine == nil {
-		return halt(ctx, state, doing, errors.New("the daemon reports success without a machine"))
+		return Halt(ctx, state, doing, errors.New("the daemon reports success without a machine"))
 	}
 	s.stopLease = daemon.KeepLease(context.WithoutCancel(ctx), s.key, s.lost)
 	state.Put(stateMachine, machine)
@@ -71,7 +68,7 @@ func (s *stepCreateMachine) Run(ctx context.Context, state multistep.StateBag) m
 	}
 	data.Put("VMAddress", address)
 	if s.config.Comm.Type != "none" && address == "" {
-		return halt(ctx, state, doing, fmt.Errorf("virtual machine %s reports no address; set ssh_host", machine.GetName()))
+		return Halt(ctx, state, doing, fmt.Errorf("virtual machine %s reports no address; set ssh_host", machine.GetName()))
 	}
 	stands := fmt.Sprintf("Virtual machine %s (id %s) stands", machine.GetName(), machine.GetId())
 	if address != "" {
@@ -83,19 +80,58 @@ func (s *stepCreateMachine) Run(ctx context.Context, state multistep.StateBag) m
 	return multistep.ActionContinue
 }
 
+// create makes the machine, and types the boot command as soon as it has started.
+func (s *stepCreateMachine) create(
+	ctx context.Context, state multistep.StateBag, request *pb.CreateMachineRequest, bootCommand string,
+) (*pb.Operation, error) {
+	daemon := clientOf(state)
+	creating, giveUp := context.WithCancelCause(ctx)
+	defer giveUp(nil)
+	typing, stopTyping := context.WithCancel(ctx)
+	defer stopTyping()
+	var typed chan error
+	operation, err := run(creating, state, "CreateMachine", func(ctx context.Context) (*pb.Operation, error) {
+		reply, err := daemon.Machines.CreateMachine(ctx, request)
+		if err == nil && bootCommand != "" {
+			typed = make(chan error, 1)
+			go func() {
+				err := s.config.typeBootCommand(typing, state, s.key, bootCommand)
+				if err != nil {
+					err = fmt.Errorf("the boot command could not be typed: %w", err)
+					giveUp(err)
+				}
+				typed <- err
+			}()
+		}
+		return reply.GetOperation(), err
+	})
+	if typed == nil {
+		return operation, err
+	}
+	if err != nil {
+		stopTyping()
+		<-typed
+		return operation, err
+	}
+	return operation, <-typed
+}
+
 // firstBoot is what the first boot is told and is known only now.
 func (s *stepCreateMachine) firstBoot(state multistep.StateBag) (firstBoot, error) {
 	known := firstBoot{}
 	if s.config.authorizesKey() {
 		known.publicKey = authorizedKey(s.config)
 	}
-	name := s.config.VMName
+	name := s.config.vmName(s.key)
 	if name == "" {
 		name = s.key
 	}
 	var err error
 	if known.userData, err = s.config.renderUserData(httpVariables(state, name)); err != nil {
 		return known, fmt.Errorf("user_data: %w", err)
+	}
+	if known.bootCommand, err = s.config.renderBootCommand(httpVariables(state, name)); err != nil {
+		return known, fmt.Errorf("boot_command: %w", err)
 	}
 	if known.files, err = s.config.readCD(); err != nil {
 		return known, fmt.Errorf("cd_files: %w", err)

@@ -39,10 +39,10 @@ func (s *stepCreateTemplate) Run(ctx context.Context, state multistep.StateBag) 
 		s.succeeded(state, operation.GetTemplate())
 	}
 	if err != nil {
-		return halt(ctx, state, doing, templateOptions.Rename(err))
+		return Halt(ctx, state, doing, templateOptions.Rename(err))
 	}
 	if s.made.GetId() == "" {
-		return halt(ctx, state, doing, errors.New("the daemon reports success without a template"))
+		return Halt(ctx, state, doing, errors.New("the daemon reports success without a template"))
 	}
 	return multistep.ActionContinue
 }
@@ -77,17 +77,6 @@ func (s *stepCreateTemplate) Cleanup(state multistep.StateBag) {
 		return
 	}
 	state.Remove(stateFinished)
-	ui, daemon := uiOf(state), clientOf(state)
-	ui.Sayf("Destroying template %s, because the build has failed...", s.made.GetName())
-	ctx, cancel := context.WithTimeout(context.Background(), s.config.CleanupTimeout)
-	defer cancel()
-	_, err := run(ctx, state, "DestroyTemplate", func(ctx context.Context) (*pb.Operation, error) {
-		reply, err := daemon.Templates.DestroyTemplate(ctx, &pb.DestroyTemplateRequest{
-			Engine: daemon.Engine, RequestId: s.newID(), Id: s.made.GetId(),
-		})
-		return reply.GetOperation(), err
-	})
-	if err != nil {
-		ui.Errorf("Template %s (id %s) could not be destroyed and still stands: %s", s.made.GetName(), s.made.GetId(), err)
-	}
+	undo(state, s.config.CleanupTimeout, "DestroyTemplate", fmt.Sprintf("template %s (id %s)", s.made.GetName(), s.made.GetId()),
+		destroyTemplate(clientOf(state), s.newID, s.made.GetId()))
 }

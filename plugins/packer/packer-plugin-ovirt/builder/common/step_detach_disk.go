@@ -3,6 +3,7 @@ package common
 import (
 	"context"
 	"errors"
+	"fmt"
 
 	"github.com/hashicorp/packer-plugin-sdk/multistep"
 	"github.com/hashicorp/packer-plugin-sdk/packerbuilderdata"
@@ -24,6 +25,18 @@ type stepDetachDisk struct {
 func (s *stepDetachDisk) Run(ctx context.Context, state multistep.StateBag) multistep.StepAction {
 	const doing = "detaching the disk"
 	ui, daemon := uiOf(state), clientOf(state)
+	if s.config.Sparsify {
+		ui.Say("Sparsifying the disk...")
+		_, err := run(ctx, state, "SparsifyDisk", func(ctx context.Context) (*pb.Operation, error) {
+			reply, err := daemon.Disks.SparsifyDisk(ctx, &pb.SparsifyDiskRequest{
+				Engine: daemon.Engine, RequestId: s.newID(), Disk: &pb.SparsifyDiskRequest_MachineKey{MachineKey: s.key},
+			})
+			return reply.GetOperation(), err
+		})
+		if err != nil {
+			return Halt(ctx, state, "sparsifying the disk", err)
+		}
+	}
 	ui.Sayf("Detaching the disk as %s and destroying the virtual machine of the build...", s.config.DetachedDisk.Name)
 	operation, err := run(ctx, state, "DetachDisk", func(ctx context.Context) (*pb.Operation, error) {
 		reply, err := daemon.Disks.DetachDisk(ctx, s.config.detachDisk(daemon.Engine, s.newID(), s.key))
@@ -34,10 +47,10 @@ func (s *stepDetachDisk) Run(ctx context.Context, state multistep.StateBag) mult
 		s.created.gone()
 	}
 	if err != nil {
-		return halt(ctx, state, doing, diskOptions.Rename(err))
+		return Halt(ctx, state, doing, diskOptions.Rename(err))
 	}
 	if s.made.GetId() == "" {
-		return halt(ctx, state, doing, errors.New("the daemon reports success without a disk"))
+		return Halt(ctx, state, doing, errors.New("the daemon reports success without a disk"))
 	}
 	data := packerbuilderdata.GeneratedData{State: state}
 	data.Put("DiskID", s.made.GetId())
@@ -52,17 +65,6 @@ func (s *stepDetachDisk) Cleanup(state multistep.StateBag) {
 	if s.made.GetId() == "" || finished {
 		return
 	}
-	ui, daemon := uiOf(state), clientOf(state)
-	ui.Sayf("Destroying disk %s, because the build has failed...", s.made.GetName())
-	ctx, cancel := context.WithTimeout(context.Background(), s.config.CleanupTimeout)
-	defer cancel()
-	_, err := run(ctx, state, "DestroyDisk", func(ctx context.Context) (*pb.Operation, error) {
-		reply, err := daemon.Disks.DestroyDisk(ctx, &pb.DestroyDiskRequest{
-			Engine: daemon.Engine, RequestId: s.newID(), Id: s.made.GetId(),
-		})
-		return reply.GetOperation(), err
-	})
-	if err != nil {
-		ui.Errorf("Disk %s (id %s) could not be destroyed and still stands: %s", s.made.GetName(), s.made.GetId(), err)
-	}
+	undo(state, s.config.CleanupTimeout, "DestroyDisk", fmt.Sprintf("disk %s (id %s)", s.made.GetName(), s.made.GetId()),
+		destroyDisk(clientOf(state), s.newID, s.made.GetId()))
 }

@@ -22,7 +22,7 @@ func (s *stepFindHTTPAddress) Run(ctx context.Context, state multistep.StateBag)
 	}
 	address, err := s.config.httpAddress(ctx, engineOf(state).GetUrl())
 	if err != nil {
-		return halt(ctx, state, "looking for the address of the HTTP server; set http_ip", err)
+		return Halt(ctx, state, "looking for the address of the HTTP server; set http_ip", err)
 	}
 	uiOf(state).Sayf("Guests find the HTTP server at %s", address)
 	state.Put(stateHTTPAddress, address)

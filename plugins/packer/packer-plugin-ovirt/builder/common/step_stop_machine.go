@@ -25,22 +25,26 @@ func (s *stepStopMachine) Run(ctx context.Context, state multistep.StateBag) mul
 		return multistep.ActionContinue
 	}
 	ui, daemon := uiOf(state), clientOf(state)
-	ui.Say("Shutting the virtual machine down...")
+	if s.config.isLeftAlone() {
+		ui.Say("Waiting until the installation shuts the virtual machine down...")
+	} else {
+		ui.Say("Shutting the virtual machine down...")
+	}
 	isTold, err := s.runCommand(ctx, state)
 	if err != nil {
-		return halt(ctx, state, "running shutdown_command", err)
+		return Halt(ctx, state, "running shutdown_command", err)
 	}
 	errLate := fmt.Errorf("it is not down after %s (shutdown_timeout)", s.config.ShutdownTimeout)
 	timed, cancel := context.WithTimeoutCause(ctx, s.config.ShutdownTimeout, errLate)
 	defer cancel()
 	_, err = run(timed, state, "StopMachine", func(ctx context.Context) (*pb.Operation, error) {
 		reply, err := daemon.Machines.StopMachine(ctx, &pb.StopMachineRequest{
-			Engine: daemon.Engine, RequestId: s.newID(), Key: s.key, WaitOnly: isTold,
+			Engine: daemon.Engine, RequestId: s.newID(), Key: s.key, WaitOnly: isTold || s.config.isLeftAlone(),
 		})
 		return reply.GetOperation(), err
 	})
 	if err != nil {
-		return halt(ctx, state, doing, err)
+		return Halt(ctx, state, doing, err)
 	}
 	return multistep.ActionContinue
 }
