@@ -18,15 +18,15 @@ packer {{
   }}
 }}
 
-source "ovirt-clone" "test" {{
-  source_template_name = "{source}"
-  communicator         = "{communicator}"
-  ssh_username         = "packer"
+source "{builder}" "test" {{
+  {source}
+  communicator = "{communicator}"
+  ssh_username = "packer"
   {options}
 }}
 
 build {{
-  sources = ["source.ovirt-clone.test"]
+  sources = ["source.{builder}.test"]
   {provisioners}
 }}
 """
@@ -43,15 +43,23 @@ def write(
     folder: Path,
     options: str,
     *,
+    builder: str = "ovirt-clone",
     source: str = "debian-12",
     communicator: str = "none",
     provisioners: str = "",
 ) -> Path:
-    """Writes a build file; `options` is HCL for the source, `provisioners` for the build."""
+    """Writes a build file; `options` is HCL for the source, `provisioners` for the build. `source` is the
+    template of ovirt-clone."""
     folder.mkdir(exist_ok=True)
     file = folder / "build.pkr.hcl"
     file.write_text(
-        TEMPLATE.format(source=source, communicator=communicator, options=options, provisioners=provisioners)
+        TEMPLATE.format(
+            builder=builder,
+            source=f'source_template_name = "{source}"' if builder == "ovirt-clone" else "",
+            communicator=communicator,
+            options=options,
+            provisioners=provisioners,
+        )
     )
     return file
 

@@ -23,6 +23,9 @@ func components(t *testing.T) map[string]hcldec.ObjectSpec {
 	for name, component := range set.Builders {
 		shapes["builder/"+name] = component.ConfigSpec()
 	}
+	for name, component := range set.PostProcessors {
+		shapes["post-processor/"+name] = component.ConfigSpec()
+	}
 	for name, component := range set.Datasources {
 		shapes["data-source/"+name] = component.ConfigSpec()
 	}

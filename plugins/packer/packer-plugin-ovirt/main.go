@@ -8,9 +8,12 @@ import (
 	"github.com/hashicorp/packer-plugin-sdk/plugin"
 
 	"github.com/ovirt-provision/ovirt-provision/plugins/packer/packer-plugin-ovirt/builder/clone"
+	"github.com/ovirt-provision/ovirt-provision/plugins/packer/packer-plugin-ovirt/builder/image"
+	"github.com/ovirt-provision/ovirt-provision/plugins/packer/packer-plugin-ovirt/builder/iso"
 	"github.com/ovirt-provision/ovirt-provision/plugins/packer/packer-plugin-ovirt/datasource/disk"
 	"github.com/ovirt-provision/ovirt-provision/plugins/packer/packer-plugin-ovirt/datasource/network"
 	"github.com/ovirt-provision/ovirt-provision/plugins/packer/packer-plugin-ovirt/datasource/template"
+	importer "github.com/ovirt-provision/ovirt-provision/plugins/packer/packer-plugin-ovirt/post-processor/import"
 	"github.com/ovirt-provision/ovirt-provision/plugins/packer/packer-plugin-ovirt/version"
 )
 
@@ -25,6 +28,9 @@ func main() {
 func newSet() *plugin.Set {
 	set := plugin.NewSet()
 	set.RegisterBuilder("clone", clone.NewBuilder())
+	set.RegisterBuilder("image", image.NewBuilder())
+	set.RegisterBuilder("iso", iso.NewBuilder())
+	set.RegisterPostProcessor("import", importer.New())
 	set.RegisterDatasource("template", new(template.Datasource))
 	set.RegisterDatasource("disk", new(disk.Datasource))
 	set.RegisterDatasource("network", new(network.Datasource))

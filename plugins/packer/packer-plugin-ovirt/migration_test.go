@@ -35,7 +35,7 @@ func TestMigrationMapsEachOption(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	ours := slices.Concat(blocksOf(components(t)["builder/clone"])...)
+	ours := slices.Concat(slices.Concat(blocksOf(components(t)["builder/clone"]), blocksOf(components(t)["builder/iso"]))...)
 	for heading, others := range otherOptions {
 		rows := section(string(content), heading)
 		for _, option := range strings.Fields(others) {

@@ -20,6 +20,21 @@ integration {
     slug = "clone"
   }
   component {
+    type = "builder"
+    name = "oVirt image"
+    slug = "image"
+  }
+  component {
+    type = "builder"
+    name = "oVirt ISO"
+    slug = "iso"
+  }
+  component {
+    type = "post-processor"
+    name = "oVirt import"
+    slug = "import"
+  }
+  component {
     type = "data-source"
     name = "oVirt template"
     slug = "template"

@@ -1,5 +1,3 @@
-//go:generate go tool packer-sdc struct-markdown
-
 package common
 
 import (
@@ -18,14 +16,6 @@ import (
 
 // longestBatch is how many key events go to the daemon at once: few, so that a cancelled build soon types no more.
 const longestBatch = 64
-
-// BootConfig is what is typed into the virtual machine when it has started.
-type BootConfig struct {
-	bootcommand.BootConfig `mapstructure:",squash"`
-	// From one key event to the next, such as `50ms`. By default as the daemon is
-	// configured, `100ms`.
-	BootKeyInterval time.Duration `mapstructure:"boot_key_interval" required:"false"`
-}
 
 // waits are the pauses in a boot command.
 var waits = regexp.MustCompile(`<wait[^>]*>`)
