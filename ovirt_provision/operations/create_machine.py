@@ -80,6 +80,7 @@ async def resolve(call: Call) -> dict[str, Any]:
     await insist_on_making(call, vm_name, template, cluster.id, hardware)
     return {
         "template_id": template.id,
+        "template": {"name": template.name, "version": template.version, "os": template.os_type},
         "storage_domain_ids": storage_domains_of(template),
         "disks": len(template.disks),
         "cluster_id": cluster.id,

@@ -53,8 +53,9 @@ class MachineServicer(machines_pb2_grpc.MachineServiceServicer):
         if request.validate_only:
             bridge = self._bridge()
             engine = engine_of(bridge, request.engine, context)
-            await bridge.dispatcher.validate(CREATE_MACHINE, owner_of(context), engine.name, request)
-            return machines_pb2.CreateMachineResponse()
+            plan = await bridge.dispatcher.validate(CREATE_MACHINE, owner_of(context), engine.name, request)
+            template = resources_pb2.Template(engine=engine.name, id=plan["template_id"], **plan["template"])
+            return machines_pb2.CreateMachineResponse(template=template)
         return machines_pb2.CreateMachineResponse(operation=await self._run(CREATE_MACHINE, request, context))
 
     async def CloneMachine(

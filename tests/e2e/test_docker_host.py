@@ -45,8 +45,7 @@ def test_the_life_of_a_docker_host(tmp_path: Path) -> None:
         before = stage.world()
         hosts = DockerHosts(stage)
         options = {
-            "static-address": f"{ADDRESS}/24",
-            "gateway": "10.11.3.1",
+            "network": f":{ADDRESS}/24:10.11.3.1",
             "dns-server": "10.11.3.2",
             "dns-search-domain": "lab.test",
             "user-data": str(user_data),

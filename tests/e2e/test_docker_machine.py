@@ -122,15 +122,15 @@ def end_of_plugins(host: "subprocess.Popen[str]") -> Iterator[list[int]]:
 def test_all_that_is_wrong_is_told_at_once(hosts: Hosts, is_untouched: Callable[[], bool]) -> None:
     code, told = hosts.create(
         "web",
-        *("--ovirt-template", "debain-12", "--ovirt-cluster", "Defualt", "--ovirt-vnic-profile", "ovirtmgt"),
-        *("--ovirt-memory", "-5", "--ovirt-gateway", "10.11.0.1"),
+        *("--ovirt-template", "debain-12", "--ovirt-cluster", "Defualt", "--ovirt-network", "ovirtmgt"),
+        *("--ovirt-memory", "-5", "--ovirt-network", "ovirtmgmt:10.11.0.5"),
     )
     assert code == 3
     for given, near in (("debain-12", "debian-12"), ("Defualt", "Default"), ("ovirtmgt", "ovirtmgmt")):
         assert f"'{given}'" in told
         assert f"did you mean '{near}'?" in told
     assert "--ovirt-memory: -5 " in told
-    assert "--ovirt-static-address: " in told
+    assert "--ovirt-network: 'ovirtmgmt:10.11.0.5': the address 10.11.0.5 lacks its prefix length" in told
     assert not (hosts.store / "machines/web").exists()
     assert is_untouched()
 

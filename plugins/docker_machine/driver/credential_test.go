@@ -10,10 +10,14 @@ import (
 	"go.yaml.in/yaml/v3"
 
 	"github.com/ovirt-provision/ovirt-provision/plugins/docker_machine/wire"
+	"github.com/ovirt-provision/ovirt-provision/plugins/internal/client"
 )
 
 // The variables are all that later commands have.
 func TestACredentialIsTakenFromTheEnvironmentAlone(t *testing.T) {
+	if variable := credential.flags[0].variable(); variable != client.AddressVariable {
+		t.Errorf("the address is in %s, and read from %s", variable, client.AddressVariable)
+	}
 	given := &wire.Values{Values: map[string]any{"ovirt-provision-token": "canary"}}
 	h := newTestHost(t)
 	err := h.SetConfigFromFlags(given)
@@ -65,7 +69,7 @@ func TestRanchersManifest(t *testing.T) {
 			fields[hyphen.ReplaceAllStringFunc(name, func(part string) string { return strings.ToUpper(part[1:]) })] = text
 		}
 	}
-	var credential []string
+	var filled []string
 	for _, annotation := range []string{"publicCredentialFields", "privateCredentialFields", "passwordFields"} {
 		for _, field := range strings.Split(manifest.Metadata.Annotations[annotation], ",") {
 			flag, known := fields[field]
@@ -76,12 +80,12 @@ func TestRanchersManifest(t *testing.T) {
 			if variable := strings.ToUpper("ovirt_" + humps.ReplaceAllString(field, "${1}_${2}")); variable != flag.EnvVar {
 				t.Errorf("Rancher sets %s for %s, whose variable is %s", variable, flag.Name, flag.EnvVar)
 			}
-			credential = append(credential, flag.Name)
+			filled = append(filled, flag.Name)
 		}
 	}
-	for _, flag := range credentialFlags() {
-		if name := flag.(*wire.StringFlag).Name; !slices.Contains(credential, name) {
-			t.Errorf("Rancher would keep --%s in the machine's configuration", name)
+	for _, flag := range credential.flags {
+		if !slices.Contains(filled, flag.name) {
+			t.Errorf("Rancher would keep --%s in the machine's configuration", flag.name)
 		}
 	}
 }

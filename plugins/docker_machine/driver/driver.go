@@ -50,6 +50,8 @@ type Driver struct {
 	newID func() string
 	// fresh is true when IPAddress was told by the daemon to this process.
 	fresh bool
+	// making names the flags that the user gave and that shape a VM which is made.
+	making []string
 }
 
 var _ wire.Driver = (*Driver)(nil)

@@ -236,11 +236,11 @@ func TestCalls(t *testing.T) {
 		command func(*testHost) error
 		calls   []string
 	}{
-		{"stop", func(h *testHost) error { return h.Stop() }, []string{`StopMachine {"engine":{},"requestId":"` + id(3) + `","key":"` + key + `"}`}},
+		{"stop", func(h *testHost) error { return h.Stop() }, []string{`StopMachine {"engine":{},"requestId":"` + id(3) + `","key":"` + key + `","keepRunning":true}`}},
 		{"start", func(h *testHost) error { return h.Start() }, []string{`StartMachine {"engine":{},"requestId":"` + id(4) + `","key":"` + key + `"}`}},
 		{"restart", func(h *testHost) error { return h.Restart() }, []string{`RestartMachine {"engine":{},"requestId":"` + id(5) + `","key":"` + key + `"}`}},
 		{"kill", func(h *testHost) error { return h.Kill() }, []string{`StopMachine {"engine":{},"requestId":"` + id(6) + `","key":"` + key + `","force":true}`}},
-		{"status", func(h *testHost) error { _, err := h.GetState(); return err }, []string{`GetMachine {"engine":{},"key":"` + key + `"}`}},
+		{"status", func(h *testHost) error { _, err := h.GetState(); return err }, []string{`GetMachine {"engine":{},"key":"` + key + `","maxAge":"15s"}`}},
 		{"rm", func(h *testHost) error { return h.Remove() }, []string{`DestroyMachine {"engine":{},"requestId":"` + id(7) + `","key":"` + key + `"}`}},
 	} {
 		before := len(h.daemon.Calls())
@@ -256,32 +256,61 @@ func TestCalls(t *testing.T) {
 	mustLeave(t, h)
 }
 
-func TestEveryFlag(t *testing.T) {
-	file := filepath.Join(t.TempDir(), "user-data")
-	if err := os.WriteFile(file, []byte("#cloud-config\nruncmd: [[true]]\n"), 0o600); err != nil {
+func write(t *testing.T, name, content string) string {
+	t.Helper()
+	file := filepath.Join(t.TempDir(), name)
+	if err := os.WriteFile(file, []byte(content), 0o600); err != nil {
 		t.Fatal(err)
 	}
+	return file
+}
+
+func TestEveryFlag(t *testing.T) {
+	another := publicKeyLine(t)
 	h := newTestHost(t)
 	h.choose(t, map[string]any{
-		flagEngine: "production", flagTemplateVersion: 3, flagFullClone: true, flagCluster: "Second",
+		flagEngine: "production", flagTemplateVersion: "3", flagFullClone: true, flagCluster: "Second", flagStorageDomain: "fast",
+		flagHost: []string{"host1"}, flagAffinityGroup: []string{"apart"}, flagTag: []string{"ci"}, flagInstanceType: "Large",
 		flagVMName: "docker-1", flagDescription: "a host", flagCPUSockets: 1, flagCPUCores: 2, flagCPUThreads: 1, flagMemory: 512,
-		flagDiskSize: 20, flagVnicProfile: []string{"ovirtmgmt", "storage/profile"}, flagHostname: "inside", flagUserData: file,
-		flagInterface: "ens3", flagStaticAddress: "10.11.0.5/24", flagGateway: "10.11.0.1", flagDNSServer: []string{"10.11.0.2"},
-		flagDNSSearchDomain: []string{"example.com"}, flagSSHUser: "admin", flagDockerPort: 4243, flagSSHTimeout: 0, flagSSHPort: 2222,
+		flagMemoryGuaranteed: 256, flagDiskSize: 20, flagExtraDisk: []string{"100:slow", "1"},
+		flagNetwork: []string{"ovirtmgmt:10.11.0.5/24:10.11.0.1", "storage/profile", ":[2001:db8::5/64]"}, flagInterface: []string{"ens3"},
+		flagHostname: "inside", flagUserData: write(t, "user-data", "#cloud-config\nruncmd: [[true]]\n"),
+		flagDNSServer: []string{"10.11.0.2"}, flagDNSSearchDomain: []string{"example.com"}, flagSSHUser: "admin", flagSSHKeyType: "ecdsa",
+		flagAuthorizedKey: []string{another}, flagAddressFamily: "IPv4", flagAddressCIDR: []string{"127.0.0.0/8"},
+		flagDockerPort: 4243, flagSSHTimeout: 0, flagSSHPort: 2222, flagTimeout: []string{"address=15m"}, flagLeaseTTL: "7d",
+		flagKeepOnFailure: true, flagStopTimeout: 30, flagStopPowerOff: true,
 	})
-	if err := h.Create(t.Context()); err != nil {
+	if err := errors.Join(h.Create(t.Context()), h.Stop()); err != nil {
 		t.Fatal(err)
 	}
 	publicKey, _ := os.ReadFile(h.SSHKeyPath + ".pub")
-	want := `CreateMachine {"engine":{"profile":"production"},"requestId":"` + id(1) + `","key":"` + key + `","spec":{` +
-		`"template":{"name":"debian-12-docker","version":3},"name":"docker-1","cluster":"Second","clone":true,` +
-		`"cpu":{"sockets":1,"cores":2,"threads":1},"memoryBytes":"536870912","nics":[{"name":"nic1","vnicProfile":"ovirtmgmt"},` +
-		`{"name":"nic2","vnicProfile":"storage/profile"}],"description":"a host","bootDisk":{"sizeBytes":"21474836480"}},` +
-		`"startWith":{"userName":"admin","authorizedSshKeys":["` + strings.TrimSpace(string(publicKey)) + `"],"hostName":"inside",` +
-		`"nicConfigurations":[{"name":"ens3","bootProtocol":"BOOT_PROTOCOL_STATIC","staticAddress":"10.11.0.5/24","gateway":"10.11.0.1"}],` +
-		`"userData":"runcmd: [[true]]\n","dnsServers":["10.11.0.2"],"dnsSearchDomains":["example.com"]}}`
-	if got := h.daemon.Calls()[0]; got != want {
-		t.Errorf("called\n%s\nwant\n%s", got, want)
+	if !strings.HasPrefix(string(publicKey), "ecdsa-sha2-nistp256 ") {
+		t.Errorf("the key is %s", publicKey)
+	}
+	want := []string{
+		`CreateMachine {"engine":{"profile":"production"},"requestId":"` + id(1) + `","key":"` + key + `","spec":{` +
+			`"template":{"name":"debian-12-docker","version":3},"name":"docker-1","cluster":"Second","clone":true,` +
+			`"cpu":{"sockets":1,"cores":2,"threads":1},"memoryBytes":"536870912","nics":[{"name":"nic1","vnicProfile":"ovirtmgmt"},` +
+			`{"name":"nic2","vnicProfile":"storage/profile"},{"name":"nic3"}],"description":"a host","bootDisk":{"sizeBytes":"21474836480"},` +
+			`"newDisks":[{"sizeBytes":"107374182400","storageDomain":"slow"},{"sizeBytes":"1073741824"}],"storageDomain":"fast",` +
+			`"guaranteedMemoryBytes":"268435456","instanceType":"Large","placement":{"hosts":["host1"]},"affinityGroups":["apart"],"tags":["ci"]},` +
+			`"startWith":{"userName":"admin","authorizedSshKeys":["` + strings.TrimSpace(string(publicKey)) + `","` + another + `"],"hostName":"inside",` +
+			`"nicConfigurations":[{"name":"ens3","bootProtocol":"BOOT_PROTOCOL_STATIC","staticAddress":"10.11.0.5/24","gateway":"10.11.0.1"},` +
+			`{"name":"eth1","bootProtocol":"BOOT_PROTOCOL_DHCP"},` +
+			`{"name":"eth2","bootProtocol":"BOOT_PROTOCOL_NONE","ipv6BootProtocol":"BOOT_PROTOCOL_STATIC","ipv6StaticAddress":"2001:db8::5/64"}],` +
+			`"userData":"#cloud-config\nruncmd: [[true]]\n","dnsServers":["10.11.0.2"],"dnsSearchDomains":["example.com"]},` +
+			`"onFailure":"ON_FAILURE_KEEP","addressSelection":{"family":"FAMILY_IPV4","cidrs":["127.0.0.0/8"]},"timeouts":{"address":"900s"}}`,
+		`WatchOperation {"id":"44444444-4444-4444-8444-000000000001"}`,
+		`ConfirmMachine {"engine":{"profile":"production"},"key":"` + key + `","ttl":"604800s"}`,
+		`StopMachine {"engine":{"profile":"production"},"requestId":"` + id(2) + `","key":"` + key + `",` +
+			`"timeouts":{"address":"900s","destroy":"630s","shutdown":"30s"}}`,
+		`WatchOperation {"id":"44444444-4444-4444-8444-000000000002"}`,
+	}
+	if got := h.daemon.Calls(); !slices.Equal(got, want) {
+		t.Errorf("called\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
+	}
+	if err := h.Start(); err != nil {
+		t.Fatal(err)
 	}
 	if url, err := h.GetURL(); url != "tcp://127.0.0.1:4243" || err != nil {
 		t.Errorf("URL %s, %v", url, err)
@@ -291,39 +320,42 @@ func TestEveryFlag(t *testing.T) {
 	}
 }
 
-func TestEachFlagIsDocumented(t *testing.T) {
+// Hosts, and Rancher, derive things from the names of flags.
+func TestNamesOfFlags(t *testing.T) {
 	page, err := os.ReadFile("../../../docs/docker-machine.md")
 	if err != nil {
 		t.Fatal(err)
 	}
-	seen := map[string]bool{}
+	if !strings.Contains(string(page), FlagTables()) {
+		t.Error("the flags in docs/docker-machine.md are stale: run `make generate`")
+	}
+	seen, firstPath := map[string]bool{}, ""
 	for _, flag := range New(nil).GetCreateFlags() {
-		var told struct {
-			Name, EnvVar, Usage string
-			Value               any
-		}
+		var told struct{ Name, EnvVar, Usage string }
 		encoded, _ := json.Marshal(flag)
 		_ = json.Unmarshal(encoded, &told)
-		row := "| `--" + told.Name + "` | "
-		if told.Value != nil && told.Value != "" && told.Value != 0.0 {
-			row += fmt.Sprintf("`%v` | ", told.Value)
-		}
-		if !strings.Contains(string(page), row) {
-			t.Errorf("the page has no row that begins with %s", row)
-		}
 		if want := strings.ToUpper(strings.ReplaceAll(told.Name, "-", "_")); told.EnvVar != want || told.Usage == "" || seen[told.Name] {
 			t.Errorf("%s: variable %s, usage '%s'", told.Name, told.EnvVar, told.Usage)
 		}
 		seen[told.Name] = true
+		if strings.HasSuffix(told.Name, "-os") {
+			t.Errorf("%s is taken for an operating system", told.Name)
+		}
+		for _, part := range []string{"user-data", "userdata", "custom-data", "cloud-config"} {
+			if strings.Contains(told.Name, part) && firstPath == "" {
+				firstPath = told.Name
+			}
+		}
+	}
+	if firstPath != flagUserData {
+		t.Errorf("hosts take %s for the path of a file", firstPath)
 	}
 }
 
 // All that is wrong is told at once, by the flags, in one line, and before the host is kept.
 func TestPreCreateCheck(t *testing.T) {
-	script := filepath.Join(t.TempDir(), "script")
-	if err := os.WriteFile(script, []byte("#!/bin/sh\n"), 0o600); err != nil {
-		t.Fatal(err)
-	}
+	script := write(t, "script", "echo hello\n")
+	locked := write(t, "locked", lockedKey)
 	for _, test := range []struct {
 		name  string
 		given map[string]any
@@ -331,24 +363,65 @@ func TestPreCreateCheck(t *testing.T) {
 	}{
 		{"nothing", map[string]any{}, nil},
 		{"template by id", map[string]any{flagTemplate: "", flagTemplateID: fakedaemon.SourceID}, nil},
-		{"no template", map[string]any{flagTemplate: ""}, []string{"--ovirt-template: either it or --ovirt-template-id is required"}},
+		{"no template", map[string]any{flagTemplate: ""}, []string{"--ovirt-template: either it or --ovirt-template-id is required, or --ovirt-adopt"}},
 		{"what the daemon cannot find", map[string]any{flagCluster: "Defualt"}, []string{
-			"the request was refused; --ovirt-cluster: no cluster 'Defualt'; --ovirt-vnic-profile: no vNIC profile 'b'",
+			"the request was refused; --ovirt-cluster: no cluster 'Defualt'; --ovirt-network: no vNIC profile 'b'",
 		}},
 		{"all at once", map[string]any{
 			flagTemplate: "debain-12-docker", flagMemory: -1, flagDiskSize: -1, flagSSHPort: 0, flagDockerPort: 70000, flagSSHTimeout: -1,
-			flagSSHUser: "Root", flagGateway: "10.11.0.1", flagHostname: "a.b", flagUserData: script, flagInterface: "",
-			flagDNSServer: []string{"ns"}, flagVMName: "a b", flagCPUCores: 1000, flagVnicProfile: []string{""},
+			flagSSHUser: "Root", flagHostname: "a.b", flagUserData: script, flagInterface: []string{"eth0", "eth1"}, flagTemplateVersion: "newest",
+			flagDNSServer: []string{"ns"}, flagVMName: "a b", flagCPUCores: 1000, flagExtraDisk: []string{"fast:100"}, flagStopTimeout: -1,
+			flagTimeout: []string{"address"}, flagLeaseTTL: "soon", flagAddressFamily: "ipv5", flagAddressCIDR: []string{"10.11.0.5"},
+			flagAuthorizedKey: []string{"ssh-rsa"},
 		}, []string{
 			"--ovirt-memory: -1 is negative; give MiB, or leave it out for the memory of the template",
 			"--ovirt-disk-size: -1 is negative; give GiB, or leave it out for the size of the template",
 			"--ovirt-ssh-port: 0 is no port; ports are 1 to 65535", "--ovirt-docker-port: 70000 is no port; ports are 1 to 65535",
-			"--ovirt-ssh-timeout: -1 is negative; give seconds, or 0 not to wait",
-			"--ovirt-gateway: '10.11.0.1' goes with --ovirt-static-address, which is not given",
-			"--ovirt-user-data: " + script + " begins with '#!/bin/sh', but must be cloud-config, whose first line is '#cloud-config'",
-			"--ovirt-ssh-user: 'Root': ", "--ovirt-hostname: 'a.b': ", "--ovirt-interface: is required", "--ovirt-dns-server[0]: 'ns': ",
-			"--ovirt-vm-name: 'a b': ", "--ovirt-cpu-cores: 1000: ", "--ovirt-vnic-profile: is required",
+			"--ovirt-ssh-timeout: -1 is negative; give seconds, or 0 not to wait", "--ovirt-stop-timeout: -1 is negative",
+			"--ovirt-user-data: " + script + " begins with 'echo hello', but must be cloud-config, whose first line is '#cloud-config', or a script",
+			"--ovirt-ssh-user: 'Root': ", "--ovirt-hostname: 'a.b': ", "--ovirt-interface: 'eth1' has no --ovirt-network of its own",
+			"--ovirt-dns-server[0]: 'ns': ", "--ovirt-vm-name: 'a b': ", "--ovirt-cpu-cores: 1000: ",
+			"--ovirt-template-version: 'newest' is neither a number nor `latest`",
+			"--ovirt-extra-disk: 'fast:100' does not begin with a size in GiB; it is written SIZE[:STORAGE-DOMAIN]",
+			"--ovirt-timeout: 'address' is not written NAME=TIME, such as address=15m", "--ovirt-lease-ttl: 'soon' is no time, such as 90m, 12h or 7d",
+			"--ovirt-address-family: 'ipv5' is neither ipv4 nor ipv6", "--ovirt-ssh-authorized-key: 'ssh-rsa' is no public key in OpenSSH format",
 		}},
+		{"an address that is no network", map[string]any{flagAddressCIDR: []string{"10.11.0.5"}}, []string{"--ovirt-address-cidr[0]: '10.11.0.5': must be a network"}},
+		{"a life of no time", map[string]any{flagLeaseTTL: "0s"}, []string{"--ovirt-lease-ttl: "}},
+		{"malformed networks", map[string]any{flagNetwork: []string{
+			"lan:10.11.0.5", "lan:10.11.0.5/33", "lan:2001:db8::5/64", "lan:10.11.0.5/24:2001", "lan:10.11.0.5/24:[2001:db8::1]", "lan:[10.11.0.5/24", "",
+			"lan:10.11.0.9-nowhere/24",
+		}}, []string{
+			"--ovirt-network: 'lan:10.11.0.5': the address 10.11.0.5 lacks its prefix length, such as 10.11.0.5/24; it is written PROFILE[:ADDRESS/PREFIX[:GATEWAY]]",
+			"'10.11.0.5/33' is no address with prefix length", "has too many colons; an IPv6 address stands in brackets",
+			"'2001' is no gateway's address", "the gateway 2001:db8::1 and the address 10.11.0.5/24 are not both IPv4 or IPv6",
+			"'[10.11.0.5/24' has no closing bracket", "--ovirt-network: is empty", "'10.11.0.9-nowhere/24' is no range of IPv4 addresses",
+		}},
+		{"both kinds of key", map[string]any{flagSSHKey: privateKeyFile(t), flagSSHKeyType: "ed25519"}, []string{
+			"--ovirt-ssh-key-type: 'ed25519' is the type of a key to be generated, and --ovirt-ssh-key names one that exists",
+		}},
+		{"a type of key that is not generated", map[string]any{flagSSHKeyType: "../rsa"}, []string{
+			"--ovirt-ssh-key-type: '../rsa' is no type of key that is generated; there are ed25519 and ecdsa",
+		}},
+		{"a key with a passphrase", map[string]any{flagSSHKey: locked}, []string{"--ovirt-ssh-key: " + locked + " has a passphrase, which docker-machine cannot give"}},
+		{"no key", map[string]any{flagSSHKey: script}, []string{"--ovirt-ssh-key: " + script + " is no private key"}},
+		{"a private key as a public one", map[string]any{flagAuthorizedKey: []string{lockedKey}}, []string{"--ovirt-ssh-authorized-key: number 1 is a private key"}},
+		{"files that cannot be read", map[string]any{flagUserData: "/nowhere/a", flagNetworkData: "/nowhere/b", flagSSHKey: "/nowhere/c"}, []string{
+			"--ovirt-user-data: the file cannot be read: open /nowhere/a", "--ovirt-network-data: the file cannot be read: open /nowhere/b",
+			"--ovirt-ssh-key: the file cannot be read: open /nowhere/c",
+		}},
+		{"two ways to say the network", map[string]any{
+			flagNetwork: []string{"lan:10.11.0.5/24"}, flagDNSServer: []string{"10.11.0.2"}, flagNetworkData: write(t, "network", networkDataFile),
+		}, []string{
+			"--ovirt-network: 'lan:10.11.0.5/24' has an address, which --ovirt-network-data says as well", "--ovirt-dns-server: '10.11.0.2' is for --ovirt-network-data to say",
+		}},
+		{"what would change a VM that is adopted", map[string]any{
+			flagAdopt: fakedaemon.MachineID, flagMemory: 512, flagNetwork: []string{"lan"}, flagUserData: script,
+		}, []string{
+			"--ovirt-template: does not go with --ovirt-adopt: a VM that is adopted is never changed", "--ovirt-memory: does not go with",
+			"--ovirt-network: does not go with", "--ovirt-user-data: does not go with", "--ovirt-ssh-key: is required with --ovirt-adopt",
+		}},
+		{"an id that is none", map[string]any{flagTemplate: "", flagAdopt: "web", flagSSHKey: privateKeyFile(t)}, []string{"--ovirt-adopt: 'web': "}},
 		{"flags, and what the daemon cannot find", map[string]any{flagCluster: "Defualt", flagMemory: -1}, []string{
 			"--ovirt-memory: -1", "--ovirt-cluster: no cluster 'Defualt'",
 		}},
@@ -447,7 +520,7 @@ func TestCreateIsUndone(t *testing.T) {
 		}, nil, "no room\n  the engine says: low space", begun},
 		{"the call is refused", func(h *testHost, _ func()) {
 			h.daemon.On("CreateMachine", fakedaemon.Behaviour{Refuse: wrongReferences(t)})
-		}, nil, "--ovirt-cluster: no cluster 'Defualt'\n  * --ovirt-vnic-profile: no vNIC profile 'b'", []string{"CreateMachine"}},
+		}, nil, "--ovirt-cluster: no cluster 'Defualt'\n  * --ovirt-network: no vNIC profile 'b'", []string{"CreateMachine"}},
 		{"nobody knows whether the call was accepted", func(h *testHost, _ func()) {
 			h.daemon.On("CreateMachine", fakedaemon.Behaviour{Refuse: status.Error(codes.Internal, "reset")})
 		}, nil, "reset", slices.Concat([]string{"CreateMachine"}, destroyed)},
@@ -646,6 +719,172 @@ func TestAddress(t *testing.T) {
 	}
 	if url, err := h.GetURL(); url != "tcp://[fd00::9]:2376" || err != nil {
 		t.Errorf("URL: %s, %v", url, err)
+	}
+}
+
+// What the hosts show for each status, and that they tell an absent VM from an engine that cannot be asked.
+func TestEveryState(t *testing.T) {
+	h := created(t)
+	for number, want := range map[pb.Machine_Status]wire.State{
+		pb.Machine_STATUS_UP: wire.Running, pb.Machine_STATUS_DOWN: wire.Stopped, pb.Machine_STATUS_PAUSED: wire.Paused,
+		pb.Machine_STATUS_SUSPENDED: wire.Saved, pb.Machine_STATUS_STARTING: wire.Starting, pb.Machine_STATUS_STOPPING: wire.Stopping,
+		pb.Machine_STATUS_CREATING: wire.Starting, pb.Machine_STATUS_DESTROYING: wire.Stopping, pb.Machine_STATUS_UNKNOWN: wire.Error,
+	} {
+		h.daemon.SetStatus(key, number)
+		if state, err := h.again(t).GetState(); state != want || err != nil {
+			t.Errorf("%s is %d, %v; want %d", number, state, err, want)
+		}
+	}
+	h.daemon.SetStatus(key, pb.Machine_STATUS_ABSENT)
+	state, err := h.again(t).GetState()
+	mustSay(t, err, "not found in the engine", "`rm`")
+	if state != wire.Error {
+		t.Errorf("an absent VM is %d", state)
+	}
+	unreachable, err := status.New(codes.Unavailable, "x").WithDetails(&pb.Error{
+		Code: 14, Reason: "ENGINE_UNREACHABLE", Message: "the engine cannot be reached: host not found",
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	h.daemon.On("GetMachine", fakedaemon.Behaviour{Refuse: unreachable.Err()})
+	state, err = h.again(t).GetState()
+	mustSay(t, err, "the engine cannot be reached")
+	if state != wire.Error || notFound.MatchString(err.Error()) {
+		t.Errorf("an engine that cannot be reached is %d, %v", state, err)
+	}
+}
+
+func TestStopOfAGuestThatDoesNotObey(t *testing.T) {
+	h := created(t)
+	late := fakedaemon.Behaviour{Fail: &pb.Error{Code: int32(codes.DeadlineExceeded), Message: "shutting-down did not end within 30 s"}}
+	h.daemon.On("StopMachine", late)
+	mustSay(t, h.Stop(), "did not end within 30 s", "`kill` powers the VM off", "--ovirt-stop-power-off")
+	if err := h.Kill(); err == nil || strings.Contains(err.Error(), "`kill`") {
+		t.Errorf("kill: %v", err)
+	}
+}
+
+const theirs = "99999999-9999-4999-8999-999999999999"
+
+// A VM that is there already is started, and never made, changed or destroyed: DestroyMachine forgets it.
+func TestAdopt(t *testing.T) {
+	h := newTestHost(t)
+	h.choose(t, map[string]any{flagTemplate: "", flagAdopt: theirs, flagSSHKey: privateKeyFile(t), flagAddressFamily: "ipv4", flagLeaseTTL: "12h"})
+	if err := errors.Join(h.PreCreateCheck(), h.Create(t.Context())); err != nil {
+		t.Fatal(err)
+	}
+	adopt := `AdoptMachine {"engine":{},"key":"` + key + `","vmId":"` + theirs + `","addressSelection":{"family":"FAMILY_IPV4"}`
+	want := []string{
+		`GetEngine {"engine":{}}`, `ListEngines {}`, adopt + `,"validateOnly":true}`, `ListEngines {}`, adopt + `}`,
+		`StartMachine {"engine":{},"requestId":"` + id(1) + `","key":"` + key + `"}`,
+		`WatchOperation {"id":"44444444-4444-4444-8444-000000000001"}`,
+		`ConfirmMachine {"engine":{},"key":"` + key + `","ttl":"43200s"}`,
+	}
+	if got := h.daemon.Calls(); !slices.Equal(got, want) {
+		t.Errorf("calls:\n  %s\nwant:\n  %s", strings.Join(got, "\n  "), strings.Join(want, "\n  "))
+	}
+	if next := h.again(t); next.MachineID != theirs || next.IPAddress != "127.0.0.1" {
+		t.Errorf("saved: id %q, address %q", next.MachineID, next.IPAddress)
+	}
+	if err := h.again(t).Remove(); err != nil {
+		t.Fatal(err)
+	}
+	mustLeave(t, h)
+}
+
+func TestAdoptThatFails(t *testing.T) {
+	for _, test := range []struct {
+		name  string
+		set   func(h *testHost)
+		want  string
+		calls []string
+	}{
+		{"it is refused", func(h *testHost) {
+			refused, _ := status.New(codes.FailedPrecondition, "x").WithDetails(&pb.Error{Code: 9, Message: "it is a Machine already"})
+			h.daemon.On("AdoptMachine", fakedaemon.Behaviour{Refuse: refused.Err()})
+		}, "it is a Machine already", []string{"AdoptMachine"}},
+		{"it does not start", func(h *testHost) {
+			h.daemon.On("StartMachine", fakedaemon.Behaviour{Fail: &pb.Error{Code: 9, Message: "no host has room"}})
+		}, "no host has room", []string{"AdoptMachine", "StartMachine", "WatchOperation", "DestroyMachine", "WatchOperation"}},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			h := newTestHost(t)
+			h.choose(t, map[string]any{flagTemplate: "", flagAdopt: theirs, flagSSHKey: privateKeyFile(t)})
+			test.set(h)
+			mustSay(t, h.Create(t.Context()), test.want)
+			mustLeave(t, h)
+			mustCall(t, h, test.calls...)
+		})
+	}
+}
+
+// What failed by itself is kept where the user wants to look at it; what was interrupted never is.
+func TestKeepOnFailure(t *testing.T) {
+	errGone := errors.New("docker-machine is gone")
+	for _, test := range []struct {
+		name string
+		set  func(h *testHost, gone func())
+		want string
+		left []string
+	}{
+		{"no SSH", nil, "The VM is kept (--ovirt-keep-on-failure): log in by `ssh -i ", []string{"machine " + key}},
+		{"the operation fails", func(h *testHost, _ func()) {
+			h.daemon.On("CreateMachine", fakedaemon.Behaviour{Fail: &pb.Error{Code: 9, Message: "no address", Advice: "The Machine was kept"}})
+		}, "The Machine was kept", []string{"machine " + key}},
+		{"the host goes", func(h *testHost, gone func()) {
+			h.daemon.On("ConfirmMachine", fakedaemon.Behaviour{OnCall: gone})
+		}, errGone.Error(), nil},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			h := newTestHost(t)
+			given := map[string]any{flagKeepOnFailure: true}
+			if test.set == nil {
+				given[flagSSHTimeout], given[flagSSHPort] = 1, 1
+			}
+			h.choose(t, given)
+			ctx, cancel := context.WithCancelCause(t.Context())
+			defer cancel(nil)
+			if test.set != nil {
+				test.set(h, func() { cancel(errGone) })
+			}
+			mustSay(t, h.Create(ctx), test.want)
+			mustLeave(t, h, test.left...)
+			if err := h.again(t).Remove(); err != nil {
+				t.Fatal(err)
+			}
+			mustLeave(t, h)
+		})
+	}
+}
+
+// The user learns before the create, from the engine or the template's name, and from the guest, that the host will give up.
+func TestWarningsOfWhatNoHostProvisions(t *testing.T) {
+	h := newTestHost(t)
+	h.daemon.AddTemplate(fakedaemon.TemplateID, "AlmaLinux-9")
+	h.choose(t, map[string]any{flagTemplate: "AlmaLinux-9"})
+	if err := h.PreCreateCheck(); err != nil {
+		t.Fatal(err)
+	}
+	if want := "Warning: template AlmaLinux-9 seems to be of almalinux: no docker-machine knows it; with rancher-machine, --custom-install-script"; !strings.Contains(h.out.String(), want) {
+		t.Errorf("the user is told:\n%s", h.out.String())
+	}
+	for os, want := range map[string]string{
+		"windows_2022": "no docker-machine provisions Windows", "rhcos_x64": "Red Hat CoreOS", "rhel_9x64": "", "debian_12x64": "", "other_linux": "",
+	} {
+		if got := doubt(&pb.Template{Name: "t", Os: os}); !strings.Contains(got, want) || (want == "") != (got == "") {
+			t.Errorf("%s: %s", os, got)
+		}
+	}
+	for release, want := range map[string]string{
+		"NAME=Rocky\nID=\"rocky\"\nID_LIKE=\"rhel centos fedora\"\n": "the guest calls itself rocky: rancher-machine alone knows it",
+		"ID=debian\n":                          "",
+		"VERSION_ID=\"9\"\nID=\"almalinux\"\n": "almalinux: no docker-machine knows it",
+		"":                                     "",
+	} {
+		if got := doubtOfGuest(release); !strings.Contains(got, want) || (want == "") != (got == "") {
+			t.Errorf("%q: %s", release, got)
+		}
 	}
 }
 

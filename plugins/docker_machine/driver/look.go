@@ -8,9 +8,11 @@ import (
 	"net"
 	"net/netip"
 	"strconv"
+	"time"
 
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/types/known/durationpb"
 
 	"github.com/ovirt-provision/ovirt-provision/plugins/docker_machine/wire"
 	pb "github.com/ovirt-provision/ovirt-provision/plugins/internal/ovirtprovisionv1"
@@ -32,7 +34,12 @@ var states = map[pb.Machine_Status]wire.State{
 	pb.Machine_STATUS_SUSPENDED:  wire.Saved,
 	pb.Machine_STATUS_UNKNOWN:    wire.Error,
 	pb.Machine_STATUS_DESTROYING: wire.Stopping,
+	pb.Machine_STATUS_ABSENT:     wire.Error,
 }
+
+// readingAge is how old a reading of the VM may be. Of a hundred hosts, whose plugins `ls` starts one after the other, each one
+// but the first then finds what was read for the first.
+const readingAge = 15 * time.Second
 
 // GetState is the state of the VM. That the VM is gone is an error, and so is that nobody can tell.
 func (d *Driver) GetState() (wire.State, error) {
@@ -54,15 +61,25 @@ func (d *Driver) look() (*pb.Machine, error) {
 		return nil, err
 	}
 	defer daemon.Close()
-	reply, err := daemon.Machines.GetMachine(ctx, &pb.GetMachineRequest{Engine: daemon.Engine, Key: d.Key})
-	if status.Code(err) == codes.NotFound {
+	reply, err := daemon.Machines.GetMachine(ctx, &pb.GetMachineRequest{
+		Engine: daemon.Engine, Key: d.Key, MaxAge: durationpb.New(readingAge),
+	})
+	if status.Code(err) == codes.NotFound || reply.GetMachine().GetStatus() == pb.Machine_STATUS_ABSENT {
 		return nil, fmt.Errorf("the VM of host %s is gone (not found in the engine); `rm` removes what is left of the host", d.MachineName)
 	}
 	if err != nil {
-		return nil, err
+		return nil, failedLook(err)
 	}
 	d.note(reply.GetMachine())
 	return reply.GetMachine(), nil
+}
+
+// failedLook words an error that says nothing about the VM: hosts take one that contains "not found" for its absence.
+func failedLook(err error) error {
+	if !notFound.MatchString(err.Error()) {
+		return err
+	}
+	return status.Error(status.Code(err), notFound.ReplaceAllString(err.Error(), "missing"))
 }
 
 // GetIP is the address of the guest. The daemon is asked once, since by DHCP the address may change between two runs of

@@ -2,24 +2,41 @@ package driver
 
 import (
 	"context"
+	"fmt"
+	"maps"
+	"time"
+
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/types/known/durationpb"
 
 	"github.com/ovirt-provision/ovirt-provision/plugins/internal/client"
 	pb "github.com/ovirt-provision/ovirt-provision/plugins/internal/ovirtprovisionv1"
 )
 
-// Start starts the VM and waits for its address.
+// stopMargin is how much longer the engine may take than the guest.
+const stopMargin = 10 * time.Minute
+
+// Start starts the VM and waits for its address; one that is up stays as it is.
 func (d *Driver) Start() error {
-	return d.change(func(ctx context.Context, daemon *client.Client) (*pb.Operation, error) {
-		reply, err := daemon.Machines.StartMachine(ctx, &pb.StartMachineRequest{
-			Engine: daemon.Engine, RequestId: d.newID(), Key: d.Key,
-		})
-		return reply.GetOperation(), err
-	})
+	return d.change(d.start)
 }
 
-// Stop shuts the VM down; the daemon powers it off when the guest does not obey in time.
+func (d *Driver) start(ctx context.Context, daemon *client.Client) (*pb.Operation, error) {
+	timeouts, _ := d.timeouts()
+	reply, err := daemon.Machines.StartMachine(ctx, &pb.StartMachineRequest{
+		Engine: daemon.Engine, RequestId: d.newID(), Key: d.Key, Timeouts: timeouts,
+	})
+	return reply.GetOperation(), err
+}
+
+// Stop shuts the VM down. A guest that does not obey in time is powered off where the user wanted that.
 func (d *Driver) Stop() error {
-	return d.stop(false)
+	err := d.stop(false)
+	if status.Code(err) == codes.DeadlineExceeded && !d.Options.StopPowerOff {
+		return fmt.Errorf("%w\n  what to do: `kill` powers the VM off; with --%s at the create, `stop` does so by itself", err, flagStopPowerOff)
+	}
+	return err
 }
 
 // Kill powers the VM off at once.
@@ -29,18 +46,30 @@ func (d *Driver) Kill() error {
 
 func (d *Driver) stop(force bool) error {
 	return d.change(func(ctx context.Context, daemon *client.Client) (*pb.Operation, error) {
+		timeouts, _ := d.timeouts()
+		if patience := time.Duration(d.Options.StopTimeout) * time.Second; patience > 0 && !force {
+			own := map[string]*durationpb.Duration{
+				"shutdown": durationpb.New(patience),
+				// The phase that waits for the shutdown has to last longer.
+				"destroy": durationpb.New(patience + stopMargin),
+			}
+			maps.Copy(own, timeouts)
+			timeouts = own
+		}
 		reply, err := daemon.Machines.StopMachine(ctx, &pb.StopMachineRequest{
-			Engine: daemon.Engine, RequestId: d.newID(), Key: d.Key, Force: force,
+			Engine: daemon.Engine, RequestId: d.newID(), Key: d.Key, Force: force, Timeouts: timeouts,
+			KeepRunning: !force && !d.Options.StopPowerOff,
 		})
 		return reply.GetOperation(), err
 	})
 }
 
-// Restart shuts the VM down and starts it again.
+// Restart shuts the VM down, or powers it off when the guest does not obey, and starts it again.
 func (d *Driver) Restart() error {
 	return d.change(func(ctx context.Context, daemon *client.Client) (*pb.Operation, error) {
+		timeouts, _ := d.timeouts()
 		reply, err := daemon.Machines.RestartMachine(ctx, &pb.RestartMachineRequest{
-			Engine: daemon.Engine, RequestId: d.newID(), Key: d.Key,
+			Engine: daemon.Engine, RequestId: d.newID(), Key: d.Key, Timeouts: timeouts,
 		})
 		return reply.GetOperation(), err
 	})

@@ -87,5 +87,25 @@ func (d *Driver) logIn(ctx context.Context, address string) error {
 		return err
 	}
 	defer session.Close()
-	return session.Run(firstBootEnded)
+	if err := session.Run(firstBootEnded); err != nil {
+		return err
+	}
+	d.warnOfGuest(client)
+	return nil
+}
+
+// warnOfGuest says beforehand that the host, whose turn is next, will not know what to do with the guest.
+func (d *Driver) warnOfGuest(guest *ssh.Client) {
+	session, err := guest.NewSession()
+	if err != nil {
+		return
+	}
+	defer session.Close()
+	osRelease, err := session.Output("cat /etc/os-release")
+	if err != nil {
+		return
+	}
+	if told := doubtOfGuest(string(osRelease)); told != "" {
+		d.say("Warning: " + told)
+	}
 }

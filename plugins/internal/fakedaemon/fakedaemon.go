@@ -232,6 +232,15 @@ func (d *Daemon) AddTemplate(id, name string) {
 	d.templates[id] = &pb.Template{Id: id, Name: name, Version: 1, Status: pb.Template_STATUS_OK}
 }
 
+// SetStatus has GetMachine report a Machine as so.
+func (d *Daemon) SetStatus(key string, status pb.Machine_Status) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	changed := proto.CloneOf(d.machines[key])
+	changed.Status = status
+	d.machines[key] = changed
+}
+
 // AddMachine adds a Machine that stands, beside those that are created.
 func (d *Daemon) AddMachine(key, id string) {
 	d.mu.Lock()

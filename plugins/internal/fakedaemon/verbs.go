@@ -37,7 +37,7 @@ func (d *Daemon) CreateMachine(
 	_ context.Context, request *pb.CreateMachineRequest,
 ) (*pb.CreateMachineResponse, error) {
 	if request.GetValidateOnly() {
-		return &pb.CreateMachineResponse{}, nil
+		return &pb.CreateMachineResponse{Template: d.template(request.GetSpec().GetTemplate())}, nil
 	}
 	machine := &pb.Machine{
 		Key: request.GetKey(), Generation: 1, Engine: "default", Id: MachineID, Name: request.GetSpec().GetName(),
@@ -61,6 +61,35 @@ func (d *Daemon) CreateMachine(
 	return &pb.CreateMachineResponse{
 		Operation: d.begin("CreateMachine", request.GetRequestId(), request.GetKey(), stands, kept),
 	}, nil
+}
+
+// template is the one that a request names, as far as there is one.
+func (d *Daemon) template(named *pb.TemplateRef) *pb.Template {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for _, template := range d.templates {
+		if template.GetId() == named.GetId() || template.GetName() == named.GetName() {
+			return proto.CloneOf(template)
+		}
+	}
+	return nil
+}
+
+// AdoptMachine implements the schema, for a VM that is down.
+func (d *Daemon) AdoptMachine(
+	_ context.Context, request *pb.AdoptMachineRequest,
+) (*pb.AdoptMachineResponse, error) {
+	if request.GetValidateOnly() {
+		return &pb.AdoptMachineResponse{}, nil
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	machine := &pb.Machine{
+		Key: request.GetKey(), Generation: 1, Engine: "default", Id: request.GetVmId(), Name: "theirs",
+		Status: pb.Machine_STATUS_DOWN, Cluster: "Default", Adopted: true,
+	}
+	d.machines[request.GetKey()] = machine
+	return &pb.AdoptMachineResponse{Machine: proto.CloneOf(machine)}, nil
 }
 
 // StartMachine implements the schema.
