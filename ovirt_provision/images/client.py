@@ -96,19 +96,24 @@ class Server:
         except (urllib3.exceptions.HTTPError, OSError) as error:
             raise Failed("network", _words(error)) from None
         if reply.status >= 300:
-            text = reply.read(400).decode(errors="replace").strip()
+            text = (
+                reply.data[:400].decode(errors="replace").replace(self._path.rpartition("/")[2], "…").strip()
+            )
             usual = "network" if reply.status >= 500 else "data"
             kind = {401: "ticket", 403: "ticket", 404: "ticket", 507: "space"}.get(reply.status, usual)
             raise Failed(kind, f"HTTP {reply.status} {text}".strip())
         return reply
 
 
-def _words(error: Exception) -> str:
-    # What urllib3 says has the whole URL in it, and with that the ticket.
-    reason: Any = getattr(error, "reason", None)
-    inner = reason if isinstance(reason, BaseException) else error
-    text = getattr(inner, "strerror", None) or type(inner).__name__
-    return str(text)
+def _words(error: BaseException) -> str:
+    # What urllib3 says itself has the whole URL in it, and with that the ticket.
+    inner: BaseException | None = error
+    while inner is not None:
+        if isinstance(inner, OSError) and inner.strerror:
+            return inner.strerror
+        reason = getattr(inner, "reason", None)
+        inner = reason if isinstance(reason, BaseException) else inner.__cause__ or inner.__context__
+    return type(error).__name__
 
 
 class Range:

@@ -66,6 +66,7 @@ class Bridge:
             clock,
             config.timeouts,
             self.dispatcher,
+            self.images,
             engines=self.engine,
             installation=self.installation,
             retention=config.retention_days * 24 * 3600.0,

@@ -9,6 +9,7 @@ from ovirt_provision.clock import Clock
 from ovirt_provision.config import Timeouts
 from ovirt_provision.engine import Engine
 from ovirt_provision.errors import ProvisionError
+from ovirt_provision.images.store import ImageStore
 from ovirt_provision.ledger.database import LedgerError
 from ovirt_provision.ledger.identity import Mark
 from ovirt_provision.ledger.retention import forget
@@ -34,6 +35,7 @@ class Janitor:
         clock: Clock,
         timeouts: Timeouts,
         dispatcher: Dispatcher,
+        images: ImageStore,
         *,
         engines: Callable[[str], Engine],
         installation: str,
@@ -44,6 +46,7 @@ class Janitor:
         self._clock = clock
         self._timeouts = timeouts
         self._dispatcher = dispatcher
+        self._images = images
         self._engines = engines
         self._installation = installation
         self._retention = retention
@@ -74,10 +77,11 @@ class Janitor:
             await self._clock.sleep(self._timeouts.cleanup_interval)
 
     async def _forget(self) -> None:
-        """Removes from the ledger what nobody needs any more."""
+        """Removes from the ledger, and of the images, what nobody needs any more."""
         if self._clock.monotonic() < self._forget_at:
             return
         self._forget_at = self._clock.monotonic() + _FORGET_INTERVAL
+        self._images.purge()
         rows = 0
         while some := forget(self._ledger, self._clock.time() - self._retention):
             rows += some

@@ -34,7 +34,7 @@ from ovirt_provision.services.messages import operation_message
 from ovirt_provision.simulator.markup import set_text
 from ovirt_provision.v1 import images_pb2, resources_pb2, templates_pb2
 from tests.harness import Site, spec, started
-from tests.images import RAW
+from tests.image_files import RAW
 
 CANARY = "canary-5d1c7a90"
 # What each secret field holds to be taken, by its name, and a text for any other.

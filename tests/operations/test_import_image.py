@@ -11,7 +11,7 @@ from ovirt_provision.operations.janitor import Janitor
 from ovirt_provision.services.messages import operation_message
 from ovirt_provision.v1 import images_pb2, resources_pb2
 from tests.harness import OWNER, spec
-from tests.images import ISO, RAW, qcow2
+from tests.image_files import ISO, RAW, qcow2
 
 NOWHERE = f"sha256:{'0' * 64}"
 
@@ -85,11 +85,7 @@ def test_a_template_gets_versions_and_is_replaced_as_by_create_template(direct_s
     async def scenario():
         async with direct_site() as s:
             checksum = await s.upload(qcow2())
-            for fields in (
-                {},
-                {"new_version": True, "version_name": "spring"},
-                {"new_version": True, "keep_versions": 1},
-            ):
+            for fields in ({}, {"new_version": True, "keep_versions": 1, "version_name": "spring"}):
                 done = await s.run("ImportImage", checksum=checksum, template=template(**fields))
                 assert done.state == "succeeded", done.error
             assert s.templates() == ["golden"]
