@@ -312,6 +312,20 @@ class NotAnAdmin(ProvisionError):
     advice = "Leave `owner` empty to mean your own, or have an admin call."
 
 
+class AdminsOnly(ProvisionError):
+    code = Code.PERMISSION_DENIED
+    reason = "ADMINS_ONLY"
+    message = "{caller} may not {doing}"
+    advice = "Have an owner with the role admin in the daemon's configuration call."
+
+
+class StorageDomainInUse(ProvisionError):
+    code = Code.FAILED_PRECONDITION
+    reason = "STORAGE_DOMAIN_IN_USE"
+    message = "storage domain {name} ({id}) cannot be marked as backup, because VMs run from it: {vms}"
+    advice = "Stop these VMs, or move their disks; from a backup domain no VM runs."
+
+
 class NotYours(ProvisionError):
     code = Code.PERMISSION_DENIED
     reason = "NOT_YOURS"

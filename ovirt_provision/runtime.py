@@ -10,6 +10,7 @@ from ovirt_provision.clock import Clock
 from ovirt_provision.config import Config
 from ovirt_provision.operations.bridge import Bridge
 from ovirt_provision.operations.gauges import read_gauges
+from ovirt_provision.services.backup_service import BackupServicer
 from ovirt_provision.services.console_service import ConsoleServicer
 from ovirt_provision.services.disk_service import DiskServicer
 from ovirt_provision.services.engine_service import EngineServicer
@@ -20,6 +21,7 @@ from ovirt_provision.services.operation_service import OperationServicer
 from ovirt_provision.services.server import Registration
 from ovirt_provision.services.template_service import TemplateServicer
 from ovirt_provision.v1 import (
+    backups_pb2_grpc,
     consoles_pb2_grpc,
     disks_pb2_grpc,
     engines_pb2_grpc,
@@ -58,6 +60,7 @@ class Runtime:
             (consoles_pb2_grpc.add_ConsoleServiceServicer_to_server, ConsoleServicer(self._started)),
             (disks_pb2_grpc.add_DiskServiceServicer_to_server, DiskServicer(self._started)),
             (images_pb2_grpc.add_ImageServiceServicer_to_server, ImageServicer(self._started)),
+            (backups_pb2_grpc.add_BackupServiceServicer_to_server, BackupServicer(self._started)),
             (networks_pb2_grpc.add_NetworkServiceServicer_to_server, NetworkServicer(self._started)),
             (operations_pb2_grpc.add_OperationServiceServicer_to_server, self._operations),
             (engines_pb2_grpc.add_EngineServiceServicer_to_server, EngineServicer(self._started)),

@@ -15,6 +15,7 @@ from ovirt_provision.operations.bridge import Bridge
 from ovirt_provision.operations.census import take_census
 from ovirt_provision.operations.dispatcher import VERBS
 from ovirt_provision.simulator import Simulator
+from ovirt_provision.simulator.entities import StorageDomain
 from ovirt_provision.v1 import resources_pb2
 
 OWNER = "uid:1000"
@@ -204,3 +205,20 @@ def spec(**fields: Any) -> resources_pb2.MachineSpec:
 def started(**fields: Any) -> resources_pb2.Initialization:
     fields.setdefault("user_name", "builder")
     return resources_pb2.Initialization(**fields)
+
+
+def add_vault(simulator: Simulator, *, backup: bool = True) -> StorageDomain:
+    """A second storage domain, which is for backups."""
+    host = next(iter(simulator.world.hosts.values()))
+    made = simulator.call(
+        "POST",
+        "/storagedomains",
+        f'<storage_domain><name>vault</name><type>data</type><host id="{host.id}"/>'
+        "<storage><type>nfs</type><address>192.0.2.7</address><path>/vault</path></storage></storage_domain>",
+    ).element
+    assert made is not None
+    domain = simulator.world.domains[made.get("id") or ""]
+    center = domain.data_center.id
+    simulator.call("POST", f"/datacenters/{center}/storagedomains", f'<storage_domain id="{domain.id}"/>')
+    domain.backup = backup
+    return domain

@@ -11,6 +11,7 @@ os.environ.setdefault("GRPC_VERBOSITY", "NONE")
 
 from ovirt_provision import __version__
 from ovirt_provision.cli import (
+    backup,
     disk,
     doctor,
     engine,
@@ -58,6 +59,7 @@ app.add_typer(machine.app, name="machine")
 app.add_typer(template.app, name="template")
 app.add_typer(disk.app, name="disk")
 app.add_typer(image.app, name="image")
+app.add_typer(backup.app, name="backup")
 app.add_typer(network.app, name="network")
 app.add_typer(operation.app, name="operation")
 app.command()(engine.census)

@@ -18,6 +18,7 @@ from ovirt_provision.cli import autostart
 from ovirt_provision.cli.channel import open_channel
 from ovirt_provision.errors import Code, ErrorReport, ProvisionError, Violation
 from ovirt_provision.v1 import operations_pb2, resources_pb2
+from ovirt_provision.v1.backups_pb2_grpc import BackupServiceStub
 from ovirt_provision.v1.disks_pb2_grpc import DiskServiceStub
 from ovirt_provision.v1.engines_pb2_grpc import EngineServiceStub
 from ovirt_provision.v1.images_pb2_grpc import ImageServiceStub
@@ -132,6 +133,7 @@ class Daemon:
         self.templates = TemplateServiceStub(channel)
         self.disks = DiskServiceStub(channel)
         self.images = ImageServiceStub(channel)
+        self.backups = BackupServiceStub(channel)
         self.networks = NetworkServiceStub(channel)
         self.operations = OperationServiceStub(channel)
         self.engines = EngineServiceStub(channel)

@@ -286,7 +286,7 @@ def create(
         request.start_with.CopyFrom(initialization)
     daemon = Daemon(engine)
     request.engine.CopyFrom(daemon.engine)
-    _make(
+    make(
         daemon,
         daemon.machines.CreateMachine,
         request,
@@ -366,7 +366,7 @@ def clone(
     )
     if start:
         request.start_with.CopyFrom(initialization)
-    _make(
+    make(
         daemon,
         daemon.machines.CloneMachine,
         request,
@@ -655,13 +655,13 @@ def _check(
     return options.duration(ttl) if ttl else 0
 
 
-def _make(
+def make(
     daemon: Daemon,
     verb: Verb,
     request: machines_pb2.CreateMachineRequest | machines_pb2.CloneMachineRequest,
     *,
-    hold: bool,
-    ttl: int,
+    hold: bool = False,
+    ttl: int = 0,
     no_wait: bool,
     output_format: Format,
 ) -> None:

@@ -85,6 +85,15 @@ def template(given: str) -> tuple[str, int]:
     return name, int(version)
 
 
+def template_reference(given: str) -> resources_pb2.TemplateRef:
+    """The template that NAME, NAME:VERSION or an id of a version means."""
+    template_id = as_uuid(given)
+    if template_id:
+        return resources_pb2.TemplateRef(id=template_id)
+    name, version = template(given)
+    return resources_pb2.TemplateRef(name=name, version=version)
+
+
 def permissions(users: list[str], groups: list[str]) -> list[resources_pb2.Permission]:
     """The permissions of `ROLE=USER` and `ROLE=GROUP`."""
     made = []

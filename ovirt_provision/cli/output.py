@@ -27,6 +27,7 @@ from rich.table import Table
 from rich.text import Text
 
 from ovirt_provision.errors import ErrorReport
+from ovirt_provision.v1.backups_pb2 import ListBackupsResponse
 from ovirt_provision.v1.disks_pb2 import ListDisksResponse
 from ovirt_provision.v1.engines_pb2 import (
     CensusEntry,
@@ -348,6 +349,26 @@ def print_templates(listed: ListTemplatesResponse) -> None:
                 t.description,
             )
             for t in listed.templates
+        ),
+    )
+
+
+def print_backups(listed: ListBackupsResponse) -> None:
+    print_table(
+        ("NAME", "VERSION", "DOMAIN", "SIZE", "STATUS", "OURS", "ID", "CREATED", "DESCRIPTION"),
+        (
+            (
+                one.template.name,
+                str(one.template.version),
+                ", ".join(one.storage_domains),
+                size(one.size_bytes),
+                word(Template.Status.Name(one.template.status)),
+                "yes" if one.template.ours else "",
+                one.template.id,
+                moment(one.template.create_time),
+                one.template.description,
+            )
+            for one in listed.backups
         ),
     )
 

@@ -13,6 +13,7 @@ from ovirt_provision.engine.permissions import Permissions
 from ovirt_provision.engine.readings import Readings
 from ovirt_provision.engine.session import Session
 from ovirt_provision.engine.snapshots import Snapshots
+from ovirt_provision.engine.storage_domains import StorageDomains
 from ovirt_provision.engine.templates import Templates
 from ovirt_provision.engine.transfers import Transfers
 from ovirt_provision.engine.watcher import Watcher
@@ -34,6 +35,7 @@ class Engine:
         self.disks = Disks(self.session)
         self.snapshots = Snapshots(self.session)
         self.transfers = Transfers(self.session)
+        self.storage_domains = StorageDomains(self.session)
         self.networks = Networks(self.session)
         self.permissions = Permissions(self.session)
         self.catalog = Catalog(self.session, self.templates, clock)

@@ -222,7 +222,7 @@ class Inventory:
                     .list()
                 ),
             )
-            found[center_id] = tuple(_data_domain(domain) for domain in domains)
+            found[center_id] = tuple(data_domain(domain) for domain in domains)
         return found
 
     async def quotas(self, data_center_id: str) -> dict[str, str]:
@@ -341,7 +341,8 @@ class Inventory:
         return list(await self._session.call(f"read the {what}", read))
 
 
-def _data_domain(domain: types.StorageDomain) -> DataDomain:
+def data_domain(domain: types.StorageDomain) -> DataDomain:
+    """What the engine tells of a storage domain."""
     storage = domain.storage.type if domain.storage else None
     return DataDomain(
         id=domain.id,

@@ -121,6 +121,12 @@ class Run:
         self.transferred = Transferred(done, total, rate)
         self.note(str(self.transferred))
 
+    def add_to_plan(self, **facts: Any) -> None:
+        """Writes down what the operation has learnt on its way, for its phases, its result and its undo."""
+        if any(self.operation.plan.get(name) != fact for name, fact in facts.items()):
+            plan = {**self.operation.plan, **facts}
+            self.operation = self.ledger.update_operation(self.operation.id, plan=plan)
+
     def check(self) -> None:
         """Raises OperationCancelled or DeadlineExceeded when it is time to stop."""
         self.check_cancelled()

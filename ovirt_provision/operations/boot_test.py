@@ -1,7 +1,6 @@
 """The boot test of a new template: a Machine that is made from it, has to boot, and is thrown away.
 
-It is a VM of ours like any other: intended in the ledger before it is made, with an id and a mark of its own,
-and removed whatever comes of the test. It has no lease that could end: the operation that makes it ends it.
+It is removed whatever comes of the test.
 """
 
 from collections.abc import Sequence
@@ -9,19 +8,15 @@ from collections.abc import Sequence
 import sqlalchemy as sa
 import structlog
 
-from ovirt_provision.engine.machines import VmRequest
-from ovirt_provision.errors import MachineFailed, OperationCancelled, ProvisionError
+from ovirt_provision.errors import MachineFailed
 from ovirt_provision.guest.addresses import addresses_of
 from ovirt_provision.guest.ssh import NoSshServer
-from ovirt_provision.ledger.database import LedgerError
-from ovirt_provision.ledger.identity import vm_id
 from ovirt_provision.ledger.runner import Phase
-from ovirt_provision.ledger.store import GONE, HANDED_OVER, INTENDED, Object
+from ovirt_provision.ledger.store import Object
+from ovirt_provision.operations import throwaway
 from ovirt_provision.operations.allowance import insist_on_room
-from ovirt_provision.operations.create_once import create_once
-from ovirt_provision.operations.new_machine import find_made, wait_until_ready
+from ovirt_provision.operations.new_machine import wait_until_ready
 from ovirt_provision.operations.provisioning import Provisioning
-from ovirt_provision.operations.removal import remove_machine
 from ovirt_provision.operations.start_machine import settle_of, start_vm
 from ovirt_provision.operations.verb import Call
 from ovirt_provision.operations.waits import vm_reports, vm_up
@@ -45,22 +40,7 @@ def intend_test(call: Call, connection: sa.Connection, *, disks: int) -> int:
     Raises TooManyMachines.
     """
     insist_on_room(call, connection)
-    key = key_of(call.request)
-    object_id = call.ledger.add_object(
-        connection,
-        engine=call.engine.name,
-        kind="vm",
-        engine_id=vm_id(call.installation, call.owner, key, 1),
-        name=key,
-        owner=call.owner,
-        key=key,
-        generation=1,
-        request_id=call.request.request_id,
-        state=INTENDED,
-        details={"disks": disks},
-    )
-    call.ledger.set_lease(connection, object_id, HANDED_OVER)
-    return object_id
+    return throwaway.intend(call, connection, key=key_of(call.request), disks=disks)
 
 
 def _machine(run: Provisioning) -> Object:
@@ -68,21 +48,13 @@ def _machine(run: Provisioning) -> Object:
 
 
 async def create(run: Provisioning) -> None:
-    """Sends the create until the VM with our id and our mark stands (law 1)."""
-    row, template = _machine(run), run.object
-    wanted = VmRequest(
-        id=row.known_id,
-        name=row.name,
-        comment=str(run.mark("vm", row)),
-        template_id=template.known_id,
+    await throwaway.create(
+        run,
+        _machine(run),
+        template_id=run.object.known_id,
         cluster_id=run.plan["cluster_id"],
         description=f"Boot test of template {run.request.name}; it is removed afterwards",
     )
-
-    async def send() -> str:
-        return (await run.engine.machines.create(wanted, correlation_id=run.correlation_id)).id
-
-    await create_once(run, row, doing=f"create VM {row.name}", find=lambda: find_made(run, row), send=send)
 
 
 async def wait_until_made(run: Provisioning) -> None:
@@ -133,26 +105,17 @@ async def reach_ssh(run: Provisioning) -> None:
 
 
 async def remove(run: Provisioning) -> None:
-    """Removes the Machine. What the engine cannot remove is left to the janitor: the template has stood the
-    test."""
-    try:
-        await undo(run)
-    except (OperationCancelled, LedgerError):
-        raise
-    except ProvisionError as error:
-        log.warning("a boot test is left to be removed", operation=run.operation.id, error=str(error))
+    await throwaway.remove(run, _machine(run))
 
 
 async def undo(run: Provisioning) -> None:
-    # What is gone is not looked for again: a daemon that dies soon each time has to get on, too.
-    if _machine(run).state != GONE:
-        await remove_machine(run, _machine(run))
+    await throwaway.undo(run, _machine(run))
 
 
 def forget_test(run: Provisioning) -> None:
     """Of a test that was never begun nothing is to be looked for."""
-    if "test_object_id" in run.plan and _machine(run).state == INTENDED:
-        run.ledger.update_object(_machine(run).id, state=GONE)
+    if "test_object_id" in run.plan:
+        throwaway.forget(run, _machine(run))
 
 
 def phases(test: templates_pb2.BootTest) -> Sequence[Phase[Provisioning]]:

@@ -30,7 +30,7 @@ from ovirt_provision.errors import (
 from ovirt_provision.guest.first_boot import violations_of
 from ovirt_provision.ledger.identity import Mark
 from ovirt_provision.ledger.runner import Phase
-from ovirt_provision.ledger.store import HANDED_OVER, INTENDED, Ledger, Object
+from ovirt_provision.ledger.store import GONE, HANDED_OVER, INTENDED, Ledger, Object
 from ovirt_provision.operations import boot_test
 from ovirt_provision.operations.allowance import insist_on_allowed
 from ovirt_provision.operations.create_once import create_once
@@ -64,7 +64,7 @@ async def resolve(call: Call) -> dict[str, Any]:
     request = call.request
     # Before the look-ups, so that no near miss tells what else there is.
     insist_on_allowed(call, "templates", request.name, "name")
-    vm = None if request.validate_only else await _source(call)
+    vm = None if request.validate_only else await source_of(call)
     plan = await all_at_once(
         find_name(call),
         find_tags(call.engine, request.tags),
@@ -86,7 +86,7 @@ async def resolve(call: Call) -> dict[str, Any]:
     return plan
 
 
-async def _source(call: Call) -> Vm:
+async def source_of(call: Call) -> Vm:
     """The VM of the Machine. Raises MachineNotFound, MachineNotDown, NotOurs and ForeignDiskAttached."""
     row = find_machine(call.ledger, call.owner, call.engine.name, call.request.machine_key)
     vm = await call.engine.machines.get(row.known_id, follow="disk_attachments.disk,cdroms", all_content=True)
@@ -386,7 +386,8 @@ async def undo_create(run: Provisioning) -> None:
     boot_test.forget_test(run)
     if stays(run.object):
         keep(run)
-    else:
+    # What is gone is not looked for again: a daemon that dies soon each time has to get on, too.
+    elif run.object.state != GONE:
         await remove_template(run, run.object)
 
 

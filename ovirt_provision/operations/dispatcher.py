@@ -37,6 +37,7 @@ from ovirt_provision.ledger.store import (
     Object,
     Operation,
 )
+from ovirt_provision.operations.backups import CREATE_BACKUP, RESTORE_BACKUP
 from ovirt_provision.operations.clean_up import CLEAN_UP
 from ovirt_provision.operations.clone_machine import CLONE_MACHINE
 from ovirt_provision.operations.create_machine import CREATE_MACHINE
@@ -46,6 +47,7 @@ from ovirt_provision.operations.destroy_machine import DESTROY_MACHINE
 from ovirt_provision.operations.destroy_template import DESTROY_TEMPLATE
 from ovirt_provision.operations.detach_disk import DETACH_DISK
 from ovirt_provision.operations.import_image import IMPORT_IMAGE
+from ovirt_provision.operations.mark_backup_domain import MARK_BACKUP_DOMAIN
 from ovirt_provision.operations.provisioning import Provisioning
 from ovirt_provision.operations.restart_machine import RESTART_MACHINE
 from ovirt_provision.operations.sparsify_disk import SPARSIFY_DISK
@@ -69,6 +71,9 @@ VERBS = {
         DESTROY_DISK,
         SPARSIFY_DISK,
         IMPORT_IMAGE,
+        MARK_BACKUP_DOMAIN,
+        CREATE_BACKUP,
+        RESTORE_BACKUP,
         CLEAN_UP,
     )
 }

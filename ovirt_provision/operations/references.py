@@ -8,7 +8,8 @@ from collections.abc import Awaitable, Sequence
 from typing import Any
 
 from ovirt_provision.engine import Engine
-from ovirt_provision.engine.model import Vm
+from ovirt_provision.engine.catalog import Wanted
+from ovirt_provision.engine.model import Template, Vm
 from ovirt_provision.engine.permissions import Principal, same_user
 from ovirt_provision.errors import (
     InvalidRequest,
@@ -17,7 +18,9 @@ from ovirt_provision.errors import (
     Violation,
     did_you_mean,
 )
+from ovirt_provision.operations.allowance import insist_on_allowed
 from ovirt_provision.operations.provisioning import Provisioning
+from ovirt_provision.operations.verb import Call
 from ovirt_provision.v1 import resources_pb2
 
 _FORMATS: dict[int, str] = {resources_pb2.DISK_FORMAT_COW: "cow", resources_pb2.DISK_FORMAT_RAW: "raw"}
@@ -41,6 +44,35 @@ async def all_at_once(*look_ups: Awaitable[dict[str, Any]]) -> dict[str, Any]:
         violations = [violation for error in wrong for violation in error.violations]
         raise (ReferencesNotFound if unknown else InvalidRequest)(violations)
     return found
+
+
+async def find_template(call: Call, reference: resources_pb2.TemplateRef, field: str) -> Template:
+    """The template version that is meant, ready and with its disks; `field` is the path of the reference.
+
+    Raises ReferencesNotFound and NotAllowed.
+    """
+    # Before the look-up, so that no near miss tells what else there is.
+    if reference.name:
+        insist_on_allowed(call, "templates", reference.name, f"{field}.name")
+    placement = await call.engine.catalog.resolve(
+        Wanted(
+            template_id=reference.id,
+            template_name=reference.name,
+            template_version=reference.version,
+            tells_template=lambda name: call.limits.may_use("templates", name),
+        )
+    )
+    template = placement.template
+    if template is not None:
+        insist_on_allowed(call, "templates", template.name, f"{field}.id", given=reference.id)
+    if template is None or placement.violations:
+        raise ReferencesNotFound(
+            [
+                Violation(one.field.replace("spec.template", field), one.description)
+                for one in placement.violations
+            ]
+        )
+    return template
 
 
 async def find_tags(engine: Engine, names: Sequence[str]) -> dict[str, Any]:

@@ -184,9 +184,7 @@ def _noted(run: Provisioning, disk_id: str) -> dict[str, Any]:
 
 def _note(run: Provisioning, entry: dict[str, Any]) -> None:
     others = [one for one in run.plan.get("sparsified", ()) if one["id"] != entry["id"]]
-    run.operation = run.ledger.update_operation(
-        run.operation.id, plan={**run.plan, "sparsified": [*others, entry]}
-    )
+    run.add_to_plan(sparsified=[*others, entry])
 
 
 def phases(_request: disks_pb2.SparsifyDiskRequest) -> Sequence[Phase[Provisioning]]:

@@ -285,8 +285,8 @@ def _add_result(bridge: Bridge, operation: store.Operation, message: resources_p
     elif operation.verb == "ImportImage" and row.kind == "disk":
         if operation.state == store.SUCCEEDED:
             message.disk.CopyFrom(_handed_over_disk(row, operation.request["disk"]))
-    elif operation.verb in ("CreateTemplate", "ImportImage"):
-        request = operation.request.get("template", operation.request)
+    elif row.kind == "template" and not operation.verb.startswith("Destroy"):
+        request = operation.request["template"] if operation.verb == "ImportImage" else operation.request
         message.warnings.extend(row.details.get("warnings", ()))
         message.template.CopyFrom(
             resources_pb2.Template(

@@ -17,6 +17,7 @@ from ovirt_provision.errors import Code, ProvisionError
 from ovirt_provision.services.authentication import Authenticator
 from ovirt_provision.services.interceptors import CallInterceptor
 from ovirt_provision.v1 import (
+    backups_pb2,
     consoles_pb2,
     disks_pb2,
     engines_pb2,
@@ -39,6 +40,7 @@ SERVICES = [
         templates_pb2,
         disks_pb2,
         images_pb2,
+        backups_pb2,
         networks_pb2,
         operations_pb2,
     )

@@ -23,6 +23,8 @@ from grpc_status import rpc_status
 
 from ovirt_provision import __version__
 from ovirt_provision.v1 import (
+    backups_pb2,
+    backups_pb2_grpc,
     disks_pb2,
     disks_pb2_grpc,
     engines_pb2,
@@ -72,6 +74,7 @@ class FakeDaemon(
     templates_pb2_grpc.TemplateServiceServicer,
     disks_pb2_grpc.DiskServiceServicer,
     images_pb2_grpc.ImageServiceServicer,
+    backups_pb2_grpc.BackupServiceServicer,
     networks_pb2_grpc.NetworkServiceServicer,
     operations_pb2_grpc.OperationServiceServicer,
     engines_pb2_grpc.EngineServiceServicer,
@@ -200,6 +203,24 @@ class FakeDaemon(
         disks = [DiskInfo(name=f"disk-{number}", size_bytes=10 << 30, storage_domains=["data"])]
         return disks_pb2.ListDisksResponse(disks=disks, next_page_token="2" if number == 1 else "")
 
+    def MarkBackupDomain(self, request: Any, context: grpc.ServicerContext) -> Any:
+        self._heard(request, context)
+        return backups_pb2.MarkBackupDomainResponse(operation=operation(verb="MarkBackupDomain"))
+
+    def CreateBackup(self, request: Any, context: grpc.ServicerContext) -> Any:
+        self._heard(request, context)
+        return backups_pb2.CreateBackupResponse(operation=operation(verb="CreateBackup"))
+
+    def RestoreBackup(self, request: Any, context: grpc.ServicerContext) -> Any:
+        self._heard(request, context)
+        return backups_pb2.RestoreBackupResponse(operation=operation(verb="RestoreBackup"))
+
+    def ListBackups(self, request: Any, context: grpc.ServicerContext) -> Any:
+        self._heard(request, context)
+        saved = Template(name="web.backup-1f6f0a3c", version=1, ours=True)
+        listed = backups_pb2.Backup(template=saved, storage_domains=["vault"], size_bytes=3 << 30)
+        return backups_pb2.ListBackupsResponse(backups=[listed])
+
     def FindNetwork(self, request: Any, context: grpc.ServicerContext) -> Any:
         self._heard(request, context)
         found = Network(name="ovirtmgmt", data_center="Default", vnic_profiles=["ovirtmgmt"])
@@ -320,6 +341,7 @@ def cli(daemon: FakeDaemon, tmp_path: Path) -> Iterator[Cli]:
             templates_pb2_grpc.add_TemplateServiceServicer_to_server,
             disks_pb2_grpc.add_DiskServiceServicer_to_server,
             images_pb2_grpc.add_ImageServiceServicer_to_server,
+            backups_pb2_grpc.add_BackupServiceServicer_to_server,
             networks_pb2_grpc.add_NetworkServiceServicer_to_server,
             operations_pb2_grpc.add_OperationServiceServicer_to_server,
             engines_pb2_grpc.add_EngineServiceServicer_to_server,

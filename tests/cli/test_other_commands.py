@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from ovirt_provision.v1 import disks_pb2, engines_pb2, machines_pb2, templates_pb2
+from ovirt_provision.v1 import backups_pb2, disks_pb2, engines_pb2, machines_pb2, templates_pb2
 from ovirt_provision.v1.engines_pb2 import CensusEntry
 from ovirt_provision.v1.resources_pb2 import DiskInfo, Operation, SparsifiedDisk, Template
 
@@ -138,6 +138,30 @@ def test_a_disk_is_sparsified(cli: Cli, daemon: FakeDaemon) -> None:
     assert daemon.last(disks_pb2.SparsifyDiskRequest).machine_key == "web"
     for wrong in ((), ("some-id", "--machine", "web")):
         assert cli.run("disk", "sparsify", *wrong).code == 2
+
+
+def test_backups(cli: Cli, daemon: FakeDaemon) -> None:
+    made = Template(name="web.backup-1f6f0a3c", version=1)
+
+    def run(*arguments: str) -> int:
+        daemon.script = [operation(9, state=Operation.STATE_SUCCEEDED, template=made)]
+        return cli.run("backup", *arguments).code
+
+    assert run("create", "golden:2", "--to", "vault") == 0
+    sent = daemon.last(backups_pb2.CreateBackupRequest)
+    assert (sent.template.name, sent.template.version, sent.storage_domain) == ("golden", 2, "vault")
+    assert run("create", "--machine", "web", "--to", "vault", "--name", "saved") == 0
+    sent = daemon.last(backups_pb2.CreateBackupRequest)
+    assert (sent.machine_key, sent.name) == ("web", "saved")
+    listed = cli.run("backup", "list", "vault")
+    assert listed.out.splitlines()[1].split()[:5] == ["web.backup-1f6f0a3c", "1", "vault", "3", "GiB"]
+    assert run("restore", "saved", "--name", "golden", "--to", "data") == 0
+    assert daemon.last(backups_pb2.RestoreBackupRequest).backup.name == "saved"
+    for command, backup in (("mark", True), ("unmark", False)):
+        assert run(command, "the-id") == 0
+        assert daemon.last(backups_pb2.MarkBackupDomainRequest).backup == backup
+    for wrong in (("create", "--to", "vault"), ("restore", "saved", "--to", "data")):
+        assert run(*wrong) == 2
 
 
 def test_what_is_described_is_found(cli: Cli, daemon: FakeDaemon) -> None:

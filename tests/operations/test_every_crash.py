@@ -9,6 +9,7 @@ import os
 import uuid
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import pytest
 
@@ -25,10 +26,15 @@ from tests.crashes import (
     MOMENTS,
     Crashes,
 )
-from tests.harness import ENGINE, OWNER, Site, spec, started
+from tests.harness import ENGINE, OWNER, TEMPLATE, Site, add_vault, spec, started
 
 # What is destroyed is looked up for so long, in seconds.
 TOMBSTONE = {"late_create_grace": 30}
+BACKUP: dict[str, Any] = {
+    "template": resources_pb2.TemplateRef(name=TEMPLATE),
+    "storage_domain": "vault",
+    "name": "saved",
+}
 _SWEPT = 60 + 30 + 2 * 60
 
 
@@ -216,6 +222,22 @@ async def sparsify(site: Site) -> Operation:
         (5 << 30, 1 << 20)
     ]
     return ended
+
+
+async def vault(site: Site) -> None:
+    add_vault(site.simulator)
+
+
+async def back_up(site: Site) -> Operation:
+    return await site.ended(await call(site, "CreateBackup", **BACKUP))
+
+
+async def back_up_and_cancel(site: Site) -> Operation:
+    saving = await call(site, "CreateBackup", **BACKUP)
+    async for seen in site.bridge.dispatcher.runner.watch(saving.id):
+        if seen.phase == "copying-disks":
+            site.bridge.dispatcher.cancel(seen, "by its client")
+    return seen
 
 
 async def drop_disk(site: Site) -> Operation:
@@ -468,6 +490,12 @@ SCENARIOS = {
     "detach": Scenario(detach, prepare=build_in_full, disks=1, commits=10, changes=3, readings=17, stride=2),
     "sparsify": Scenario(
         sparsify, prepare=build_raw, vms=("build",), disks=1, commits=6, changes=1, readings=22
+    ),
+    "backup": Scenario(
+        back_up, prepare=vault, templates=("saved",), disks=1, commits=22, changes=3, readings=99, stride=2
+    ),
+    "backup-cancel": Scenario(
+        back_up_and_cancel, prepare=vault, state=CANCELLED, commits=22, changes=4, readings=107, stride=3
     ),
     "destroy-disk": Scenario(drop_disk, prepare=detached, commits=8, changes=1, readings=26, stride=2),
     "adopted-restart": Scenario(

@@ -35,6 +35,7 @@ from ovirt_provision.services.server import Server
 from ovirt_provision.simulator import Simulator
 from ovirt_provision.simulator.timing import find_profile
 from ovirt_provision.v1 import (
+    backups_pb2,
     consoles_pb2,
     disks_pb2,
     engines_pb2,
@@ -59,6 +60,7 @@ METHODS: list[MethodDescriptor] = [
         operations_pb2,
         templates_pb2,
         disks_pb2,
+        backups_pb2,
         networks_pb2,
     )
     for service in file.DESCRIPTOR.services_by_name.values()

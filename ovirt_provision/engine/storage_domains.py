@@ -1,0 +1,37 @@
+"""Storage domains: read one, mark it as one for backups. Else they are read in inventory.py."""
+
+from ovirtsdk4 import types
+
+from ovirt_provision.engine.errors import EngineNotFound
+from ovirt_provision.engine.inventory import DataDomain, data_domain
+from ovirt_provision.engine.session import Session
+
+
+class StorageDomains:
+    """The storage domains of one engine. Every method raises what `Session.call` raises."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+
+    async def get(self, domain_id: str) -> DataDomain | None:
+        """The storage domain with that id, or None; its status is unknown, which only a data center tells."""
+        try:
+            found = await self._session.call(
+                f"read storage domain {domain_id}",
+                lambda system: system.storage_domains_service().storage_domain_service(domain_id).get(),
+            )
+        except EngineNotFound:
+            return None
+        return data_domain(found)
+
+    async def mark(self, domain: DataDomain, *, backup: bool, correlation_id: str) -> None:
+        """Marks a storage domain as one for backups, or takes the mark away; as it is already is fine.
+
+        It is refused for one with disks of VMs that run (behaviour.md 62).
+        """
+        change = types.StorageDomain(backup=backup)
+        await self._session.call(
+            f"change storage domain {domain.name}",
+            lambda system: system.storage_domains_service().storage_domain_service(domain.id).update(change),
+            correlation_id=correlation_id,
+        )
