@@ -35,7 +35,8 @@ _PROGRESS = re.compile(r"^\d+,[^,]*,progress,(?P<verb>\w+),(?P<phase>[\w-]+),")
 # The lines that a step begins with; what varies comes after these words.
 _SAID = re.compile(
     r",ui,say,(?:==> [\w.-]+: )?"
-    r"(Using engine|Starting HTTP server|Waiting for SSH|Running local shell|Shutting)"
+    r"(Using engine|Uploading|Starting HTTP server|Typing the boot command|Waiting for SSH|"
+    r"Running local shell|Shutting)"
 )
 
 

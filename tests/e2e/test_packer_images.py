@@ -1,11 +1,11 @@
-"""The real packer with images: from files into the simulated engine, without guests, and out of it."""
+"""The real packer with images: from files into the simulated engine, without guests."""
 
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from packer_builds import run, write
+from packer_builds import cancel_at, run, write
 from stage import Stage
 
 IMAGE = """
@@ -14,14 +14,24 @@ IMAGE = """
   template_name = "golden"
 """
 ISO = """
-  iso_url        = "{path}"
-  cluster        = "Default"
-  storage_domain = "data"
-  template_name  = "installed"
+  iso_url          = "{path}"
+  cluster          = "{cluster}"
+  storage_domain   = "data"
+  operating_system = "debian_9"
+  template_name    = "installed"
+  boot_wait        = "-1s"
+  boot_command     = ["<esc><wait100ms>auto hostname={{{{ .Name }}}}<enter>"]
+  cd_content       = {{ "user-data" = "#cloud-config" }}
   disk {{
     size = 1
   }}
 """
+STOP = (
+    "curl -fsS --cacert $OVIRT_CAFILE -u $OVIRT_USERNAME:$OVIRT_PASSWORD -H 'Content-Type: application/xml' "
+    "-d '<action/>' $OVIRT_URL/vms/${build.VMID}/stop"
+)
+SHUT_DOWN = f'provisioner "shell-local" {{ inline = ["{STOP}"] }}'
+"""In place of an installer that shuts the machine down at its end."""
 
 
 @pytest.fixture
@@ -37,21 +47,18 @@ def image(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def iso(tmp_path: Path) -> Path:
-    """The smallest ISO image that is one."""
+    """The smallest file that is an ISO image: its primary volume descriptor, and the end of descriptors."""
     path = tmp_path / "installer.iso"
-    descriptor = b"\1CD001\1".ljust(2048, b"\0")
-    path.write_bytes(bytes(32768) + descriptor + b"\xffCD001\1".ljust(2048, b"\0"))
+    path.write_bytes(bytes(32768) + b"\1CD001\1".ljust(2048, b"\0") + b"\xffCD001\1".ljust(2048, b"\0"))
     return path
 
 
 def _destroy_all(stage: Stage) -> None:
     """Destroys what builds have left on purpose."""
-    for entry in stage.provision("census")["entries"]:
-        if entry["kind"] == "template":
-            stage.provision("template", "destroy", entry["id"])
-    for entry in stage.provision("census")["entries"]:
-        if entry["kind"] == "disk":
-            stage.provision("disk", "destroy", entry["id"])
+    for kind in ("template", "disk"):
+        for entry in stage.provision("census")["entries"]:
+            if entry["kind"] == kind:
+                stage.provision(kind, "destroy", entry["id"])
 
 
 def test_the_second_build_of_an_image_uploads_nothing(
@@ -65,9 +72,76 @@ def test_the_second_build_of_an_image_uploads_nothing(
     assert code == 0, told
     assert "Uploading" not in told
     assert "has been imported before" in told
-    assert {template["name"] for template in stage.provision("template", "list")["templates"]} >= {
-        "golden",
-        "small.qcow2",
-    }
+    _destroy_all(stage)
+    assert is_untouched()
+
+
+def test_an_installation_is_typed_to_and_leaves_a_template(
+    stage: Stage, tmp_path: Path, iso: Path, is_untouched: Callable[[], bool]
+) -> None:
+    options = ISO.format(path=iso, cluster="Defualt")
+    code, told = run(stage, write(tmp_path / "bad", options, builder="ovirt-iso"))
+    assert code == 1
+    assert "did you mean 'Default'?" in told
+    assert "Uploading" not in told
+    assert is_untouched()
+
+    file = write(
+        tmp_path, ISO.format(path=iso, cluster="Default"), builder="ovirt-iso", provisioners=SHUT_DOWN
+    )
+    code, told = cancel_at(stage, file, "Typing the boot command")
+    assert code == 1, told
+    assert is_untouched()
+
+    code, told = run(stage, file)
+    assert code == 0, told
+    assert "The boot command is typed." in told
+    assert "user-data" not in told
+    left = {(entry["kind"], entry["name"]) for entry in stage.provision("census")["entries"]}
+    assert left >= {("template", "installed"), ("disk", "installer.iso")}
+    _destroy_all(stage)
+    assert is_untouched()
+
+
+def test_what_another_tool_has_made_is_imported(
+    stage: Stage, tmp_path: Path, image: Path, is_untouched: Callable[[], bool]
+) -> None:
+    file = tmp_path / "import.pkr.hcl"
+    file.write_text(
+        f"""
+        packer {{
+          required_plugins {{
+            ovirt = {{
+              version = ">= 0.1.0"
+              source  = "github.com/ovirt-provision/ovirt"
+            }}
+          }}
+        }}
+        source "null" "test" {{
+          communicator = "none"
+        }}
+        build {{
+          sources = ["source.null.test"]
+          post-processors {{
+            post-processor "artifice" {{
+              files = ["{image}"]
+            }}
+            post-processor "ovirt-import" {{
+              template_name       = "imported"
+              cluster             = "Default"
+              keep_input_artifact = true
+            }}
+          }}
+        }}
+        """
+    )
+    code, told = cancel_at(stage, file, "ImportImage transferring")
+    assert code == 1, told
+    assert is_untouched()
+
+    code, told = run(stage, file)
+    assert code == 0, told
+    assert "oVirt template imported (version 1" in told
+    assert image.exists()
     _destroy_all(stage)
     assert is_untouched()

@@ -7,6 +7,7 @@ import (
 )
 
 const (
+	kibibyte = 1 << 10
 	mebibyte = 1 << 20
 	gibibyte = 1 << 30
 )
@@ -51,8 +52,12 @@ func DescribeSize(bytes int64) string {
 
 // unitOf is the unit in which so many bytes are said.
 func unitOf(bytes int64) (name string, size float64) {
-	if bytes >= gibibyte {
+	switch {
+	case bytes >= gibibyte:
 		return "GiB", gibibyte
+	case bytes >= mebibyte:
+		return "MiB", mebibyte
+	default:
+		return "KiB", kibibyte
 	}
-	return "MiB", mebibyte
 }

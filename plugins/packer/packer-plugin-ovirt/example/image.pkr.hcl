@@ -18,7 +18,7 @@ source "ovirt-image" "debian" {
   image_url        = "https://cloud.debian.org/images/cloud/bookworm/latest/debian-12-genericcloud-amd64.qcow2"
   image_checksum   = var.checksum
   cluster          = "Default"
-  operating_system = "debian_12x64"
+  operating_system = "debian_9"
   memory           = 2048
 
   boot_disk {

@@ -23,7 +23,7 @@ build {
     post-processor "ovirt-import" {
       template_name       = "debian-12-{{timestamp}}"
       cluster             = "Default"
-      operating_system    = "debian_12x64"
+      operating_system    = "debian_9"
       memory              = 2048
       keep_input_artifact = true
 

@@ -18,7 +18,7 @@ source "ovirt-iso" "debian" {
   iso_name         = "debian-12.11.0-amd64-netinst.iso"
   cluster          = "Default"
   storage_domain   = "data"
-  operating_system = "debian_12x64"
+  operating_system = "debian_9"
   cpu_cores        = 2
   memory           = 2048
 

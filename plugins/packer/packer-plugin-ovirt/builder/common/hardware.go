@@ -63,7 +63,7 @@ type Disk struct {
 type HardwareConfig struct {
 	// Name of the cluster. By default the cluster of the source template.
 	Cluster string `mapstructure:"cluster" required:"false"`
-	// Operating system as the engine calls it, such as `debian_12x64` or
+	// Operating system as the engine calls it, such as `debian_9` or
 	// `windows_2022`. By default as the source template.
 	OperatingSystem string `mapstructure:"operating_system" required:"false"`
 
