@@ -19,6 +19,7 @@ from ovirt_provision.cli.channel import open_channel
 from ovirt_provision.errors import Code, ErrorReport, ProvisionError, Violation
 from ovirt_provision.v1 import operations_pb2, resources_pb2
 from ovirt_provision.v1.backups_pb2_grpc import BackupServiceStub
+from ovirt_provision.v1.consoles_pb2_grpc import ConsoleServiceStub
 from ovirt_provision.v1.disks_pb2_grpc import DiskServiceStub
 from ovirt_provision.v1.engines_pb2_grpc import EngineServiceStub
 from ovirt_provision.v1.images_pb2_grpc import ImageServiceStub
@@ -132,6 +133,7 @@ class Daemon:
         self.machines = MachineServiceStub(channel)
         self.templates = TemplateServiceStub(channel)
         self.disks = DiskServiceStub(channel)
+        self.consoles = ConsoleServiceStub(channel)
         self.images = ImageServiceStub(channel)
         self.backups = BackupServiceStub(channel)
         self.networks = NetworkServiceStub(channel)
@@ -156,6 +158,16 @@ class Daemon:
         """Calls a method with a stream of requests, for as long as it takes. Raises ProvisionError."""
         with self._errors():
             return method(requests)
+
+    @contextlib.contextmanager
+    def stream(self, method: Callable[..., Any], requests: Iterator[Message]) -> Iterator[Any]:
+        """The replies to a stream of requests; the call ends with the block. Raises ProvisionError."""
+        with self._errors():
+            call = method(requests)
+            try:
+                yield call
+            finally:
+                call.cancel()
 
     def list_all(self, method: Callable[..., Reply], request: Any) -> Reply:
         """All pages of a listing, as one reply; `request` is that for the first page."""

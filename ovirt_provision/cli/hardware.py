@@ -4,7 +4,9 @@ Where one option has several attributes, they are written `key=value`, as the sc
 for `_`, a flag may go without its value, and a size has a unit.
 """
 
+import uuid
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -89,6 +91,21 @@ PropertyOption = Annotated[
     list[str], _many("NAME=VALUE", "Custom property; without a value one of the template's is taken away.")
 ]
 TagOption = Annotated[list[str], _many("NAME", "Tag that the engine has.")]
+OsOption = Annotated[
+    str, _one("NAME", "Operating system as the engine calls it, such as rhel_9x64. Default: the template's.")
+]
+VncOption = Annotated[bool, typer.Option("--vnc", help="A VNC console.", rich_help_panel=_PANEL)]
+IsoOption = Annotated[
+    str, _one("NAME|ID", "ISO image in the CD-ROM drive at this start; it boots where the disk does not.")
+]
+BootFromOption = Annotated[
+    str, _one("DEVICE,…", "hd, cdrom and network, in the order in which this start tries them.")
+]
+PayloadOption = Annotated[
+    list[Path], _many("FILE", "Small text file that the guest finds on a CD-ROM or floppy at this start.")
+]
+PayloadTypeOption = Annotated[str, _one("KIND", "Of the payload: floppy or cdrom. Default: as the cluster.")]
+PayloadLabelOption = Annotated[str, _one("LABEL", "Volume label of the payload, such as OEMDRV.")]
 
 
 def fill(message: Message, attributes: Sequence[str], option: str) -> None:
@@ -161,6 +178,38 @@ def set_disks(
     for given in attached_disks:
         disk_id, *attributes = given.split(",")
         fill(spec.attached_disks.add(id=disk_id), attributes, "--attach-disk")
+
+
+def set_media(
+    media: resources_pb2.Media,
+    *,
+    iso: str,
+    boot_from: str,
+    payload: Sequence[Path],
+    payload_type: str,
+    payload_label: str,
+) -> None:
+    """Puts what was said of drives into media. Raises typer.BadParameter."""
+    if iso:
+        try:
+            media.cd_rom.disk_id = str(uuid.UUID(iso))
+        except ValueError:
+            media.cd_rom.name = iso
+    for device in filter(None, boot_from.split(",")):
+        number = enum_value(resources_pb2.BootDevice.DESCRIPTOR, device.strip(), "--boot-from")
+        media.boot_order.append(resources_pb2.BootDevice.ValueType(number))
+    for file in payload:
+        try:
+            content = file.expanduser().read_text()
+        except (OSError, UnicodeDecodeError) as error:
+            why = getattr(error, "strerror", None) or "it is no text (UTF-8)"
+            raise typer.BadParameter(f"{file} cannot be read: {why}", param_hint="--payload") from None
+        media.payload.files.add(name=file.name, content=content)
+    if payload_type:
+        number = enum_value(resources_pb2.Payload.Type.DESCRIPTOR, payload_type, "--payload-type")
+        media.payload.type = resources_pb2.Payload.Type.ValueType(number)
+    if payload_label:
+        media.payload.volume_id = payload_label
 
 
 def set_nics(spec: resources_pb2.MachineSpec, nics: Sequence[str]) -> None:

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from ovirt_provision.cli import hardware, options, output
+from ovirt_provision.cli import hardware, keys, options, output
 from ovirt_provision.cli.client import Daemon, Verb
 from ovirt_provision.cli.options import (
     EngineOption,
@@ -20,7 +20,7 @@ from ovirt_provision.cli.options import (
 )
 from ovirt_provision.cli.output import Format
 from ovirt_provision.cli.verbs import run_verb
-from ovirt_provision.v1 import machines_pb2, resources_pb2
+from ovirt_provision.v1 import consoles_pb2, machines_pb2, resources_pb2
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -188,6 +188,13 @@ def create(
     quota: hardware.QuotaOption = "",
     custom_property: hardware.PropertyOption = [],  # noqa: B006
     tag: hardware.TagOption = [],  # noqa: B006
+    os: hardware.OsOption = "",
+    vnc: hardware.VncOption = False,
+    iso: hardware.IsoOption = "",
+    boot_from: hardware.BootFromOption = "",
+    payload: hardware.PayloadOption = [],  # noqa: B006
+    payload_type: hardware.PayloadTypeOption = "",
+    payload_label: hardware.PayloadLabelOption = "",
     description: Annotated[
         str, typer.Option(metavar="TEXT", help="Description of the VM in the engine.")
     ] = "",
@@ -256,6 +263,8 @@ def create(
             quota=quota,
             tags=tag,
             description=description,
+            operating_system=os,
+            vnc_console=vnc,
         ),
         on_failure=_ON_FAILURE[on_failure],
         address_selection=_selection(address_nic, address_in, no_address),
@@ -282,8 +291,21 @@ def create(
     if affinity:
         kind = hardware.enum_value(resources_pb2.Placement.Affinity.DESCRIPTOR, affinity, "--affinity")
         request.spec.placement.affinity = resources_pb2.Placement.Affinity.ValueType(kind)
+    media = resources_pb2.Media()
+    hardware.set_media(
+        media,
+        iso=iso,
+        boot_from=boot_from,
+        payload=payload,
+        payload_type=payload_type,
+        payload_label=payload_label,
+    )
+    if media.ByteSize() and not start:
+        raise typer.BadParameter("--iso, --boot-from and --payload are for the start: they take --start")
     if start:
         request.start_with.CopyFrom(initialization)
+    if media.ByteSize():
+        request.start_media.CopyFrom(media)
     daemon = Daemon(engine)
     request.engine.CopyFrom(daemon.engine)
     make(
@@ -394,6 +416,11 @@ def start(
     address_nic: AddressNicOption = [],  # noqa: B006
     address_in: AddressInOption = [],  # noqa: B006
     no_address: NoAddressOption = False,
+    iso: hardware.IsoOption = "",
+    boot_from: hardware.BootFromOption = "",
+    payload: hardware.PayloadOption = [],  # noqa: B006
+    payload_type: hardware.PayloadTypeOption = "",
+    payload_label: hardware.PayloadLabelOption = "",
     engine: EngineOption = "",
     request_id: RequestIdOption = "",
     no_wait: NoWaitOption = False,
@@ -426,6 +453,16 @@ def start(
     )
     if initialization.ByteSize():
         request.initialization.CopyFrom(initialization)
+    hardware.set_media(
+        request.media,
+        iso=iso,
+        boot_from=boot_from,
+        payload=payload,
+        payload_type=payload_type,
+        payload_label=payload_label,
+    )
+    if not request.media.ByteSize():
+        request.ClearField("media")
     run_verb(output_format, daemon, daemon.machines.StartMachine, request, wait=not no_wait)
 
 
@@ -498,6 +535,37 @@ def restart(
         engine=daemon.engine, request_id=request_id, key=key, force=force
     )
     run_verb(output_format, daemon, daemon.machines.RestartMachine, request, wait=not no_wait)
+
+
+@app.command(
+    "type",
+    epilog="""Example:
+
+    ovirt-provision machine type web '<esc><wait>install auto=true url=http://10.0.0.1/preseed.cfg<enter>'""",
+)
+def type_(
+    key: KeyArgument,
+    text: Annotated[
+        str,
+        typer.Argument(
+            metavar="TEXT",
+            help="What to type, with keys such as <enter>, <f10>, <leftCtrlOn>c<leftCtrlOff>, with <wait5> "
+            "to wait for 5 s, and <lt> for <.",
+        ),
+    ],
+    interval: Annotated[
+        float | None, typer.Option(metavar="SECONDS", help="From one key to the next. Default: the daemon's.")
+    ] = None,
+    engine: EngineOption = "",
+    owner: OwnerOption = "",
+) -> None:
+    """Type into the VNC console of a Machine that runs, or is about to."""
+    given = keys.steps(text)
+    daemon = Daemon(engine)
+    opening = consoles_pb2.OpenConsole(engine=daemon.engine, key=key, owner=owner)
+    if interval is not None:
+        opening.key_interval.FromNanoseconds(int(interval * 1_000_000_000))
+    keys.type_keys(daemon, opening, given)
 
 
 @app.command()

@@ -15,6 +15,7 @@ from ovirt_provision.errors import (
     ConsoleTlsRefused,
     ConsoleUnreachable,
     ConsoleUnsupported,
+    EnginePermissionDenied,
     MachineNotRunning,
     NotOurs,
     NoVncConsole,
@@ -112,9 +113,7 @@ async def sit_down(bridge: Bridge, engine: Engine, row: Object, interval: float 
     vm = await _running(bridge, engine, row, deadline)
     console = await _placed(bridge, engine, row, vm, deadline)
     place = f"{console.address}:{console.port}"
-    ticket = await engine.consoles.ticket(
-        vm.id, vm.name, console.id, seconds=_TICKET, correlation_id=str(uuid.uuid4())
-    )
+    ticket = await _ticket(engine, vm, console)
     logs.register_secret(ticket)
     try:
         # Real time passes, for a machine in a network.
@@ -127,6 +126,15 @@ async def sit_down(bridge: Bridge, engine: Engine, row: Object, interval: float 
     finally:
         logs.forget_secret(ticket)
     return Typist(bridge, row.key, client, place, timeouts.key_interval if interval is None else interval)
+
+
+async def _ticket(engine: Engine, vm: Vm, console: Console) -> str:
+    try:
+        return await engine.consoles.ticket(
+            vm.id, vm.name, console.id, seconds=_TICKET, correlation_id=str(uuid.uuid4())
+        )
+    except EnginePermissionDenied as error:
+        raise await engine.account.explain(error) from None
 
 
 async def _running(bridge: Bridge, engine: Engine, row: Object, deadline: float) -> Vm:

@@ -45,6 +45,7 @@ _PERMITS_OF_VERBS = {
     "DetachDisk": ("configure_vm_storage", "edit_disk_properties"),
     "DestroyDisk": ("delete_disk",),
     "SparsifyDisk": ("sparsify_disk",),
+    "SendKeys": ("connect_to_vm",),
 }
 
 # What each verb asks of everybody else on a VM or template that they have made.
@@ -56,6 +57,7 @@ _PERMITS_ON_OWN: Mapping[str, Mapping[str, Sequence[str]]] = {
         "DestroyMachine": ("delete_vm",),
         "DetachDisk": ("configure_vm_storage",),
         "SparsifyDisk": ("sparsify_disk",),
+        "SendKeys": ("connect_to_vm",),
     },
     "disk": {"DestroyDisk": ("delete_disk",)},
     "template": {"DestroyTemplate": ("delete_template",)},

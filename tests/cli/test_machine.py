@@ -52,6 +52,28 @@ def test_create_sends_what_the_options_say(cli: Cli, daemon: FakeDaemon, tmp_pat
     assert list(sent.start_with.dns_search_domains) == ["a.example"]
 
 
+def test_create_says_what_lies_in_the_drives(cli: Cli, daemon: FakeDaemon, tmp_path: Path) -> None:
+    daemon.script = [succeeded()]
+    (tmp_path / "ks.cfg").write_text("install")
+    drives = [
+        *("--iso", "debian.iso", "--boot-from", "cdrom,hd", "--payload", str(tmp_path / "ks.cfg")),
+        *("--payload-type", "floppy", "--payload-label", "OEMDRV"),
+    ]
+    assert "they take --start" in cli.run(*CREATE, *drives).err
+    result = cli.run(*CREATE, *drives, "--start", "--os", "rhel_9x64", "--vnc", "--new-disk", "20GiB")
+    assert result.code == 0, result.err
+    sent = daemon.last(machines_pb2.CreateMachineRequest)
+    assert (sent.spec.operating_system, sent.spec.vnc_console) == ("rhel_9x64", True)
+    media = sent.start_media
+    assert (media.cd_rom.name, list(media.boot_order)) == ("debian.iso", [2, 1])
+    assert (media.payload.type, media.payload.volume_id) == (resources_pb2.Payload.TYPE_FLOPPY, "OEMDRV")
+    assert [(file.name, file.content) for file in media.payload.files] == [("ks.cfg", "install")]
+    iso = "0a6f0c9e-0b7a-4f0e-9a53-3e0f8a1d2c4b"
+    daemon.script = [succeeded()]
+    assert cli.run(*CREATE, "--start", "--iso", iso.upper()).code == 0
+    assert daemon.last(machines_pb2.CreateMachineRequest).start_media.cd_rom.disk_id == iso
+
+
 def test_create_keeps_the_machine_and_shows_it(cli: Cli, daemon: FakeDaemon) -> None:
     daemon.script = [succeeded()]
     result = cli.run(*CREATE)

@@ -5,10 +5,11 @@ import dataclasses
 import pytest
 
 from ovirt_provision.engine.account import Account
-from ovirt_provision.errors import Code, ProvisionError
+from ovirt_provision.errors import Code, EnginePermissionDenied, ProvisionError
 from ovirt_provision.ledger.store import CANCELLED, SUCCEEDED
 from ovirt_provision.operations import examination
 from ovirt_provision.operations.clean_up import CLEAN_UP
+from ovirt_provision.operations.console import sit_down
 from ovirt_provision.operations.dispatcher import VERBS
 from ovirt_provision.operations.examination import OK, PROBLEM, examine
 from ovirt_provision.v1 import resources_pb2
@@ -342,6 +343,19 @@ def test_without_looking_first_a_machine_is_stopped_that_may_not_be_started(as_u
         error = await refused(s, "RestartMachine", key="source")
         assert "run_vm on VM 'source'" in error.message
         assert [vm.status for vm in s.simulator.world.vms.values()] == ["down"]
+
+    as_user(scenario)
+
+
+def test_typing_takes_its_permit(as_user):
+    async def scenario(s):
+        await prepare(s, "RestartMachine")
+        engine, row = s.bridge.engine(ENGINE), s.bridge.ledger.living_machine(OWNER, "source")
+        typist = await sit_down(s.bridge, engine, row, None)
+        await typist.leave()
+        lose(s.simulator.world, "connect_to_vm")
+        with pytest.raises(EnginePermissionDenied, match="connect_to_vm on VM 'source'"):
+            await sit_down(s.bridge, engine, row, None)
 
     as_user(scenario)
 

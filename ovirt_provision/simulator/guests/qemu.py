@@ -361,6 +361,10 @@ class QemuGuest:
             self._agent.close()
 
     async def _run(self) -> None:
+        with self._guests.floppy(self._spec) as floppy:
+            await self._run_with(floppy)
+
+    async def _run_with(self, floppy: Path) -> None:
         arguments = await self._guests.machine_arguments(self._spec, kernel_arguments=KERNEL_ARGUMENTS)
         arguments += network_arguments(
             self._spec, self.link, self._guests.reach.ports, self._guests.host_ports
@@ -379,7 +383,7 @@ class QemuGuest:
                 descriptors.append(drive)
                 arguments += config_drive_arguments(drive)
             if self._spec.floppy:
-                arguments += floppy_arguments(files.enter_context(self._guests.floppy(self._spec)))
+                arguments += floppy_arguments(floppy)
             if self._spec.certificates is not None:
                 arguments += tls_arguments(self._guests.credentials(self._spec.certificates))
             else:
