@@ -2,7 +2,7 @@
 
 import asyncio
 import uuid
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -11,8 +11,10 @@ from ovirt_provision.engine.session import Session
 from ovirt_provision.errors import EngineUnreachable
 from ovirt_provision.ledger.store import PRESENT
 from ovirt_provision.operations.machines import find_machine
-from ovirt_provision.v1 import resources_pb2
-from tests.harness import ENGINE, OWNER, TEMPLATE, Site
+from ovirt_provision.services.calls import Caller, Context, calling
+from ovirt_provision.services.machine_service import MachineServicer
+from ovirt_provision.v1 import machines_pb2, resources_pb2
+from tests.harness import ENGINE, OWNER, TEMPLATE, Site, spec
 
 MANY = 100
 
@@ -166,5 +168,32 @@ def test_an_engine_that_cannot_be_reached_is_no_absence_and_everybody_is_told(
             assert len(counter.asked) == 1
             counter.broken = False
             assert await look(s, keys[0]) is not None
+
+    run_virtually(scenario())
+
+
+def test_a_client_is_told_that_its_vm_is_absent_and_what_it_would_be_made_from(direct_site, run_virtually):
+    async def scenario() -> None:
+        async with direct_site() as s:
+            calling.set(Caller(OWNER, s.bridge.config.limits(OWNER)))
+            service, context = MachineServicer(lambda: s.bridge), cast(Context, None)
+            keys = await hosts(s, 2)
+            gone = find_machine(s.bridge.ledger, OWNER, ENGINE, keys[0], adopted=True).known_id
+            s.simulator.call("DELETE", f"/vms/{gone}")
+            statuses = []
+            for key, age in ((keys[0], 0), (keys[0], 15), (keys[1], 0), (keys[1], 15)):
+                asked = machines_pb2.GetMachineRequest(key=key)
+                if age:
+                    asked.max_age.seconds = age
+                machine = (await service.GetMachine(asked, context)).machine
+                assert machine.adopted
+                statuses.append(resources_pb2.Machine.Status.Name(machine.status))
+            assert statuses == ["STATUS_ABSENT"] * 2 + ["STATUS_DOWN"] * 2
+
+            wanted = machines_pb2.CreateMachineRequest(
+                request_id=str(uuid.uuid4()), key="new", spec=spec(), validate_only=True
+            )
+            template = (await service.CreateMachine(wanted, context)).template
+            assert (template.name, template.version, template.os) == (TEMPLATE, 1, "debian_9")
 
     run_virtually(scenario())
