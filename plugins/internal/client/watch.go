@@ -63,6 +63,15 @@ func (c *Client) WaitOperation(
 	return follower.last, cause
 }
 
+// FollowOperation waits until an operation has ended that another client has begun, and that is not cancelled when ctx ends.
+func (c *Client) FollowOperation(ctx context.Context, id string) (*pb.Operation, error) {
+	follower := &follower{client: c, id: id}
+	if err := follower.follow(ctx); err != nil {
+		return follower.last, err
+	}
+	return follower.last, operationError(follower.last)
+}
+
 // follower watches one operation over as many streams as it takes.
 type follower struct {
 	client     *Client

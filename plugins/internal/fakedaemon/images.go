@@ -11,6 +11,7 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/proto"
 
 	pb "github.com/ovirt-provision/ovirt-provision/plugins/internal/ovirtprovisionv1"
 )
@@ -104,8 +105,11 @@ func (d *Daemon) ImportImage(
 	case isMissing && !isThere:
 		return nil, status.Error(codes.FailedPrecondition, "the daemon has no such image")
 	}
+	if running := d.importing(request); running != nil {
+		return &pb.ImportImageResponse{Reused: true, Operation: running}, nil
+	}
 	return &pb.ImportImageResponse{Reused: isThere, Operation: d.begin(
-		"ImportImage", request.GetRequestId(), "", func(operation *pb.Operation) {
+		"ImportImage", request.GetRequestId(), request.GetChecksum(), func(operation *pb.Operation) {
 			d.imports[request.GetChecksum()] = ImportedID
 			if disk := request.GetDisk(); disk != nil {
 				d.disks[ImportedID] = &pb.DiskInfo{Engine: "default", Id: ImportedID, Name: disk.GetName(), Status: "ok", Ours: true}
@@ -117,6 +121,19 @@ func (d *Daemon) ImportImage(
 			}
 			operation.Result = &pb.Operation_Template{Template: d.templates[ImportedID]}
 		})}, nil
+}
+
+// importing is the import of that image that is under way; nil where there is none.
+func (d *Daemon) importing(request *pb.ImportImageRequest) *pb.Operation {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for _, run := range d.operations {
+		last := run.last()
+		if request.GetReuse() && last.Verb == "ImportImage" && last.Key == request.GetChecksum() && last.EndTime == nil {
+			return proto.CloneOf(last)
+		}
+	}
+	return nil
 }
 
 // SparsifyDisk implements the schema: half of the disk was not used.

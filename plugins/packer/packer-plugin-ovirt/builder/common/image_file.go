@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"hash"
 	"io"
+	"net/url"
 	"os"
 	"strings"
 
@@ -93,10 +94,16 @@ func (f *ImageFile) String() string {
 	case f.path != "":
 		return f.path
 	case f.url != "":
-		return f.url
+		return withoutQuery(f.url)
 	default:
-		return strings.Join(f.urls, ", ")
+		return withoutQuery(f.urls[0])
 	}
+}
+
+// withoutQuery is a URL without what may hold a token.
+func withoutQuery(source string) string {
+	plain, _, _ := strings.Cut(source, "?")
+	return plain
 }
 
 // name is the file's own name, without its folder.
@@ -108,14 +115,16 @@ func (f *ImageFile) name() string {
 	case len(f.urls) > 0:
 		source = f.urls[0]
 	}
-	source, _, _ = strings.Cut(source, "?")
-	source = strings.TrimRight(strings.ReplaceAll(source, "\\", "/"), "/")
-	return source[strings.LastIndex(source, "/")+1:]
+	source = strings.TrimRight(strings.ReplaceAll(withoutQuery(source), "\\", "/"), "/")
+	name := source[strings.LastIndex(source, "/")+1:]
+	if plain, err := url.PathUnescape(name); err == nil && f.path == "" {
+		return plain
+	}
+	return name
 }
 
-// Name is what the file is called in the engine: as it is, but for characters that the engine does not allow and for the extension
-// given.
-func (f *ImageFile) Name(extension string) string {
+// Name is what the file is called in the engine: as it is, but for characters that the engine does not allow.
+func (f *ImageFile) Name() string {
 	return strings.Map(func(character rune) rune {
 		switch {
 		case 'a' <= character && character <= 'z', 'A' <= character && character <= 'Z', '0' <= character && character <= '9',
@@ -124,7 +133,7 @@ func (f *ImageFile) Name(extension string) string {
 		default:
 			return '-'
 		}
-	}, strings.TrimSuffix(f.name(), extension))
+	}, f.name())
 }
 
 // find sees to it that the checksum is known: it reads a file of this host, and holds it against the checksum that was given.

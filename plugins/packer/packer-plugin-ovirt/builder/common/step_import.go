@@ -124,9 +124,13 @@ func (s *stepImport) Run(ctx context.Context, state multistep.StateBag) multiste
 		ui.Sayf("Importing %s...", s.File)
 	}
 	reused := false
-	operation, err := run(ctx, state, "ImportImage", func(ctx context.Context) (*pb.Operation, error) {
-		reply, err := daemon.Images.ImportImage(ctx, s.request(daemon.Engine, s.newID()))
+	operation, err := run(ctx, state, "ImportImage", func(calling context.Context) (*pb.Operation, error) {
+		reply, err := daemon.Images.ImportImage(calling, s.request(daemon.Engine, s.newID()))
 		reused = reply.GetReused()
+		if reused && reply.GetOperation().GetEndTime() == nil {
+			ui.Say("Another build imports it already...")
+			return daemon.FollowOperation(ctx, reply.GetOperation().GetId())
+		}
 		return reply.GetOperation(), err
 	})
 	if operation.GetState() == pb.Operation_STATE_SUCCEEDED && !reused {

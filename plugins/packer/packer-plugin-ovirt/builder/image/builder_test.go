@@ -1,6 +1,7 @@
 package image
 
 import (
+	"context"
 	"crypto/md5"
 	"crypto/sha256"
 	"encoding/hex"
@@ -75,10 +76,9 @@ func TestRequestsOfABuild(t *testing.T) {
 		`UploadImage {"checksum":"` + checksum + `","sizeBytes":"20"}`,
 	}
 	imports := func(url string) []string { return []string{call("ImportImage", 5, image+url+target)} }
-	const url = `"url":"https://images.example.com/debian%2012.qcow2",`
+	const url = `"url":"https://images.example.com/debian%2012.qcow2?token=s3cr3t",`
 	fetched := map[string]any{
-		"image_path": nil, "image_url": "https://images.example.com/debian%2012.qcow2", "image_checksum": checksum,
-		"image_template_name": "debian-12.qcow2",
+		"image_path": nil, "image_url": "https://images.example.com/debian%2012.qcow2?token=s3cr3t", "image_checksum": checksum,
 	}
 	for _, test := range []struct {
 		name    string
@@ -109,6 +109,9 @@ func TestRequestsOfABuild(t *testing.T) {
 			}
 			if calls := build.Daemon.Calls(); !slices.Equal(calls, test.calls) {
 				t.Errorf("calls:\n%s\nwant:\n%s", strings.Join(calls, "\n"), strings.Join(test.calls, "\n"))
+			}
+			if strings.Contains(build.UI.Text(), "s3cr3t") {
+				t.Errorf("the user reads:\n%s", build.UI.Text())
 			}
 			if left := build.Daemon.Left(); !slices.Equal(left, test.left) {
 				t.Errorf("left: %v, want %v", left, test.left)
@@ -156,6 +159,36 @@ func TestCancel(t *testing.T) {
 				t.Errorf("error: %v", err)
 			}
 		})
+	}
+}
+
+// A build that waits for the import of another one is cancelled alone.
+func TestTheImportOfAnotherBuildIsNotCancelled(t *testing.T) {
+	options := minimal(t)
+	first := newTestBuild(t, options)
+	first.Daemon.On("ImportImage", fakedaemon.Behaviour{Hang: true})
+	done := make(chan error, 1)
+	go func() {
+		_, err := first.Run()
+		done <- err
+	}()
+	if err := first.Daemon.WaitCall(t.Context(), "WatchOperation"); err != nil {
+		t.Fatal(err)
+	}
+	second := NewBuilder()
+	if _, _, err := second.Prepare(buildtest.With(options, map[string]any{"template_name": "silver"})); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	first.Daemon.On("WatchOperation", fakedaemon.Behaviour{OnCall: cancel})
+	ui := &buildtest.UI{}
+	if _, err := second.Run(ctx, ui, nil); err == nil || !strings.Contains(ui.Text(), "Another build imports it already") {
+		t.Errorf("error: %v; the user reads:\n%s", err, ui.Text())
+	}
+	first.Daemon.On("WatchOperation", fakedaemon.Behaviour{})
+	first.Daemon.Release()
+	if err := <-done; err != nil {
+		t.Errorf("the first build: %v", err)
 	}
 }
 

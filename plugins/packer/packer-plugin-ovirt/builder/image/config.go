@@ -71,7 +71,7 @@ func (c *Config) Prepare(report common.Reporter) {
 	}
 	file := common.NewImageFile(report, option, []string{source}, "image_checksum", c.ImageChecksum)
 	if c.ImageTemplateName == "" {
-		c.ImageTemplateName = file.Name("")
+		c.ImageTemplateName = file.Name()
 	}
 	if c.ImageStorageDomain == "" {
 		c.ImageStorageDomain = c.StorageDomain

@@ -135,7 +135,7 @@ func (c *Config) prepareISO(report common.Reporter) {
 // target is the disk that the ISO image becomes.
 func (c *Config) target(request *pb.ImportImageRequest) {
 	request.Target = &pb.ImportImageRequest_Disk{Disk: &pb.ImportedDisk{
-		Name: c.imported.File.Name(""), StorageDomain: c.ISOStorageDomain,
+		Name: c.imported.File.Name(), StorageDomain: c.ISOStorageDomain,
 	}}
 }
 
