@@ -109,8 +109,11 @@ func (d *Driver) confirm(ctx context.Context, daemon *client.Client) error {
 func (d *Driver) undo(ctx context.Context, daemon *client.Client, cause error) error {
 	if d.Options.KeepOnFailure && ctx.Err() == nil {
 		if err := d.confirm(ctx, daemon); err == nil {
-			return fmt.Errorf("%w\nThe VM is kept (--%s): log in by `ssh -i %s -p %d %s@%s`, and remove it by `rm`",
-				cause, flagKeepOnFailure, d.SSHKeyPath, d.SSHPort, d.SSHUser, d.IPAddress)
+			kept := fmt.Sprintf("The VM is kept (--%s); remove it by `rm`", flagKeepOnFailure)
+			if d.IPAddress != "" {
+				kept += fmt.Sprintf(". To log in: ssh -i %s -p %d %s@%s", d.SSHKeyPath, d.SSHPort, d.SSHUser, d.IPAddress)
+			}
+			return fmt.Errorf("%w\n%s", cause, kept)
 		}
 	}
 	d.say("Removing the VM again...")

@@ -469,7 +469,7 @@ func TestCreate(t *testing.T) {
 		t.Fatal(err)
 	}
 	mustLeave(t, h, "machine "+key)
-	for _, want := range []string{"CreateMachine  10 % cloning: disk is locked (0s)", " 60 % booting (0s)", " 100 % done", "Waiting for SSH at 127.0.0.1:"} {
+	for _, want := range []string{"CreateMachine  10 % cloning: disk is locked (0s)", " 60 % booting (0s)", " 100 % done", "Waiting for SSH at 127.0.0.1:", "SSH answers and the first boot has ended ("} {
 		if !strings.Contains(h.out.String(), want) {
 			t.Errorf("the user is not told %q:\n%s", want, h.out.String())
 		}
@@ -828,7 +828,7 @@ func TestKeepOnFailure(t *testing.T) {
 		want string
 		left []string
 	}{
-		{"no SSH", nil, "The VM is kept (--ovirt-keep-on-failure): log in by `ssh -i ", []string{"machine " + key}},
+		{"no SSH", nil, "The VM is kept (--ovirt-keep-on-failure); remove it by `rm`. To log in: ssh -i ", []string{"machine " + key}},
 		{"the operation fails", func(h *testHost, _ func()) {
 			h.daemon.On("CreateMachine", fakedaemon.Behaviour{Fail: &pb.Error{Code: 9, Message: "no address", Advice: "The Machine was kept"}})
 		}, "The Machine was kept", []string{"machine " + key}},

@@ -16,22 +16,23 @@ type Options struct {
 	// Engine is a profile of the daemon.
 	Engine string
 	// Adopt is the id of a VM that is there already.
-	Adopt           string
-	Template        string
-	TemplateID      string
-	TemplateVersion string
-	FullClone       bool
-	Cluster         string
-	StorageDomain   string
-	InstanceType    string
-	AffinityGroups  []string
-	Hosts           []string
-	Tags            []string
-	VMName          string
-	Description     string
-	CPUSockets      int
-	CPUCores        int
-	CPUThreads      int
+	Adopt      string
+	Template   string
+	TemplateID string
+	// Version of the named template: a number, or latest.
+	Version        string
+	FullClone      bool
+	Cluster        string
+	StorageDomain  string
+	InstanceType   string
+	AffinityGroups []string
+	Hosts          []string
+	Tags           []string
+	VMName         string
+	Description    string
+	CPUSockets     int
+	CPUCores       int
+	CPUThreads     int
 	// Memory and MemoryGuaranteed are in MiB.
 	Memory           int
 	MemoryGuaranteed int
@@ -257,7 +258,7 @@ func (d *Driver) SetConfigFromFlags(given wire.Options) error {
 		Adopt:            given.String(flagAdopt),
 		Template:         given.String(flagTemplate),
 		TemplateID:       given.String(flagTemplateID),
-		TemplateVersion:  given.String(flagTemplateVersion),
+		Version:          given.String(flagTemplateVersion),
 		FullClone:        given.Bool(flagFullClone),
 		Cluster:          given.String(flagCluster),
 		StorageDomain:    given.String(flagStorageDomain),

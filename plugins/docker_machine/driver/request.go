@@ -93,7 +93,7 @@ func (d *Driver) spec() (*pb.MachineSpec, []error) {
 	chosen := &d.Options
 	var problems []error
 	template := &pb.TemplateRef{}
-	if version := chosen.TemplateVersion; version != "" && version != latest {
+	if version := chosen.Version; version != "" && version != latest {
 		number, err := strconv.Atoi(version)
 		if err != nil || number < 0 {
 			problems = append(problems, problem(flagTemplateVersion, "'%s' is neither a number nor `%s`", version, latest))

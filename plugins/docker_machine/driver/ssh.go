@@ -39,10 +39,16 @@ func (d *Driver) waitForSSH(ctx context.Context) error {
 	errLate := errors.New("too late")
 	ctx, cancel := context.WithTimeoutCause(ctx, timeout, errLate)
 	defer cancel()
+	started, said := time.Now(), time.Now()
 	for {
 		last := d.logIn(ctx, address)
 		if last == nil {
+			d.say(fmt.Sprintf("SSH answers and the first boot has ended (%s)", time.Since(started).Round(time.Second)))
 			return nil
+		}
+		if time.Since(said) >= sayInterval {
+			said = time.Now()
+			d.say(fmt.Sprintf("Still waiting for SSH (%s): %s", time.Since(started).Round(time.Second), last))
 		}
 		select {
 		case <-ctx.Done():
