@@ -22,6 +22,7 @@ from ovirt_provision.errors import (
 )
 from ovirt_provision.guest.keyboard import SPECIAL
 from ovirt_provision.operations.console import Typist, sit_down
+from ovirt_provision.simulator.certificates import make_certificates
 from ovirt_provision.simulator.entities import Vm
 from ovirt_provision.simulator.guests.screen import RecordingScreen
 from ovirt_provision.simulator.markup import node
@@ -181,17 +182,24 @@ def test_a_cluster_with_vnc_encryption_is_typed_to_over_tls(play):
     play(scenario, up=False)
 
 
-def test_a_host_with_the_certificate_of_another_ca_is_typed_nothing(play, monkeypatch, tmp_path):
+@pytest.mark.parametrize("defence", ["on", "off"])
+def test_a_host_with_the_certificate_of_another_ca_is_typed_nothing(play, monkeypatch, tmp_path, defence):
     async def scenario(console: Console) -> None:
         encrypt(console)
         await console.site.run("StartMachine", key="web")
-        from ovirt_provision.simulator.certificates import make_certificates
-
         make_certificates(tmp_path / "other", "127.0.0.1")
         monkeypatch.setattr(console.screen, "_certificates", tmp_path / "other")
-        with pytest.raises(ConsoleTlsRefused, match="certificate"):
-            await console.open()
-        assert console.screen.keys == []
+        if defence == "on":
+            with pytest.raises(ConsoleTlsRefused, match="certificate"):
+                await console.open()
+            assert console.screen.keys == []
+            return
+        profile = console.site.bridge.config.engines[ENGINE].model_copy(update={"insecure": True})
+        monkeypatch.setattr(console.site.bridge.engine(ENGINE).consoles, "_profile", profile)
+        typist = await console.open()
+        await typist.type(text("secret"))
+        await typist.leave()
+        assert console.screen.text == "secret"
 
     play(scenario, up=False)
 

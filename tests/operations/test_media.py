@@ -163,6 +163,24 @@ def test_a_template_has_neither_disc_nor_payload(play):
     play(scenario)
 
 
+def test_without_emptying_the_drives_a_template_has_the_disc(play, monkeypatch):
+    async def nothing(_run: Any) -> None:
+        return
+
+    monkeypatch.setattr("ovirt_provision.operations.create_template._empty_drives", nothing)
+
+    async def scenario(s: Site, stock: Stock) -> None:
+        await stock.install(Media(payload=payload()))
+        assert (await s.run("StopMachine", key="web", force=True)).state == SUCCEEDED
+        stock.vm.disc = stock.iso.id
+        assert (await s.run("CreateTemplate", machine_key="web", name="golden")).state == SUCCEEDED
+        template = next(one for one in stock.world.templates.values() if one.name == "golden")
+        assert template.disc == stock.iso.id
+        assert stock.vm.config.find("payloads") is not None
+
+    play(scenario)
+
+
 def test_windows_is_not_sealed(play):
     async def scenario(s: Site, stock: Stock) -> None:
         await stock.install(
