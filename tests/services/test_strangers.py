@@ -480,6 +480,21 @@ async def test_nobody_adopts_the_victims_machine(house):
             assert await harm(house, channel, adopt, request) == set(), told
 
 
+async def test_nobody_sits_down_at_the_victims_keyboard(house):
+    """One that is up would be typed to; who may not is told no more than that there is no such Machine."""
+    send = next(method for method in METHODS if method.name == "SendKeys")
+    for owner, named, reason in (
+        (VICTIM, "", "MACHINE_NOT_RUNNING"),
+        (ADMIN, VICTIM, "MACHINE_NOT_RUNNING"),
+        (NEIGHBOUR, "", "MACHINE_NOT_FOUND"),
+        (NEIGHBOUR, VICTIM, "NOT_AN_ADMIN"),
+        (ELSEWHERE, "", "NOT_ALLOWED"),
+    ):
+        async with house.mtls(house.authority.client(owner)) as channel:
+            _, refused = await call(channel, send, request_for(house, send, owner=named))
+            assert refused == reason, owner
+
+
 async def test_an_admin_sees_and_ends_what_belongs_to_others(house):
     vm = next(row for row in house._rows() if row.get("kind") == "vm" and row["key"] == KEY)
     heard = house.bridge.leases._heard[vm["id"]]
