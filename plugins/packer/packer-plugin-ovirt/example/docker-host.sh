@@ -23,5 +23,5 @@ fi
 # The host writes its certificates there, and starts Docker by this path; Debian's dockerd is in sbin.
 mkdir -p /etc/docker
 [ -x /usr/bin/dockerd ] || ln -s ../sbin/dockerd /usr/bin/dockerd
-/usr/bin/dockerd --version
-systemctl --quiet enable docker
+test -x /usr/bin/dockerd
+systemctl is-enabled --quiet docker || systemctl --quiet enable docker
