@@ -87,6 +87,8 @@ class Runtime:
 
     async def drain(self) -> None:
         self._operations.drain()
+        if self._bridge is not None:
+            self._bridge.dispatcher.runner.wake()
 
     async def close(self) -> None:
         if self._metrics is not None:

@@ -7,7 +7,7 @@ the engine what it has done already. No output of a phase is ever replayed.
 import asyncio
 import dataclasses
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
@@ -133,9 +133,10 @@ class Run:
         if self.clock.monotonic() >= self._deadline:
             raise self._too_late()
 
-    def check_cancelled(self) -> None:
-        """Raises OperationCancelled when it is asked for and not too late."""
+    def check_cancelled(self, phase: str | None = None) -> None:
+        """Raises OperationCancelled when it is asked for and not too late; in that phase, if it is given."""
         if self._cancelled.is_set() and self._cancellable:
+            self._phase = self._phase if phase is None else phase
             raise self._cancellation()
 
     async def wait(self, awaitable: Awaitable[T], *, within: tuple[str, float] | None = None) -> T:
@@ -164,25 +165,6 @@ class Run:
             for racer in racers:
                 racer.cancel()
             await asyncio.gather(*racers, return_exceptions=True)
-
-    async def wait_in(self, queue: Queue) -> None:
-        """Waits for the operation's turn, for as long as it takes. Raises OperationCancelled."""
-        while (turn := queue.turn(self.operation.id)) is not None:
-            self.note(_position(queue, self.operation.id))
-            others = (
-                asyncio.ensure_future(self.clock.sleep(_TELL_POSITION)),
-                asyncio.ensure_future(self._cancelled.wait()),
-            )
-            racers: set[asyncio.Future[Any]] = {turn, *others}
-            try:
-                await asyncio.wait(racers, return_when=asyncio.FIRST_COMPLETED)
-            finally:
-                for other in others:
-                    other.cancel()
-                await asyncio.gather(*others, return_exceptions=True)
-            if self._cancelled.is_set():
-                self._phase = QUEUED
-                raise self._cancellation()
 
     async def in_time(self, request: Awaitable[T]) -> T:
         """Awaits the answer to a request, but not beyond the deadline of the phase; a cancellation waits.
@@ -225,13 +207,6 @@ class Run:
             phase=self._phase,
             correlation_id=self.correlation_id,
         )
-
-
-def _position(queue: Queue, operation_id: str) -> str:
-    if queue.turn(operation_id) is None:
-        return ""
-    position, length = queue.place(operation_id)
-    return f"position {position} of {length}"
 
 
 @dataclass(frozen=True)
@@ -286,9 +261,12 @@ class Runner(Generic[R]):
         self._on_end = ended
         self._queue_of = queue_of
         self._not_begun = not_begun
+        # Of those that wait for their turn, which may be thousands, only this is in memory.
+        self._waiting: dict[str, Queue] = {}
         self._runs: dict[str, R] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._watchers: dict[str, set[asyncio.Event]] = {}
+        self._telling: asyncio.Task[None] | None = None
 
     @property
     def busy(self) -> bool:
@@ -296,12 +274,14 @@ class Runner(Generic[R]):
 
     def start(self, operation: Operation) -> None:
         """Drives an operation from where the ledger says it is, behind those that were started before it."""
-        queue = self._queue_of(operation)
-        if queue is not None and operation.state == RUNNING:
-            queue.join(operation.id, begun=operation.phase != "")
-        task = asyncio.create_task(self._drive(operation.id), name=f"operation-{operation.id}")
-        self._tasks[operation.id] = task
-        task.add_done_callback(lambda _: self._forget(operation))
+        operation_id, queue = operation.id, self._queue_of(operation)
+        begun = operation.phase != ""
+        # One that was cancelled while it waited, in a daemon that died, has nothing to wait for.
+        if queue is not None and operation.state == RUNNING and (begun or operation.cancelled_by is None):
+            queue.join(operation_id, begun=begun)
+        task = asyncio.create_task(self._drive(operation_id, queue), name=f"operation-{operation_id}")
+        self._tasks[operation_id] = task
+        task.add_done_callback(lambda _: self._forget(operation_id, queue))
 
     def recover(self) -> None:
         """Takes up every operation that has not ended, in the order in which they were accepted."""
@@ -315,17 +295,20 @@ class Runner(Generic[R]):
         if operation.state == RUNNING and operation.cancelled_by is None:
             operation = self._ledger.update_operation(operation_id, cancelled_by=by)
             self._notify(operation_id)
+            if operation_id in self._waiting:
+                self._waiting[operation_id].leave(operation_id)
             if operation_id in self._runs:
                 self._runs[operation_id].cancel()
         return operation
 
     def progress(self, operation_id: str) -> str:
         """What an operation waits for now, for people; empty when nothing is known."""
+        queue = self._waiting.get(operation_id)
+        if queue is not None and queue.turn(operation_id) is not None:
+            position, length = queue.place(operation_id)
+            return f"position {position} of {length}"
         run = self._runs.get(operation_id)
-        if run is None:
-            return ""
-        queue = self._queue_of(run.operation)
-        return (_position(queue, operation_id) if queue is not None else "") or run.progress
+        return run.progress if run is not None else ""
 
     def transferred(self, operation_id: str) -> Transferred | None:
         """How far the bytes are that an operation moves now."""
@@ -343,8 +326,10 @@ class Runner(Generic[R]):
             last = operation
         return last
 
-    async def watch(self, operation_id: str, after_revision: int = 0) -> AsyncIterator[Operation]:
-        """The operation now and after each change, until it has ended."""
+    async def watch(
+        self, operation_id: str, after_revision: int = 0, *, until: Callable[[], bool] = lambda: False
+    ) -> AsyncGenerator[Operation, None]:
+        """The operation now and after each change, until it has ended, or `until` is true after a `wake`."""
         changed = asyncio.Event()
         self._watchers.setdefault(operation_id, set()).add(changed)
         seen = (after_revision, "")
@@ -356,8 +341,10 @@ class Runner(Generic[R]):
                 if now != seen or operation.ended:
                     seen = now
                     yield operation
-                if operation.ended:
+                if operation.ended or until():
                     return
+                # What it holds is large, and those who wait are many.
+                del operation
                 await changed.wait()
         finally:
             watchers = self._watchers[operation_id]
@@ -365,41 +352,63 @@ class Runner(Generic[R]):
             if not watchers:
                 del self._watchers[operation_id]
 
+    def wake(self) -> None:
+        """Has everybody who watches look again."""
+        for operation_id in self._watchers:
+            self._notify(operation_id)
+
     async def close(self) -> None:
         """Stops driving; the operations stay as the ledger has them and are taken up by the next daemon."""
-        tasks = list(self._tasks.values())
+        tasks = [*self._tasks.values(), *([self._telling] if self._telling else [])]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
-    def _forget(self, operation: Operation) -> None:
-        self._leave_queue(operation)
-        self._runs.pop(operation.id, None)
-        self._tasks.pop(operation.id, None)
-        self._notify(operation.id)
-
-    def _leave_queue(self, operation: Operation) -> None:
-        queue = self._queue_of(operation)
+    def _forget(self, operation_id: str, queue: Queue | None) -> None:
         if queue is not None:
-            queue.leave(operation.id)
+            queue.leave(operation_id)
+        self._runs.pop(operation_id, None)
+        self._tasks.pop(operation_id, None)
+        self._notify(operation_id)
 
     def _notify(self, operation_id: str) -> None:
         for changed in self._watchers.get(operation_id, ()):
             changed.set()
 
-    async def _drive(self, operation_id: str) -> None:
+    async def _turn(self, operation_id: str, queue: Queue) -> None:
+        """Waits for an operation's turn, for as long as it takes, or until it is cancelled."""
+        turn = queue.turn(operation_id)
+        if turn is None:
+            return
+        self._waiting[operation_id] = queue
+        if self._telling is None or self._telling.done():
+            self._telling = asyncio.create_task(self._tell_positions(), name="positions")
+        try:
+            await asyncio.wait({turn})
+        finally:
+            del self._waiting[operation_id]
+
+    async def _tell_positions(self) -> None:
+        while self._waiting:
+            await self._clock.sleep(_TELL_POSITION)
+            for operation_id in self._waiting:
+                self._notify(operation_id)
+
+    async def _drive(self, operation_id: str, queue: Queue | None) -> None:
         """Drives an operation until the ledger says that it has ended."""
+        if queue is not None:
+            await self._turn(operation_id, queue)
         pause = _FIRST_PAUSE
         while True:
             try:
                 # Before any request to the engine: what it brings about could not be written down.
                 self._ledger.insist_on_writable()
-                operation = self._ledger.operation_or_fail(operation_id)
-                if operation.ended:
+                run = self._make_run(self._ledger.operation_or_fail(operation_id))
+                if run.operation.ended:
                     return
-                run = self._runs[operation_id] = self._make_run(operation)
+                self._runs[operation_id] = run
                 run.on_progress = lambda: self._notify(operation_id)
-                return await self._to_its_end(run)
+                return await self._to_its_end(run, queue)
             except OwnershipLost:
                 return
             except LedgerError as error:
@@ -414,12 +423,13 @@ class Runner(Generic[R]):
             await self._clock.sleep(pause)
             pause = min(2 * pause, _LONGEST_PAUSE)
 
-    async def _to_its_end(self, run: R) -> None:
-        operation = run.operation
-        if operation.state == RUNNING:
-            error = await self._forwards(run)
+    async def _to_its_end(self, run: R, queue: Queue | None) -> None:
+        if run.operation.state == RUNNING:
+            error = await self._forwards(run, queue)
             # Undoing waits for nobody, and keeps nobody waiting.
-            self._leave_queue(operation)
+            if queue is not None:
+                queue.leave(run.operation.id)
+            operation = run.operation
             if error is None:
                 self._end(operation, SUCCEEDED, percent=100)
                 return
@@ -427,21 +437,21 @@ class Runner(Generic[R]):
             report = dataclasses.asdict(error.report())
             operation = self._ledger.update_operation(operation.id, state=UNDOING, error=report)
             self._notify(operation.id)
+        else:
+            operation = run.operation
         await self._backwards(run, operation)
         cancelled = operation.error is not None and operation.error["code"] == Code.CANCELLED
         self._end(operation, CANCELLED if cancelled else FAILED)
 
-    async def _forwards(self, run: R) -> ProvisionError | None:
+    async def _forwards(self, run: R, queue: Queue | None) -> ProvisionError | None:
         """Runs the phases from the current one on; the error that stopped them, if any."""
-        operation = run.operation
         try:
-            queue = self._queue_of(operation)
-            if queue is not None:
-                await run.wait_in(queue)
-            phases = self._phases_of(operation)
-            run.reentered = operation.phase != ""
+            phases = self._phases_of(run.operation)
+            run.reentered = run.operation.phase != ""
+            if queue is not None and not run.reentered:
+                run.check_cancelled(QUEUED)
             # A phase that this version does not know ends the operation: what it made is then undone.
-            first = [phase.name for phase in phases].index(operation.phase) if run.reentered else 0
+            first = [phase.name for phase in phases].index(run.operation.phase) if run.reentered else 0
             for phase in phases[first:]:
                 if not run.reentered:
                     if not phase.cancellable:
@@ -468,7 +478,7 @@ class Runner(Generic[R]):
             return await self._explain(run, error)
         except Exception as error:
             incident = uuid.uuid4().hex[:12]
-            log.exception("operation failed unexpectedly", operation=operation.id, incident=incident)
+            log.exception("operation failed unexpectedly", operation=run.operation.id, incident=incident)
             return Unexpected(kind=type(error).__name__, incident=incident, phase=run.operation.phase)
         return None
 

@@ -274,13 +274,15 @@ class Dispatcher:
         public = ParseDict(
             operation.request, VERBS[operation.verb].request_type(), ignore_unknown_fields=True
         )
+        operation_id, engine = operation.id, operation.engine
+        has_secrets = bool(operation.plan.get("has_secrets"))
         return Provisioning(
             operation,
             self._ledger,
             self._clock,
-            find_engine=lambda: self._engines(operation.engine),
+            find_engine=lambda: self._engines(engine),
             request=public,
-            secret_request=lambda: self._with_secrets(operation, public),
+            secret_request=lambda: self._with_secrets(operation_id, public) if has_secrets else public,
             timeouts=timeouts_of(public, self._timeouts),
             installation=self._installation,
             wait_for_operation=self.runner.ended,
@@ -289,14 +291,12 @@ class Dispatcher:
             mover=self._mover,
         )
 
-    def _with_secrets(self, operation: Operation, public: Message) -> Message:
-        if not operation.plan.get("has_secrets"):
-            return public
-        hidden = type(public).FromString(self._secrets.open(operation.id))
-        if operation.id not in self._told:
+    def _with_secrets(self, operation_id: str, public: Message) -> Message:
+        hidden = type(public).FromString(self._secrets.open(operation_id))
+        if operation_id not in self._told:
             # From here on they are sent to the engine, which may repeat them in a fault.
-            self._told[operation.id] = tuple(texts_of(hidden))
-            for text in self._told[operation.id]:
+            self._told[operation_id] = tuple(texts_of(hidden))
+            for text in self._told[operation_id]:
                 logs.register_secret(text)
         return merge_secrets(public, hidden)
 

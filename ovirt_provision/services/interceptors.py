@@ -151,14 +151,14 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         self, method: str, ours: bool, context: "grpc.aio.ServicerContext[Any, Any]"
     ) -> AsyncIterator[None]:
         start = time.monotonic()
-        log = _log.bind(method=method)
+        told: dict[str, Any] = {"method": method}
         outcome = {"code": "CANCELLED"}
         self._under_way += ours
         try:
             if not method.startswith(_HEALTH):
-                log = log.bind(peer=context.peer())
+                told["peer"] = context.peer()
                 caller = self._authenticator.caller(context)
-                log = log.bind(owner=caller.owner)
+                told["owner"] = caller.owner
                 calling.set(caller)
             yield
             outcome = {"code": "OK"}
@@ -167,7 +167,7 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
             outcome = {"code": getattr(code, "name", str(code))}
             raise
         except Exception as error:
-            report = _report(error, log)
+            report = _report(error, _log.bind(**told))
             outcome = {"code": _CODES[report.code].name, "reason": report.reason, "message": report.message}
             await context.abort_with_status(rpc_status.to_status(to_status(report)))
         finally:
@@ -175,7 +175,7 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
             if ours:
                 self._last_call = self._clock.monotonic()
             level = "info" if ours else "debug"
-            getattr(log, level)("call", seconds=round(time.monotonic() - start, 3), **outcome)
+            getattr(_log, level)("call", **told, seconds=round(time.monotonic() - start, 3), **outcome)
 
 
 def violations_of(request: Message) -> list[Violation]:

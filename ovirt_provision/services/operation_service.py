@@ -1,10 +1,14 @@
 """OperationService: calls in, messages out."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+import contextlib
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+
+import structlog
 
 from ovirt_provision.errors import OperationNotFound
 from ovirt_provision.ledger import store
+from ovirt_provision.ledger.database import LedgerError
 from ovirt_provision.operations.bridge import Bridge
 from ovirt_provision.services.calls import Context, caller_of, owner_meant, owner_of
 from ovirt_provision.services.errors import DaemonNotServing
@@ -14,15 +18,20 @@ from ovirt_provision.v1 import operations_pb2, operations_pb2_grpc
 
 _DEFAULT_PAGE = 100
 
+log = structlog.get_logger(__name__)
+
 
 class OperationServicer(operations_pb2_grpc.OperationServiceServicer):
     def __init__(self, bridge: Callable[[], Bridge]) -> None:
         self._bridge = bridge
-        self._draining = asyncio.Event()
+        self._draining = False
+        self._watched: dict[object, Sequence[int | None]] = {}
+        self._renewal: asyncio.Task[None] | None = None
 
     def drain(self) -> None:
-        """Ends all watch streams with UNAVAILABLE, so that clients watch again at the next daemon."""
-        self._draining.set()
+        """Ends all watch streams with UNAVAILABLE at their next news, or once they are woken, so that clients
+        watch again at the next daemon."""
+        self._draining = True
 
     def _find(self, operation_id: str, context: Context) -> store.Operation:
         operation = self._bridge().ledger.operation(operation_id)
@@ -58,36 +67,54 @@ class OperationServicer(operations_pb2_grpc.OperationServiceServicer):
     ) -> AsyncIterator[operations_pb2.WatchOperationResponse]:
         bridge = self._bridge()
         operation = self._find(request.id, context)
+        objects = (operation.object_id, operation.plan.get("source_object_id"))
+        # An open stream is a living client, an admin's is not.
         is_client = owner_of(context) == operation.owner
-        changes = bridge.dispatcher.runner.watch(operation.id, request.after_revision)
-        draining = asyncio.ensure_future(self._draining.wait())
-        upcoming = asyncio.ensure_future(anext(changes, None))
-        renewal = asyncio.ensure_future(bridge.clock.sleep(0))
-        try:
-            while True:
-                await asyncio.wait({draining, upcoming, renewal}, return_when=asyncio.FIRST_COMPLETED)
-                if renewal.done():
-                    # An open stream is a living client, an admin's is not.
-                    if is_client:
-                        self._renew_lease(operation)
-                    renewal = asyncio.ensure_future(bridge.clock.sleep(bridge.config.timeouts.renew_interval))
-                if upcoming.done():
-                    changed = upcoming.result()
-                    if changed is None:
-                        return
+        # What it holds is large, and streams are many.
+        del operation
+        changes = bridge.dispatcher.runner.watch(
+            request.id, request.after_revision, until=lambda: self._draining
+        )
+        async with contextlib.aclosing(changes):
+            with self._renewing(objects) if is_client else contextlib.nullcontext():
+                ended = False
+                async for changed in changes:
+                    ended = changed.ended
                     yield operations_pb2.WatchOperationResponse(operation=operation_message(bridge, changed))
-                    upcoming = asyncio.ensure_future(anext(changes, None))
-                elif draining.done():
-                    raise DaemonNotServing(state="going down")
-        finally:
-            for task in (draining, upcoming, renewal):
-                task.cancel()
-            await asyncio.gather(draining, upcoming, renewal, return_exceptions=True)
-            await changes.aclose()  # type: ignore[attr-defined]
+                    del changed
+        if not ended:
+            raise DaemonNotServing(state="going down")
 
-    def _renew_lease(self, operation: store.Operation) -> None:
+    @contextlib.contextmanager
+    def _renewing(self, objects: Sequence[int | None]) -> Iterator[None]:
+        """Renews the leases of these objects now and from time to time, together with those of all others."""
+        watch = object()
+        self._watched[watch] = objects
+        self._renew(objects)
+        if self._renewal is None or self._renewal.done():
+            self._renewal = asyncio.create_task(self._keep_renewing(), name="renewal")
+        try:
+            yield
+        finally:
+            del self._watched[watch]
+            if not self._watched:
+                self._renewal.cancel()
+                self._renewal = None
+
+    async def _keep_renewing(self) -> None:
+        bridge = self._bridge()
+        while True:
+            await bridge.clock.sleep(bridge.config.timeouts.renew_interval)
+            for objects in tuple(self._watched.values()):
+                try:
+                    self._renew(objects)
+                except LedgerError as error:
+                    # The next one comes long before the grace is over.
+                    log.warning("leases are not renewed", error=str(error))
+
+    def _renew(self, objects: Sequence[int | None]) -> None:
         ledger = self._bridge().ledger
-        for object_id in (operation.object_id, operation.plan.get("source_object_id")):
+        for object_id in objects:
             if object_id is None:
                 continue
             row = ledger.object(object_id)
