@@ -23,12 +23,8 @@ async def wait_for_others(run: Provisioning) -> None:
 
 
 async def remove(run: Provisioning) -> None:
-    if run.operation.object_id is None or run.object.state == GONE:
-        return
-    if run.object.adopted:
-        run.ledger.update_object(run.object.id, state=GONE)
-        return
-    await remove_machine(run, run.object)
+    if run.operation.object_id is not None and run.object.state != GONE:
+        await remove_machine(run, run.object)
 
 
 async def resolve(_call: Call) -> dict[str, Any]:

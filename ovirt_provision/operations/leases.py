@@ -127,7 +127,9 @@ class Leases:
             self._ledger.expire_lease(row.id)
             log.warning("lease expired", key=row.key, owner=row.owner, vm=row.engine_id, lease=lease.kind)
         request = machines_pb2.DestroyMachineRequest(
-            request_id=str(uuid.uuid5(_NAMESPACE, f"lease {row.engine_id}")), key=row.key
+            # A VM that is adopted again has its id again, and another row.
+            request_id=str(uuid.uuid5(_NAMESPACE, f"lease {row.engine_id} {row.id}")),
+            key=row.key,
         )
         try:
             destroying = await self._dispatcher.call(DESTROY_MACHINE, row.owner, row.engine, request)

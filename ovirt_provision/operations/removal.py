@@ -22,9 +22,13 @@ _LOOK_AGAIN = 15.0
 async def remove_machine(run: Provisioning, row: Object) -> None:
     """Removes the VM and the disks that it owns, and ends only when the engine answers 404 for each of them.
 
-    A VM that is gone already is fine. Disks that are not its own are detached first and kept. Raises NotOurs,
-    and touches nothing, when a VM with our id does not carry our mark.
+    A VM that is gone already is fine, and one that was adopted is only forgotten. Disks that are not its own
+    are detached first and kept. Raises NotOurs, and touches nothing, when a VM with our id does not carry our
+    mark.
     """
+    if row.adopted:
+        run.ledger.update_object(row.id, state=GONE)
+        return
     _begin(run, row)
     row = await with_its_id(run, row)
     vm_id = row.known_id

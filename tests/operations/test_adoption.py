@@ -1,6 +1,9 @@
 """VMs that somebody else made: started and stopped by a key, and nothing else, whatever is asked."""
 
 import asyncio
+import contextlib
+import os
+import random
 import uuid
 from typing import Any
 
@@ -10,6 +13,7 @@ from ovirt_provision.errors import (
     AdoptionNotAllowed,
     KeyInUse,
     MachineAdopted,
+    ProvisionError,
     ReferencesNotFound,
     TooManyMachines,
     VmNotAdoptable,
@@ -19,6 +23,7 @@ from ovirt_provision.ledger.store import GONE, SUCCEEDED, Object
 from ovirt_provision.operations.adopt_machine import adopt_machine
 from ovirt_provision.operations.provisioning import Provisioning
 from ovirt_provision.v1 import machines_pb2
+from tests.crashes import AFTER_COMMIT, Crashes
 from tests.harness import ENGINE, INSTALLATION, OWNER, Site, spec, started
 
 
@@ -253,5 +258,63 @@ def test_of_many_who_adopt_a_vm_at_once_one_gets_it(direct_site, run_virtually):
             got = await asyncio.gather(*(adopt(s, vm, f"key-{n}") for n in range(5)), return_exceptions=True)
 
             assert sorted(type(one).__name__ for one in got) == ["Object", *["VmNotAdoptable"] * 4]
+
+    run_virtually(scenario())
+
+
+SEED = int(os.environ.get("OVIRT_PROVISION_SEED", random.SystemRandom().getrandbits(31)))
+RUNS = int(os.environ.get("OVIRT_PROVISION_ADOPTIONS", "1"))
+
+
+def anything(rng: random.Random) -> tuple[str, dict[str, Any]]:
+    """A call about the adopted VM, of a verb that may do what it says or of one that may not."""
+    return rng.choice(
+        [
+            ("StartMachine", {"key": "web"}),
+            ("StopMachine", {"key": "web", "force": rng.random() < 0.5}),
+            ("RestartMachine", {"key": "web", "force": rng.random() < 0.5}),
+            ("DestroyMachine", {"key": "web"}),
+            ("CloneMachine", {"source_key": "web", "key": "copy"}),
+            ("CreateTemplate", {"machine_key": "web", "name": "golden"}),
+            ("CreateMachine", {"key": "web", "spec": spec()}),
+        ]
+    )
+
+
+@pytest.mark.parametrize("run", range(RUNS))
+def test_whatever_is_asked_and_whoever_dies_the_vm_is_as_it_was(
+    direct_site, run_virtually, monkeypatch, run, virtual_clock
+):
+    """OVIRT_PROVISION_SEED replays one, OVIRT_PROVISION_ADOPTIONS=n plays so many."""
+    rng = random.Random(f"adoption {SEED + run}")
+    print(f"OVIRT_PROVISION_SEED={SEED + run}")
+
+    async def scenario() -> set[str]:
+        async with direct_site(lease_grace=120, late_create_grace=30) as s:
+            vm = await theirs(s)
+            before, crashes, asked = as_it_is(s, vm), Crashes(s, monkeypatch), set()
+            crashes.arm_all([(AFTER_COMMIT, rng.randint(1, 12)) for _ in range(4)])
+            for _ in range(10):
+                with contextlib.suppress(ProvisionError):
+                    await crashes.survive(lambda: adopt(s, vm))
+                verb, fields = anything(rng)
+                request_id = str(uuid.UUID(int=rng.getrandbits(128), version=4))
+                with contextlib.suppress(ProvisionError):
+                    begun = await crashes.survive(
+                        lambda v=verb, f=fields, r=request_id: s.call(v, request_id=r, **f)
+                    )
+                    asked.add(verb)
+                    if rng.random() < 0.7:
+                        await crashes.survive(lambda b=begun: s.ended(b))
+                await virtual_clock.sleep(rng.choice((0, 3, 200)))
+                assert as_it_is(s, vm) == before
+            crashes.arm_all(())
+            # Long enough for leases to end, and for what janitors and late arrivals may do.
+            await crashes.survive(lambda: virtual_clock.sleep(1200))
+            assert as_it_is(s, vm) == before
+            assert not s.bridge.ledger.unended_operations()
+            living = s.bridge.ledger.living_machine(OWNER, "web")
+            assert living is None or not living.adopted, "its lease has ended"
+            return asked
 
     run_virtually(scenario())

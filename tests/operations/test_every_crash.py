@@ -499,7 +499,7 @@ SCENARIOS = {
     ),
     "destroy-disk": Scenario(drop_disk, prepare=detached, commits=8, changes=1, readings=26, stride=2),
     "adopted-restart": Scenario(
-        restart, prepare=adopted, vms=("theirs",), disks=1, commits=12, changes=2, readings=53, stride=4
+        restart, prepare=adopted, vms=("theirs",), disks=1, commits=12, changes=2, readings=53, stride=6
     ),
     "adopted-forget": Scenario(
         destroy, prepare=adopted, vms=("theirs",), disks=1, commits=7, changes=0, readings=2, stride=3

@@ -159,7 +159,7 @@ var sections = []section{
 		{flagDescription, "", "description of the VM in the engine"},
 	}},
 	{"Size", true, []flag{
-		{flagInstanceType, "", "name of an instance type, which the flags below override"},
+		{flagInstanceType, "", "name of an instance type, which CPUs and memory given here override"},
 		{flagCPUSockets, 0, "CPU sockets (0: as the template)"},
 		{flagCPUCores, 0, "cores of each CPU socket (0: as the template)"},
 		{flagCPUThreads, 0, "threads of each CPU core (0: as the template)"},
@@ -175,7 +175,7 @@ var sections = []section{
 		{flagInterface, repeated, "the guest's name of the interface of each network, in their order; may be repeated (default: eth0, eth1 and so on)"},
 		{flagDNSServer, repeated, "address of a DNS server; may be repeated"},
 		{flagDNSSearchDomain, repeated, "domain in which names are searched; may be repeated"},
-		{flagNetworkData, "", "file with a network configuration of cloud-init, version 2, instead of addresses, interfaces and DNS above"},
+		{flagNetworkData, "", "file with a network configuration of cloud-init, version 2, instead of addresses in --" + flagNetwork + ", interfaces and DNS"},
 	}},
 	{"The address of the host", false, []flag{
 		{flagAddressFamily, "", "ipv4 or ipv6: which addresses of the guest count (default: IPv4, or else IPv6)"},
