@@ -148,6 +148,7 @@ class LeasesMachine(RuleBasedStateMachine):
             self._ledger,
             TIMEOUTS,
             Owner(),  # type: ignore[arg-type]
+            SimpleNamespace(),
         )
         known = made_already(call)
         assert (known is not None) == (self._living(key) is not None), "a living key is never made again"
