@@ -750,8 +750,15 @@ func TestEveryState(t *testing.T) {
 	h.daemon.On("GetMachine", fakedaemon.Behaviour{Refuse: unreachable.Err()})
 	state, err = h.again(t).GetState()
 	mustSay(t, err, "the engine cannot be reached")
-	if state != wire.Error || notFound.MatchString(err.Error()) {
+	if state != wire.Error || err.Error() != "the engine cannot be reached: host missing" {
 		t.Errorf("an engine that cannot be reached is %d, %v", state, err)
+	}
+	// Where nothing listens, and nothing is there to be started.
+	t.Setenv(client.AddressVariable, "")
+	t.Setenv("XDG_RUNTIME_DIR", t.TempDir())
+	t.Setenv("PATH", "/nowhere")
+	if state, err := h.again(t).GetState(); state != wire.Error || err == nil || notFound.MatchString(err.Error()) {
+		t.Errorf("without a daemon the VM is %d, %v", state, err)
 	}
 }
 

@@ -15,6 +15,7 @@ import (
 	"google.golang.org/protobuf/types/known/durationpb"
 
 	"github.com/ovirt-provision/ovirt-provision/plugins/docker_machine/wire"
+	"github.com/ovirt-provision/ovirt-provision/plugins/internal/client"
 	pb "github.com/ovirt-provision/ovirt-provision/plugins/internal/ovirtprovisionv1"
 )
 
@@ -58,7 +59,7 @@ func (d *Driver) look() (*pb.Machine, error) {
 	ctx := context.Background()
 	daemon, err := d.connectToLook(ctx)
 	if err != nil {
-		return nil, err
+		return nil, failedLook(err)
 	}
 	defer daemon.Close()
 	reply, err := daemon.Machines.GetMachine(ctx, &pb.GetMachineRequest{
@@ -79,7 +80,10 @@ func failedLook(err error) error {
 	if !notFound.MatchString(err.Error()) {
 		return err
 	}
-	return status.Error(status.Code(err), notFound.ReplaceAllString(err.Error(), "missing"))
+	return &client.Error{
+		Detail: &pb.Error{Code: int32(status.Code(err)), Message: notFound.ReplaceAllString(err.Error(), "missing")},
+		Typed:  true,
+	}
 }
 
 // GetIP is the address of the guest. The daemon is asked once, since by DHCP the address may change between two runs of
