@@ -46,6 +46,7 @@ _PERMITS_OF_VERBS = {
     "DestroyDisk": ("delete_disk",),
     "SparsifyDisk": ("sparsify_disk",),
     "SendKeys": ("connect_to_vm",),
+    "ImportImage": ("edit_disk_properties", "attach_disk", "configure_vm_storage", "delete_vm"),
 }
 
 # What each verb asks of everybody else on a VM or template that they have made.

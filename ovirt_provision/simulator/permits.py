@@ -326,7 +326,10 @@ _RULES: Mapping[str, _Rule] = {
     "POST /templates/{}/nics": _connect_nic("templates", "configure_template_network"),
     "PUT /templates/{}/nics/{}": _connect_nic("templates", "configure_template_network"),
     "POST /imagetransfers": _transfer,
-    "POST /imagetransfers/{}/{}": _steer_transfer,
+    **{
+        f"POST /imagetransfers/{{}}/{action}": _steer_transfer
+        for action in ("cancel", "extend", "finalize", "pause", "resume")
+    },
     "POST /vmpools": _create_pool,
 }
 

@@ -5,6 +5,7 @@ the effect done and the reply lost, once with the request done only when the nex
 moments leave one of the same states behind; `OVIRT_PROVISION_CRASHES=all` explores them, too.
 """
 
+import hashlib
 import os
 import uuid
 from collections.abc import Awaitable, Callable, Mapping
@@ -15,7 +16,7 @@ import pytest
 
 from ovirt_provision.ledger.store import CANCELLED, GONE, LATE, PRESENT, REMOVING, SUCCEEDED, Operation
 from ovirt_provision.operations.adopt_machine import adopt_machine
-from ovirt_provision.v1 import machines_pb2, resources_pb2, templates_pb2
+from ovirt_provision.v1 import images_pb2, machines_pb2, resources_pb2, templates_pb2
 from tests.crashes import (
     AFTER_COMMIT,
     BEFORE_CHANGE,
@@ -27,6 +28,7 @@ from tests.crashes import (
     Crashes,
 )
 from tests.harness import ENGINE, OWNER, TEMPLATE, Site, add_vault, spec, started
+from tests.image_files import RAW
 
 # What is destroyed is looked up for so long, in seconds.
 TOMBSTONE = {"late_create_grace": 30}
@@ -312,6 +314,33 @@ async def equip_and_cancel(site: Site) -> Operation:
     return seen
 
 
+async def with_image(site: Site) -> None:
+    await site.upload(RAW)
+
+
+def golden_image() -> dict[str, object]:
+    """What an import is asked for; converted, so that it has a file of its own besides."""
+    machine = spec(template=resources_pb2.TemplateRef(name="Blank"), cluster="Default")
+    return {
+        "checksum": f"sha256:{hashlib.sha256(RAW).hexdigest()}",
+        "template": images_pb2.ImportedTemplate(
+            name="golden", machine=machine, disk_format=resources_pb2.DISK_FORMAT_COW
+        ),
+    }
+
+
+async def import_golden(site: Site) -> Operation:
+    return await site.ended(await call(site, "ImportImage", **golden_image()))
+
+
+async def import_and_cancel(site: Site) -> Operation:
+    importing = await call(site, "ImportImage", **golden_image())
+    async for seen in site.bridge.dispatcher.runner.watch(importing.id):
+        if seen.phase == "transferring" and site.hosts.moved:
+            site.bridge.dispatcher.cancel(seen, "by its client")
+    return seen
+
+
 async def stocked_and_equipped(site: Site) -> None:
     await stock(site)
     await site.run("CreateMachine", key="web", spec=equipped(site))
@@ -373,6 +402,25 @@ EQUIPPED = {
     ),
     "equip-destroy": Scenario(
         destroy, prepare=stocked_and_equipped, disks=1, commits=11, changes=2, readings=16
+    ),
+    "import": Scenario(
+        import_golden,
+        prepare=with_image,
+        templates=("golden",),
+        disks=1,
+        commits=45,
+        changes=7,
+        readings=112,
+        stride=3,
+    ),
+    "import-cancel": Scenario(
+        import_and_cancel,
+        prepare=with_image,
+        state=CANCELLED,
+        commits=24,
+        changes=4,
+        readings=46,
+        stride=3,
     ),
     "install": Scenario(install, prepare=iso, vms=("web",), disks=2, commits=24, changes=5, readings=36),
     "install-template": Scenario(

@@ -12,8 +12,9 @@ from ovirt_provision.operations.clean_up import CLEAN_UP
 from ovirt_provision.operations.console import sit_down
 from ovirt_provision.operations.dispatcher import VERBS
 from ovirt_provision.operations.examination import OK, PROBLEM, examine
-from ovirt_provision.v1 import resources_pb2
+from ovirt_provision.v1 import images_pb2, resources_pb2
 from tests.harness import ENGINE, OWNER, TEMPLATE, spec, started
+from tests.image_files import RAW
 
 USER = "builder"
 # What docs/security.md names as enough.
@@ -86,6 +87,15 @@ def test_new_disks_and_hardware(as_user):
     as_user(scenario)
 
 
+async def import_and_destroy(s):
+    checksum = await s.upload(RAW)
+    machine = spec(template=resources_pb2.TemplateRef(name="Blank"), cluster="Default")
+    wanted = images_pb2.ImportedTemplate(name="imported", machine=machine)
+    await succeed(s, "ImportImage", checksum=checksum, template=wanted)
+    (made,) = s.simulator.world.templates_named("imported")
+    await succeed(s, "DestroyTemplate", id=made.id)
+
+
 def test_every_verb(as_user):
     async def scenario(s):
         nics = [
@@ -128,6 +138,7 @@ def test_every_verb(as_user):
         for version in versions:
             await succeed(s, "DestroyTemplate", id=version.id)
         await succeed(s, "DestroyDisk", id=output)
+        await import_and_destroy(s)
         assert s.called == set(VERBS) - {CLEAN_UP.name}
         assert (s.vms(), s.templates(), s.disks(), await s.census()) == ([], [], 1, [])
         refused = [one for one in s.simulator.requests if one.status in (400, 403)]
