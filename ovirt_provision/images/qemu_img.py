@@ -136,6 +136,11 @@ async def probe(file: Path, checksum: str, *, largest: int) -> Info:
     return found
 
 
+def missing() -> list[str]:
+    """The programs that are needed here and not installed."""
+    return [program for program in ("prlimit", "qemu-img") if shutil.which(program) is None]
+
+
 async def convert(
     source: Path,
     source_format: str,
@@ -169,9 +174,8 @@ async def _run(
     on_progress: Callable[[float], None] | None = None,
 ) -> bytes:
     """The output of a qemu-img that may use so many seconds of CPU, and nothing beyond its limits."""
-    for program in ("prlimit", "qemu-img"):
-        if shutil.which(program) is None:
-            raise QemuImgMissing(program=program)
+    for program in missing():
+        raise QemuImgMissing(program=program)
     process = await asyncio.create_subprocess_exec(
         "prlimit", f"--as={_MEMORY}", f"--cpu={seconds}", "--core=0", "--", "qemu-img", *arguments,
         stdin=asyncio.subprocess.DEVNULL,

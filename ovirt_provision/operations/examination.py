@@ -17,6 +17,8 @@ from ovirt_provision.errors import (
     EngineUnreachable,
     ProvisionError,
 )
+from ovirt_provision.images.errors import QemuImgMissing
+from ovirt_provision.images.qemu_img import missing
 from ovirt_provision.ledger.store import PRESENT, REMOVING, Ledger
 from ovirt_provision.operations.census import AWAITING_ENGINE, LEAKED, MISSING, take_census
 
@@ -88,6 +90,7 @@ async def examine(engine: Engine, ledger: Ledger, installation: str, clock: Cloc
     findings.append(Finding("login", OK, f"logged in as {engine.username}"))
     findings.append(Finding("version", OK, f"oVirt Engine {about.version}"))
     findings.append(_clock(about, clock))
+    findings.append(_images())
     examination = _Examination(engine, about)
     await examination.read_templates()
     parts = await asyncio.gather(
@@ -97,6 +100,14 @@ async def examine(engine: Engine, ledger: Ledger, installation: str, clock: Cloc
         examination.leftovers(ledger, installation),
     )
     return findings + [finding for part in parts for finding in part]
+
+
+def _images() -> Finding:
+    absent = missing()
+    if not absent:
+        return Finding("images", OK, "images can be looked at and converted")
+    text = f"the daemon's machine has no {' and no '.join(absent)}: images cannot be imported"
+    return Finding("images", WARNING, text, QemuImgMissing.advice)
 
 
 async def _connection(engine: Engine) -> tuple[list[Finding], bool]:

@@ -17,6 +17,7 @@ from ovirt_provision.simulator.certificates import make_certificates
 from tests.harness import ENGINE, Site, spec
 
 EVERYTHING = {
+    "images",
     "connection",
     "certificate",
     "login",
@@ -92,6 +93,13 @@ def test_an_engine_in_good_order(examine_when):
     assert odd(found) == {}
     assert "expires in 29 days" in found["certificate"].summary
     assert "SuperUser (system)" in found["create-vms"].summary
+
+
+def test_a_daemon_without_qemu_img_says_how_to_get_it(examine_when, monkeypatch):
+    monkeypatch.setattr(examination, "missing", lambda: ["qemu-img"])
+    found = examine_when()
+    assert odd(found) == {"images": WARNING}
+    assert "qemu-utils" in found["images"].advice
 
 
 def test_it_changes_nothing_and_logs_in_once(site, run_virtually):
