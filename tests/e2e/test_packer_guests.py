@@ -10,6 +10,8 @@ import pytest
 from packer_builds import run, write
 from stage import HOST, SSH_PORT, Stage
 
+from ovirt_provision.simulator.guests.image import MINIMAL, find_cached
+
 HTTP_PORT = 8613
 # Every byte there is; HCL has no way to write most of them.
 BYTES = bytes(range(256))
@@ -97,5 +99,45 @@ def test_three_versions_of_which_two_remain_and_the_last_boots(tmp_path: Path) -
                 assert found.initialization is None or not found.initialization.authorized_ssh_keys
         for template in made:
             stage.provision("template", "destroy", template["id"])
+        assert stage.world() == before
+        assert stage.provision("census")["entries"] == []
+
+
+IMAGE = """
+  image_path    = "{path}"
+  cluster       = "Default"
+  memory        = 512
+  ssh_port      = {port}
+  template_name = "from-image"
+  network_interface {{
+    name         = "nic1"
+    vnic_profile = "ovirtmgmt"
+  }}
+"""
+
+
+@pytest.mark.guests
+@pytest.mark.long
+@pytest.mark.timeout(600)
+def test_an_image_file_is_booted_provisioned_and_sealed(tmp_path: Path) -> None:
+    """The file is that of the simulator's own template, which the engine does not know to be the same."""
+    folder = find_cached(MINIMAL)
+    assert folder is not None
+    with Stage(tmp_path / "stage", guests="qemu") as stage:
+        stage.install_plugin()
+        before = stage.world()
+        file = write(
+            tmp_path / "image",
+            IMAGE.format(path=folder / "disk.qcow2", port=SSH_PORT),
+            builder="ovirt-image",
+            communicator="ssh",
+            provisioners='provisioner "shell" { inline = ["sudo touch /etc/built", "ls /etc/built"] }',
+        )
+        code, told = run(stage, file)
+        assert code == 0, told
+        assert "/etc/built" in told
+        assert "sealing" in told
+        for template in ("from-image", "disk.qcow2"):
+            stage.provision("template", "destroy", template)
         assert stage.world() == before
         assert stage.provision("census")["entries"] == []
