@@ -30,6 +30,11 @@ build {{
   {provisioners}
 }}
 """
+# A command of a provisioner, for an installer that does not shut the machine down itself.
+STOP = (
+    "curl -fsS --cacert $OVIRT_CAFILE -u $OVIRT_USERNAME:$OVIRT_PASSWORD -H 'Content-Type: application/xml' "
+    "-d '<action/>' $OVIRT_URL/vms/${build.VMID}/stop"
+)
 # `packer -machine-readable` says where an operation is: time, builder, `progress`, verb, phase, percent.
 _PROGRESS = re.compile(r"^\d+,[^,]*,progress,(?P<verb>\w+),(?P<phase>[\w-]+),")
 # The lines that a step begins with; what varies comes after these words.

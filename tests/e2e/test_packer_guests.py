@@ -7,10 +7,11 @@ from pathlib import Path
 
 import ovirtsdk4
 import pytest
-from packer_builds import run, write
+from packer_builds import STOP, run, write
 from stage import HOST, SSH_PORT, Stage
 
 from ovirt_provision.simulator.guests.image import MINIMAL, find_cached
+from tests.boot_disc import make_boot_disc
 
 HTTP_PORT = 8613
 # Every byte there is; HCL has no way to write most of them.
@@ -140,4 +141,54 @@ def test_an_image_file_is_booted_provisioned_and_sealed(tmp_path: Path) -> None:
         for template in ("from-image", "disk.qcow2"):
             stage.provision("template", "destroy", template)
         assert stage.world() == before
+        assert stage.provision("census")["entries"] == []
+
+
+ISO = """
+  iso_url        = "{path}"
+  cluster        = "Default"
+  storage_domain = "{domain}"
+  memory         = 128
+  disk {{
+    size = 1
+  }}
+  boot_wait            = "15s"
+  boot_command         = ["<enter><wait5>typed by {{{{ .Name }}}}<enter>"]
+  vm_name              = "Packer"
+  skip_create_artifact = true
+"""
+# The disc reboots into what it has installed, which never shuts down: the engine is asked to, in its place.
+INSTALLED = """
+  provisioner "shell-local" {{
+    inline = [
+      "for second in $(seq 60); do grep -q '^installed: ' {console} && break; sleep 1; done",
+      "cat {console}",
+      "{stop}",
+    ]
+  }}
+"""
+
+
+@pytest.mark.guests
+@pytest.mark.long
+@pytest.mark.timeout(600)
+def test_a_disc_installs_what_the_boot_command_says(tmp_path: Path) -> None:
+    disc = tmp_path / "installer.iso"
+    disc.write_bytes(make_boot_disc(tmp_path))
+    with Stage(tmp_path / "stage", guests="qemu") as stage:
+        stage.install_plugin()
+        with engine(stage) as connection:
+            (domain,) = connection.system_service().storage_domains_service().list()
+        file = write(
+            tmp_path / "iso",
+            ISO.format(path=disc, domain=domain.name),
+            builder="ovirt-iso",
+            provisioners=INSTALLED.format(
+                console=f"{stage.folder}/simulator/disks/${{build.VMID}}.console", stop=STOP
+            ),
+        )
+        code, told = run(stage, file)
+        assert code == 0, told
+        assert "installed: typed by Packer" in told
+        stage.provision("disk", "destroy", stage.provision("census")["entries"][0]["id"])
         assert stage.provision("census")["entries"] == []

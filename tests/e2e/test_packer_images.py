@@ -5,7 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from packer_builds import cancel_at, run, write
+from packer_builds import STOP, cancel_at, run, write
 from stage import Stage
 
 IMAGE = """
@@ -26,10 +26,6 @@ ISO = """
     size = 1
   }}
 """
-STOP = (
-    "curl -fsS --cacert $OVIRT_CAFILE -u $OVIRT_USERNAME:$OVIRT_PASSWORD -H 'Content-Type: application/xml' "
-    "-d '<action/>' $OVIRT_URL/vms/${build.VMID}/stop"
-)
 SHUT_DOWN = f'provisioner "shell-local" {{ inline = ["{STOP}"] }}'
 """In place of an installer that shuts the machine down at its end."""
 

@@ -73,6 +73,33 @@ def test_what_was_uploaded_is_downloaded(play):
     play(scenario)
 
 
+def test_guests_read_what_was_uploaded_to_a_disk_whose_id_the_client_chose(play, monkeypatch):
+    chosen = "4f1f2c1e-8a55-4f0c-9d53-0d5f2b6f7a10"
+
+    async def scenario(lab):
+        written = []
+        write = lab.world.guests.write_disk
+        monkeypatch.setattr(
+            lab.world.guests, "write_disk", lambda disk, *rest: written.append(disk) or write(disk, *rest)
+        )
+        wanted = types.Disk(
+            id=chosen,
+            name="image",
+            format=types.DiskFormat.RAW,
+            provisioned_size=len(DATA),
+            storage_domains=[types.StorageDomain(name="data")],
+        )
+        made = await lab.call(lab.system.disks_service().add, wanted)
+        disk = lab.world.disks[made.id]
+        await lab.wait(lambda: disk.status, "ok")
+        _, service = await upload(lab, disk, [(0, DATA)])
+        await lab.call(service.finalize)
+        await lab.wait(lambda: disk.status, "ok")
+        assert written == [chosen]
+
+    play(scenario)
+
+
 def test_the_data_plane_says_what_it_can_and_refuses_the_rest(play):
     async def scenario(lab):
         disk = lab.world.add_disk("image", size=1 << 20)

@@ -301,7 +301,7 @@ def add_disk(request: Request) -> Reply:
         raise faults.engine_fault("domain missing", action="add Virtual Disk")
     chosen = body.get("id")
     if chosen and require_id(chosen) != ZERO_ID:
-        disk.id = chosen.lower()
+        disk.id = disk.volume = chosen.lower()
         holder = world.disks.get(disk.id)
         if holder is not None:
             raise faults.engine_fault(
