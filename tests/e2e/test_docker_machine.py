@@ -146,6 +146,18 @@ def test_a_vm_without_ssh_is_removed(hosts: Hosts, is_untouched: Callable[[], bo
     assert hosts.run("rm", "-y", "web")[0] == 0
 
 
+def test_a_vm_without_ssh_is_kept_for_who_wants_to_look_at_it(
+    hosts: Hosts, is_untouched: Callable[[], bool], stage: Stage
+) -> None:
+    code, told = hosts.create("web", "--ovirt-ssh-timeout", "1", "--ovirt-keep-on-failure")
+    assert code == 1
+    assert "The VM is kept (--ovirt-keep-on-failure)" in told
+    (machine,) = stage.provision("machine", "list")["machines"]
+    assert (machine["status"], machine["lease"]["kind"]) == ("STATUS_UP", "KIND_KEPT")
+    assert hosts.run("rm", "-y", "web")[0] == 0
+    assert is_untouched()
+
+
 @pytest.mark.parametrize("moment", ["Creating machine", "booting", "Waiting for SSH"])
 @pytest.mark.parametrize("ending", ["SIGINT to the group", "SIGTERM to the host", "SIGKILL to the host"])
 def test_an_interrupted_create_leaves_nothing(
