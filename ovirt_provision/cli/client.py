@@ -160,8 +160,8 @@ class Daemon:
             return method(requests)
 
     @contextlib.contextmanager
-    def stream(self, method: Callable[..., Any], requests: Iterator[Message]) -> Iterator[Any]:
-        """The replies to a stream of requests; the call ends with the block. Raises ProvisionError."""
+    def stream(self, method: Callable[..., Any], requests: Iterator[Message] | Message) -> Iterator[Any]:
+        """The replies to one request or to a stream; the call ends with the block. Raises ProvisionError."""
         with self._errors():
             call = method(requests)
             try:

@@ -3,6 +3,7 @@
 import hashlib
 import time
 from collections.abc import Iterator
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -21,10 +22,13 @@ from ovirt_provision.cli.options import (
 from ovirt_provision.cli.output import Format
 from ovirt_provision.cli.template import FORMATS, DiskFormat
 from ovirt_provision.cli.verbs import run_verb
+from ovirt_provision.errors import Code, ProvisionError
 from ovirt_provision.v1 import images_pb2, resources_pb2
 
 app = typer.Typer(
-    no_args_is_help=True, rich_markup_mode="markdown", help="Disk images: make disks and templates of them."
+    no_args_is_help=True,
+    rich_markup_mode="markdown",
+    help="Disk images: make disks and templates of them, and them of disks.",
 )
 
 _CHUNK = 1 << 20
@@ -216,6 +220,129 @@ def _requests(
             yield images_pb2.UploadImageRequest(chunk=chunk)
             offset += len(chunk)
             progress.show(offset)
+
+
+class ImageFormat(StrEnum):
+    QCOW2 = "qcow2"
+    RAW = "raw"
+
+
+_IMAGE_FORMATS = {
+    ImageFormat.QCOW2: resources_pb2.Image.FORMAT_QCOW2,
+    ImageFormat.RAW: resources_pb2.Image.FORMAT_RAW,
+}
+
+ToOption = Annotated[
+    Path, typer.Option(metavar="FILE", help="Where the image goes; there must not be a file yet.")
+]
+
+
+class DownloadCorrupt(ProvisionError):
+    """What came from the daemon is not the image."""
+
+    code = Code.DATA_LOSS
+    reason = "DOWNLOAD_CORRUPT"
+    message = "{file} has {actual}, and the image {checksum}"
+    advice = "Download it once more; what had come was removed."
+
+
+@app.command(
+    epilog="""Examples, the second one after `machine stop web`:
+
+    ovirt-provision image export golden-web --to golden-web.qcow2
+
+    ovirt-provision image export --machine web --format raw --to web.img"""
+)
+def export(
+    to: ToOption,
+    template: Annotated[
+        str, typer.Argument(metavar="[TEMPLATE]", help="NAME, NAME:VERSION or the id of a version.")
+    ] = "",
+    machine: Annotated[str, typer.Option(metavar="KEY", help="A Machine, which must be down.")] = "",
+    disk: Annotated[str, typer.Option(metavar="ID", help="A disk that was kept.")] = "",
+    disk_name: Annotated[
+        str, typer.Option(metavar="NAME", help="Which disk. Default: the one that a guest boots from.")
+    ] = "",
+    image_format: Annotated[ImageFormat, typer.Option("--format")] = ImageFormat.QCOW2,
+    keep: Annotated[bool, typer.Option("--keep", help="Leave the image with the daemon, too.")] = False,
+    engine: EngineOption = "",
+    request_id: RequestIdOption = "",
+    output_format: OutputOption = Format.TABLE,
+) -> None:
+    """Make an image of a disk, and download it."""
+    if [bool(one) for one in (template, machine, disk)].count(True) != 1:
+        raise typer.BadParameter("give one of a TEMPLATE, --machine and --disk", param_hint="TEMPLATE")
+    _insist_on_new(to)
+    daemon = Daemon(engine)
+    request = images_pb2.ExportImageRequest(
+        engine=daemon.engine,
+        request_id=request_id,
+        disk_name=disk_name,
+        format=_IMAGE_FORMATS[image_format],
+    )
+    if machine:
+        request.machine_key = machine
+    elif disk:
+        request.disk_id = disk
+    else:
+        request.template.CopyFrom(options.template_reference(template))
+
+    def fetch(operation: resources_pb2.Operation) -> None:
+        _download(daemon, operation.image.checksum, to)
+        if not keep:
+            removal = images_pb2.RemoveImageRequest(checksum=operation.image.checksum)
+            daemon.call(daemon.images.RemoveImage, removal)
+
+    run_verb(output_format, daemon, daemon.images.ExportImage, request, wait=True, on_success=fetch)
+
+
+@app.command()
+def download(checksum: ChecksumArgument, to: ToOption) -> None:
+    """Download an image that the daemon has; what broke off goes on where it was."""
+    _insist_on_new(to)
+    _download(Daemon(), checksum, to)
+
+
+def _insist_on_new(file: Path) -> None:
+    if file.exists():
+        raise typer.BadParameter(f"{file} exists", param_hint="--to")
+    if not file.absolute().parent.is_dir():
+        raise typer.BadParameter(f"{file.absolute().parent} is no folder", param_hint="--to")
+
+
+def _download(daemon: Daemon, checksum: str, file: Path) -> None:
+    """Fetches an image into a file of that name, which is there only once it is whole and right."""
+    algorithm, _, digest = checksum.partition(":")
+    part = file.with_name(f"{file.name}.{digest[:12]}.part")
+    tries = 0
+    while True:
+        before = part.stat().st_size if part.exists() else 0
+        request = images_pb2.DownloadImageRequest(checksum=checksum, offset=before)
+        try:
+            _append(daemon, request, part)
+            break
+        except DaemonUnreachable:
+            tries = tries + 1 if part.stat().st_size <= before else 0
+            if tries >= _TRIES:
+                raise
+            time.sleep(_PAUSE)
+    with part.open("rb") as opened:
+        actual = f"{algorithm}:{hashlib.file_digest(opened, algorithm).hexdigest()}"
+    if actual != checksum:
+        part.unlink()
+        raise DownloadCorrupt(file=part, actual=actual, checksum=checksum)
+    part.rename(file)
+
+
+def _append(daemon: Daemon, request: images_pb2.DownloadImageRequest, part: Path) -> None:
+    done = request.offset
+    with part.open("ab") as opened, daemon.stream(daemon.images.DownloadImage, request) as replies:
+        size = next(replies).image.size_bytes
+        with output.Bytes(f"Downloading {part.name}", size) as progress:
+            for reply in replies:
+                opened.write(reply.chunk)
+                done += len(reply.chunk)
+                progress.show(done)
 
 
 @app.command("list")

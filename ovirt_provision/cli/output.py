@@ -541,6 +541,8 @@ def print_result(operation: Operation) -> None:
         print_template(operation.template)
     elif operation.HasField("disk"):
         print_disk(operation.disk)
+    elif operation.HasField("image"):
+        print_images(ListImagesResponse(images=[operation.image]))
     else:
         print_operation(operation)
 

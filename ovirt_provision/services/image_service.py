@@ -1,13 +1,17 @@
 """ImageService: calls in, messages out."""
 
+import asyncio
 from collections.abc import AsyncIterator, Callable
 
 from ovirt_provision.errors import InvalidRequest, Violation
 from ovirt_provision.operations.bridge import Bridge
+from ovirt_provision.operations.export_image import EXPORT_IMAGE
 from ovirt_provision.operations.import_image import IMPORT_IMAGE
 from ovirt_provision.services.calls import Context, engine_of, owner_of
 from ovirt_provision.services.messages import image_message, operation_message
 from ovirt_provision.v1 import images_pb2, images_pb2_grpc
+
+_CHUNK = 1 << 20
 
 
 class ImageServicer(images_pb2_grpc.ImageServiceServicer):
@@ -67,3 +71,29 @@ class ImageServicer(images_pb2_grpc.ImageServiceServicer):
             operation=operation_message(bridge, operation),
             reused=operation.request_id != request.request_id,
         )
+
+    async def ExportImage(
+        self, request: images_pb2.ExportImageRequest, context: Context
+    ) -> images_pb2.ExportImageResponse:
+        bridge, owner = self._bridge(), owner_of(context)
+        engine = engine_of(bridge, request.engine, context)
+        if request.validate_only:
+            await bridge.dispatcher.validate(EXPORT_IMAGE, owner, engine.name, request)
+            return images_pb2.ExportImageResponse()
+        operation = await bridge.dispatcher.call(EXPORT_IMAGE, owner, engine.name, request)
+        return images_pb2.ExportImageResponse(operation=operation_message(bridge, operation))
+
+    async def DownloadImage(
+        self, request: images_pb2.DownloadImageRequest, context: Context
+    ) -> AsyncIterator[images_pb2.DownloadImageResponse]:
+        images, owner = self._bridge().images, owner_of(context)
+        image = images.need(owner, request.checksum)
+        if request.offset > image.size:
+            wrong = f"{request.offset} is more than the {image.size} bytes of the image"
+            raise InvalidRequest([Violation("offset", wrong)])
+        # It may be removed while it is sent: who has it open goes on.
+        with images.path(owner, image.checksum).open("rb") as file:
+            yield images_pb2.DownloadImageResponse(image=image_message(image))
+            file.seek(request.offset)
+            while chunk := await asyncio.to_thread(file.read, _CHUNK):
+                yield images_pb2.DownloadImageResponse(chunk=chunk)

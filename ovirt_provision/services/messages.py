@@ -264,6 +264,8 @@ def operation_message(bridge: Bridge, operation: store.Operation) -> resources_p
     message.sparsified.extend(
         resources_pb2.SparsifiedDisk(**disk) for disk in operation.plan.get("sparsified", ())
     )
+    if exported := operation.plan.get("image"):
+        message.image.CopyFrom(image_message(Image(**exported)))
     if operation.object_id is not None:
         _add_result(bridge, operation, message)
     return message

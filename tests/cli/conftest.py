@@ -44,6 +44,7 @@ from ovirt_provision.v1.resources_pb2 import (
     DiskInfo,
     Engine,
     Error,
+    Image,
     Lease,
     Machine,
     Network,
@@ -190,6 +191,23 @@ class FakeDaemon(
                 del self.breaks[0]
                 context.abort(grpc.StatusCode.UNAVAILABLE, "the daemon drains")
         return images_pb2.UploadImageResponse()
+
+    def ExportImage(self, request: Any, context: grpc.ServicerContext) -> Any:
+        self._heard(request, context)
+        return images_pb2.ExportImageResponse(operation=operation(verb="ExportImage"))
+
+    def DownloadImage(self, request: Any, context: grpc.ServicerContext) -> Any:
+        self._heard(request, context)
+        yield images_pb2.DownloadImageResponse(image=Image(size_bytes=len(self.image)))
+        for start in range(request.offset, len(self.image), 1 << 20):
+            if self.breaks and start >= self.breaks[0]:
+                del self.breaks[0]
+                context.abort(grpc.StatusCode.UNAVAILABLE, "the daemon drains")
+            yield images_pb2.DownloadImageResponse(chunk=self.image[start : start + (1 << 20)])
+
+    def RemoveImage(self, request: Any, context: grpc.ServicerContext) -> Any:
+        self._heard(request, context)
+        return images_pb2.RemoveImageResponse()
 
     def ImportImage(self, request: Any, context: grpc.ServicerContext) -> Any:
         self._heard(request, context)

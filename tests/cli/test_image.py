@@ -11,6 +11,7 @@ from ovirt_provision.v1.resources_pb2 import (
     DISK_FORMAT_RAW,
     DISK_INTERFACE_VIRTIO,
     DiskInfo,
+    Image,
     Operation,
 )
 
@@ -103,3 +104,42 @@ def test_what_is_wrong_is_told_before_the_daemon_is_asked(
     assert result.code == 2
     assert says in " ".join(result.err.replace("│", " ").split())
     assert not daemon.requests
+
+
+def export(daemon: FakeDaemon, image: Path) -> None:
+    daemon.image = image.read_bytes()
+    made = Image(checksum=f"sha256:{hashlib.sha256(daemon.image).hexdigest()}", size_bytes=len(daemon.image))
+    daemon.script = [operation(9, verb="ExportImage", state=Operation.STATE_SUCCEEDED, image=made)]
+
+
+def test_an_export_that_breaks_off_is_gone_on_with_and_checked(
+    cli: Cli, daemon: FakeDaemon, image: Path, tmp_path: Path
+) -> None:
+    export(daemon, image)
+    daemon.breaks = [1 << 20]
+    target = tmp_path / "golden.qcow2"
+    result = cli.run("image", "export", "golden:2", "--to", str(target), "--disk-name", "golden_Disk1")
+    assert result.code == 0, result.err
+    assert target.read_bytes() == daemon.image
+    sent = daemon.last(images_pb2.ExportImageRequest)
+    assert (sent.template.name, sent.template.version, sent.disk_name) == ("golden", 2, "golden_Disk1")
+    offsets = [one.offset for one in daemon.requests if isinstance(one, images_pb2.DownloadImageRequest)]
+    assert offsets == [0, 1 << 20]
+    checksum = daemon.last(images_pb2.RemoveImageRequest).checksum
+    assert checksum == f"sha256:{hashlib.sha256(daemon.image).hexdigest()}"
+    assert sorted(file.name for file in tmp_path.glob("golden*")) == ["golden.qcow2"]
+
+    again = cli.run("image", "export", "golden", "--to", str(target))
+    assert (again.code, "exists" in again.err) == (2, True)
+    for wrong in ((), ("golden", "--machine", "web")):
+        assert cli.run("image", "export", *wrong, "--to", str(tmp_path / "new")).code == 2
+
+
+def test_a_download_with_another_checksum_leaves_no_file(
+    cli: Cli, daemon: FakeDaemon, image: Path, tmp_path: Path
+) -> None:
+    daemon.image = image.read_bytes()
+    result = cli.run("image", "download", f"sha256:{'0' * 64}", "--to", str(tmp_path / "golden.img"))
+    assert result.code != 0
+    assert "DOWNLOAD_CORRUPT" in result.err or "and the image sha256:0000" in result.err
+    assert list(tmp_path.glob("golden*")) == []

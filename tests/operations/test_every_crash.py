@@ -242,6 +242,21 @@ async def back_up_and_cancel(site: Site) -> Operation:
     return seen
 
 
+async def imported(site: Site) -> None:
+    disk = images_pb2.ImportedDisk(name="golden")
+    await site.run("ImportImage", checksum=await site.upload(RAW), disk=disk)
+
+
+async def export(site: Site) -> Operation:
+    (disk,) = [one.id for one in site.simulator.world.disks.values() if one.name == "golden"]
+    fields = {"disk_id": disk, "format": resources_pb2.Image.FORMAT_RAW}
+    ended = await site.ended(await call(site, "ExportImage", **fields))
+    assert site.bridge.images.path(OWNER, ended.plan["image"]["checksum"]).read_bytes() == RAW
+    assert all(one.ended for one in site.simulator.world.transfers.values())
+    assert not site.bridge.images.scratched()
+    return ended
+
+
 async def drop_disk(site: Site) -> Operation:
     rows = site.bridge.ledger.list_objects(PRESENT, REMOVING, GONE)
     disk = next(row for row in rows if row.kind == "disk" and row.parent_id is None)
@@ -545,6 +560,7 @@ SCENARIOS = {
     "backup-cancel": Scenario(
         back_up_and_cancel, prepare=vault, state=CANCELLED, commits=22, changes=4, readings=107, stride=3
     ),
+    "export": Scenario(export, prepare=imported, disks=1, commits=16, changes=2, readings=7, stride=2),
     "destroy-disk": Scenario(drop_disk, prepare=detached, commits=8, changes=1, readings=26, stride=2),
     "adopted-restart": Scenario(
         restart, prepare=adopted, vms=("theirs",), disks=1, commits=12, changes=2, readings=53, stride=6

@@ -92,3 +92,30 @@ async def test_what_is_wrong_with_an_upload_is_told(service, requests, code, say
         await service.UploadImage(iter(requests))
     assert refused.value.code() == code
     assert says in refused.value.details()
+
+
+async def test_an_image_is_downloaded_whole_or_from_an_offset(service):
+    await service.UploadImage(iter([header(), *chunks(RAW)]))
+    for offset in (0, 300_001, len(RAW)):
+        request = images_pb2.DownloadImageRequest(checksum=SUM, offset=offset)
+        first, *rest = [reply async for reply in service.DownloadImage(request)]
+        assert (first.image.size_bytes, first.chunk) == (len(RAW), b"")
+        assert b"".join(reply.chunk for reply in rest) == RAW[offset:]
+    for wrong, code in (
+        ({"offset": len(RAW) + 1}, grpc.StatusCode.INVALID_ARGUMENT),
+        ({"checksum": f"sha256:{'0' * 64}"}, grpc.StatusCode.NOT_FOUND),
+    ):
+        request = images_pb2.DownloadImageRequest(**{"checksum": SUM, **wrong})
+        with pytest.raises(grpc.aio.AioRpcError) as refused:
+            await service.DownloadImage(request).read()
+        assert refused.value.code() == code
+
+
+async def test_what_is_removed_meanwhile_is_sent_to_its_end(service):
+    await service.UploadImage(iter([header(), *chunks(RAW)]))
+    download = service.DownloadImage(images_pb2.DownloadImageRequest(checksum=SUM))
+    replies = aiter(download)
+    await anext(replies)
+    await service.RemoveImage(images_pb2.RemoveImageRequest(checksum=SUM))
+    got = b"".join([reply.chunk async for reply in replies])
+    assert got == RAW

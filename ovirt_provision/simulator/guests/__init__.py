@@ -9,6 +9,9 @@ from enum import Enum
 from pathlib import Path
 from typing import Protocol
 
+QEMU_FORMATS: Mapping[str, str] = {"raw": "raw", "cow": "qcow2"}
+"""What QEMU calls the engine's formats of disks."""
+
 
 class Work(Protocol):
     """Something under way on the host, such as the copy of a disk."""

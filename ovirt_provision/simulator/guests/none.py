@@ -5,10 +5,11 @@ NIC.
 import ipaddress
 import itertools
 import shutil
+import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 
-from ovirt_provision.simulator.guests import Guest, GuestInterface, GuestSpec, GuestState, Work
+from ovirt_provision.simulator.guests import QEMU_FORMATS, Guest, GuestInterface, GuestSpec, GuestState, Work
 from ovirt_provision.simulator.guests.screen import RecordingScreen
 
 NETWORK = ipaddress.IPv4Network("10.11.0.0/16")
@@ -49,6 +50,7 @@ class NoGuests:
 
     def __init__(self) -> None:
         self.specs: list[GuestSpec] = []
+        self._contents: dict[str, tuple[Path, str]] = {}  # of disks that were uploaded: files and formats
         self.screens: dict[str, RecordingScreen] = {}
         self._addresses: dict[str, str] = {}
         self._free = itertools.cycle(NETWORK.hosts())
@@ -57,19 +59,28 @@ class NoGuests:
         return _Done()
 
     def clone_disk(self, disk_id: str, source_id: str, *, thin: bool) -> Work:  # noqa: ARG002
+        if source_id in self._contents:
+            self._contents[disk_id] = self._contents[source_id]
         return _Done()
 
-    def write_disk(self, disk_id: str, file: Path, file_format: str) -> Work:  # noqa: ARG002
+    def write_disk(self, disk_id: str, file: Path, file_format: str) -> Work:
         """Keeps the bytes beside the file, as they are."""
         if file.exists():
-            file.replace(_kept(file))
+            self._contents[disk_id] = (file.replace(_kept(file)), file_format)
         return _Done()
 
-    def read_disk(self, disk_id: str, file: Path, file_format: str) -> Work:  # noqa: ARG002
-        if _kept(file).exists():
-            shutil.copyfile(_kept(file), file)
-        else:
+    def read_disk(self, disk_id: str, file: Path, file_format: str) -> Work:
+        kept, kept_format = self._contents.get(disk_id, (_kept(file), file_format))
+        if not kept.exists():
             file.touch()
+        elif kept_format == file_format:
+            shutil.copyfile(kept, file)
+        else:
+            names = [QEMU_FORMATS[one] for one in (kept_format, file_format)]
+            subprocess.run(
+                ["qemu-img", "convert", "-f", names[0], "-O", names[1], kept, file],
+                check=True,
+            )
         return _Done()
 
     def used(self, disk_id: str) -> int:  # noqa: ARG002

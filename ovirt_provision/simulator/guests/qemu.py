@@ -18,7 +18,7 @@ from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping, S
 from pathlib import Path
 from typing import Any
 
-from ovirt_provision.simulator.guests import GuestInterface, GuestSpec, GuestState, accelerator
+from ovirt_provision.simulator.guests import QEMU_FORMATS, GuestInterface, GuestSpec, GuestState, accelerator
 from ovirt_provision.simulator.guests.image import GuestImage
 from ovirt_provision.simulator.guests.iso import make_iso
 from ovirt_provision.simulator.guests.monitor import Monitor, MonitorError
@@ -36,7 +36,6 @@ KERNEL_ARGUMENTS = "root=/dev/vda rw console=ttyS0 quiet net.ifnames=0"
 # QEMU keeps these in step: to know the time it would ask the HPET, which takes a hundred times as long.
 EMULATED_KERNEL_ARGUMENTS = "mitigations=off tsc=reliable"
 _LOG = logging.getLogger(__name__)
-_FORMATS = {"raw": "raw", "cow": "qcow2"}
 _BLOCK = 512  # bytes, of `st_blocks`
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9-]*")
 
@@ -84,10 +83,10 @@ class QemuGuests:
         return self._work(disk_id, self._clone(disk_id, source_id, thin))
 
     def write_disk(self, disk_id: str, file: Path, file_format: str) -> "_Work":
-        return self._work(disk_id, self._write(disk_id, file, _FORMATS[file_format]))
+        return self._work(disk_id, self._write(disk_id, file, QEMU_FORMATS[file_format]))
 
     def read_disk(self, disk_id: str, file: Path, file_format: str) -> "_Work":
-        return self._work(disk_id, self._read(disk_id, file, _FORMATS[file_format]))
+        return self._work(disk_id, self._read(disk_id, file, QEMU_FORMATS[file_format]))
 
     def used(self, disk_id: str) -> int:
         path = self._path(disk_id)

@@ -4,6 +4,7 @@ The bytes themselves go through `images.py`, or through a real ovirt-imageio.
 """
 
 import logging
+import os
 from collections.abc import Callable
 from datetime import timedelta
 from urllib.parse import urlsplit
@@ -167,6 +168,9 @@ def _prepare(world: World, transfer: ImageTransfer) -> None:
         if error is not None:
             _end(world, transfer, ok=False)
         elif transfer.phase == "initializing":
+            path = world.images.path(transfer.disk)
+            if transfer.format == "raw" and path.stat().st_size < transfer.disk.size:
+                os.truncate(path, transfer.disk.size)  # what was never written reads as zeros
             _enter(world, transfer, "transferring")
 
     if not work.done:
