@@ -1,5 +1,6 @@
 """The census: what carries our mark in the engine, held against the ledger."""
 
+import asyncio
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -90,8 +91,9 @@ async def take_census(engine: Engine, ledger: Ledger, installation: str) -> Sequ
             )
             entries.append(_entry(FOREIGN, "template", template.id, template.name, mark, why))
     unmarked = [row for place, row in rows.items() if row.adopted and place not in seen]
-    for row in unmarked:
-        adopted = await engine.machines.find(row.known_id)
+    # Asked for at once, they are read together.
+    unmarked_vms = await asyncio.gather(*(engine.machines.find(row.known_id) for row in unmarked))
+    for row, adopted in zip(unmarked, unmarked_vms, strict=True):
         if adopted is not None:
             seen.add(("vm", adopted.id))
             entries.append(_adopted(row, adopted.name))

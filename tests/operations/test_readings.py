@@ -199,3 +199,18 @@ def test_a_client_is_told_that_its_vm_is_absent_and_what_it_would_be_made_from(d
             assert (template.name, template.version, template.os) == (TEMPLATE, 1, "debian_9")
 
     run_virtually(scenario())
+
+
+def test_a_census_reads_adopted_vms_together(direct_site, run_virtually, monkeypatch):
+    async def scenario() -> None:
+        async with direct_site() as s:
+            keys, counter = await hosts(s, 12), Counter(monkeypatch)
+
+            found = await s.census()
+
+            assert found == [("adopted", "vm", key) for key in keys]
+            assert len([asked for asked in counter.asked if "VM" in asked]) == 2, (
+                "those with a mark, and these"
+            )
+
+    run_virtually(scenario())
