@@ -160,7 +160,8 @@ class QemuGuests:
             raise QemuError(f"disk {disk_id} is the guest image's own; clone it first")
         image = await self._image_of(disks[0]) if disks and spec.boot_devices[:1] == ("hd",) else None
         arguments = machine_arguments(spec, await self.accelerator(), disks, image, kernel_arguments)
-        if spec.disc:
+        # Files of ISO domains are names without content.
+        if _ID.fullmatch(spec.disc):
             arguments += disc_arguments(self._path(spec.disc), spec)
         return arguments
 
