@@ -99,10 +99,10 @@ def test_an_installation_is_typed_to_and_leaves_a_template(
     assert is_untouched()
 
 
-def test_what_another_tool_has_made_is_imported(
+def test_what_another_tool_has_made_is_imported_and_comes_out_again(
     stage: Stage, tmp_path: Path, image: Path, is_untouched: Callable[[], bool]
 ) -> None:
-    file = tmp_path / "import.pkr.hcl"
+    file, exported = tmp_path / "import.pkr.hcl", tmp_path / "out/exported.qcow2"
     file.write_text(
         f"""
         packer {{
@@ -127,6 +127,9 @@ def test_what_another_tool_has_made_is_imported(
               cluster             = "Default"
               keep_input_artifact = true
             }}
+            post-processor "ovirt-export" {{
+              output = "{exported}"
+            }}
           }}
         }}
         """
@@ -134,10 +137,11 @@ def test_what_another_tool_has_made_is_imported(
     code, told = cancel_at(stage, file, "ImportImage transferring")
     assert code == 1, told
     assert is_untouched()
+    assert not exported.exists()
 
     code, told = run(stage, file)
     assert code == 0, told
     assert "oVirt template imported (version 1" in told
-    assert image.exists()
+    subprocess.run(["qemu-img", "compare", image, exported], check=True)
     _destroy_all(stage)
     assert is_untouched()

@@ -13,6 +13,7 @@ import (
 	"github.com/ovirt-provision/ovirt-provision/plugins/packer/packer-plugin-ovirt/datasource/disk"
 	"github.com/ovirt-provision/ovirt-provision/plugins/packer/packer-plugin-ovirt/datasource/network"
 	"github.com/ovirt-provision/ovirt-provision/plugins/packer/packer-plugin-ovirt/datasource/template"
+	"github.com/ovirt-provision/ovirt-provision/plugins/packer/packer-plugin-ovirt/post-processor/export"
 	importer "github.com/ovirt-provision/ovirt-provision/plugins/packer/packer-plugin-ovirt/post-processor/import"
 	"github.com/ovirt-provision/ovirt-provision/plugins/packer/packer-plugin-ovirt/version"
 )
@@ -30,6 +31,7 @@ func newSet() *plugin.Set {
 	set.RegisterBuilder("clone", clone.NewBuilder())
 	set.RegisterBuilder("image", image.NewBuilder())
 	set.RegisterBuilder("iso", iso.NewBuilder())
+	set.RegisterPostProcessor("export", export.New())
 	set.RegisterPostProcessor("import", importer.New())
 	set.RegisterDatasource("template", new(template.Datasource))
 	set.RegisterDatasource("disk", new(disk.Datasource))

@@ -35,6 +35,11 @@ integration {
     slug = "import"
   }
   component {
+    type = "post-processor"
+    name = "oVirt export"
+    slug = "export"
+  }
+  component {
     type = "data-source"
     name = "oVirt template"
     slug = "template"

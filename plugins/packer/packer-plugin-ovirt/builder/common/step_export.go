@@ -1,0 +1,112 @@
+package common
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"github.com/hashicorp/packer-plugin-sdk/multistep"
+
+	"github.com/ovirt-provision/ovirt-provision/plugins/internal/client"
+	"github.com/ovirt-provision/ovirt-provision/plugins/internal/options"
+	pb "github.com/ovirt-provision/ovirt-provision/plugins/internal/ovirtprovisionv1"
+)
+
+// ExportImage is the step that writes a disk of a template, or a disk, to a file of this host.
+type ExportImage struct {
+	// Request is what is exported, without engine and id.
+	Request *pb.ExportImageRequest
+	Origins options.Origins
+	// Output is the path of the file; Overwrite lets it replace one.
+	Output    string
+	Overwrite bool
+	Engine    EngineConfig
+	NewID     func() string
+	// Image is what the daemon calls the file, once it is whole.
+	Image *pb.Image
+}
+
+// Run implements multistep.Step.
+func (s *ExportImage) Run(ctx context.Context, state multistep.StateBag) multistep.StepAction {
+	const doing = "exporting the disk"
+	if err := s.checkOutput(); err != nil {
+		return Halt(ctx, state, doing, err)
+	}
+	ui, daemon := uiOf(state), clientOf(state)
+	ui.Say("Having the daemon export the disk...")
+	s.Request.Engine, s.Request.RequestId = daemon.Engine, s.NewID()
+	operation, err := run(ctx, state, "ExportImage", func(ctx context.Context) (*pb.Operation, error) {
+		reply, err := daemon.Images.ExportImage(ctx, s.Request)
+		return reply.GetOperation(), err
+	})
+	if operation.GetState() == pb.Operation_STATE_SUCCEEDED {
+		s.Image = operation.GetImage()
+	}
+	if err != nil {
+		return Halt(ctx, state, doing, s.Origins.Rename(err))
+	}
+	if s.Image.GetChecksum() == "" {
+		return Halt(ctx, state, doing, errors.New("the daemon reports success without an image"))
+	}
+	if err := s.download(ctx, state); err != nil {
+		return Halt(ctx, state, "downloading the disk", err)
+	}
+	ui.Sayf("The disk is in %s (%s)", s.Output, s.Image.GetChecksum())
+	return multistep.ActionContinue
+}
+
+func (s *ExportImage) checkOutput() error {
+	if _, err := os.Stat(s.Output); err == nil && !s.Overwrite {
+		return fmt.Errorf("output: %s exists; use packer build -force to replace it", s.Output)
+	} else if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("output: %w", err)
+	}
+	if err := os.MkdirAll(filepath.Dir(s.Output), 0o755); err != nil {
+		return fmt.Errorf("output: %w", err)
+	}
+	return nil
+}
+
+// download writes the file beside its place, so that there it is whole or not at all.
+func (s *ExportImage) download(ctx context.Context, state multistep.StateBag) (err error) {
+	part, err := os.CreateTemp(filepath.Dir(s.Output), filepath.Base(s.Output)+".part*")
+	if err != nil {
+		return err
+	}
+	defer func() {
+		if err != nil {
+			_ = part.Close()
+			_ = os.Remove(part.Name())
+		}
+	}()
+	ui := uiOf(state)
+	ui.Sayf("Downloading %s to %s...", client.DescribeSize(s.Image.GetSizeBytes()), s.Output)
+	shown := showBytes(ui, "download", s.Image.GetSizeBytes())
+	defer shown.close()
+	if err := clientOf(state).DownloadImage(ctx, s.Image, part, shown.to); err != nil {
+		return err
+	}
+	if err := part.Chmod(0o644); err != nil {
+		return err
+	}
+	if err := part.Close(); err != nil {
+		return err
+	}
+	return os.Rename(part.Name(), s.Output)
+}
+
+// Cleanup has the daemon forget the image, in every outcome.
+func (s *ExportImage) Cleanup(state multistep.StateBag) {
+	if s.Image.GetChecksum() == "" {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), s.Engine.CleanupTimeout)
+	defer cancel()
+	_, err := clientOf(state).Images.RemoveImage(ctx, &pb.RemoveImageRequest{Checksum: s.Image.GetChecksum()})
+	if err != nil {
+		uiOf(state).Errorf("The daemon still has the image %s: %s", s.Image.GetChecksum(), err)
+	}
+}
