@@ -289,10 +289,14 @@ class Owner(_Model):
     def is_admin(self) -> bool:
         return self.role == "admin"
 
+    @property
+    def adoptable(self) -> tuple[str, ...]:
+        """Patterns of the names of VMs that may be adopted."""
+        return ("*",) if self.adopt is None and self.is_admin else self.adopt or ()
+
     def may_adopt(self, name: str) -> bool:
         """Whether a VM of that name, which is none of ours, may be adopted."""
-        patterns = ("*",) if self.adopt is None and self.is_admin else self.adopt or ()
-        return any(fnmatchcase(name, pattern) for pattern in patterns)
+        return any(fnmatchcase(name, pattern) for pattern in self.adoptable)
 
     def may_use(self, kind: Literal["engines", "clusters", "templates"], name: str) -> bool:
         """Whether an allow-list has the name, or is not given."""

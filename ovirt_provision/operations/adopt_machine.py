@@ -60,10 +60,10 @@ async def check_adoption(call: Call) -> Vm:
     VmNotAdoptable."""
     living, request, limits = _adopted_already(call), call.request, call.limits
     not_allowed = AdoptionNotAllowed(
-        owner=call.owner, id=request.vm_id, allowed=", ".join(limits.adopt or ()) or "nothing"
+        owner=call.owner, id=request.vm_id, allowed=", ".join(limits.adoptable) or "nothing"
     )
     # Before the look-up: who may adopt nothing learns of no VM whether it exists.
-    if (limits.adopt is None and not limits.is_admin) or limits.adopt == ():
+    if not limits.adoptable:
         raise not_allowed
     vm = await call.engine.machines.get(request.vm_id.lower(), follow=WITH_ADDRESSES)
     if vm is None:
