@@ -39,6 +39,7 @@ from ovirt_provision.v1 import (
     consoles_pb2,
     disks_pb2,
     engines_pb2,
+    images_pb2,
     machines_pb2,
     machines_pb2_grpc,
     networks_pb2,
@@ -60,6 +61,7 @@ METHODS: list[MethodDescriptor] = [
         operations_pb2,
         templates_pb2,
         disks_pb2,
+        images_pb2,
         backups_pb2,
         networks_pb2,
     )
@@ -112,6 +114,8 @@ USUAL = {
     "hosts": ("host1",),
     "tags": ("root",),
     "page_token": ("", "1"),
+    "checksum": (f"sha256:{'0' * 64}",),
+    "url": ("",),
     "static_address": ("", "10.11.0.5/24"),
     "static_range": ("", "", "10.11.0.50-10.11.0.99/24"),
     "gateway": ("", "10.11.0.1"),
@@ -159,7 +163,9 @@ class House:
         """Calls an RPC and returns the code that it ends with."""
         path = f"/{method.containing_service.full_name}/{method.name}"
         try:
-            if method.client_streaming:
+            if method.client_streaming and not method.server_streaming:
+                self.channel.stream_unary(path)(iter([encoded]), timeout=DEADLINE)
+            elif method.client_streaming:
                 for _ in self.channel.stream_stream(path)(iter([encoded]), timeout=DEADLINE):
                     pass
             elif method.server_streaming:

@@ -41,6 +41,7 @@ from ovirt_provision.v1 import (
     consoles_pb2,
     disks_pb2,
     engines_pb2,
+    images_pb2,
     machines_pb2,
     networks_pb2,
     operations_pb2,
@@ -49,6 +50,7 @@ from ovirt_provision.v1 import (
 )
 from tests.certificates import Authority, Certificate
 from tests.harness import add_vault
+from tests.image_files import RAW
 
 VICTIM = "spiffe://example.com/victim"
 NEIGHBOUR = "spiffe://example.com/neighbour"
@@ -62,6 +64,7 @@ NAMES = (
     "victims-disk-4711",
     "victims-backup-4711",
 )
+IMAGE = f"sha256:{hashlib.sha256(RAW).hexdigest()}"
 TOKEN = "5c1f0f6e-victims-token"
 
 METHODS: list[MethodDescriptor] = [
@@ -74,13 +77,14 @@ METHODS: list[MethodDescriptor] = [
         machines_pb2,
         consoles_pb2,
         disks_pb2,
+        images_pb2,
         backups_pb2,
     )
     for service in file.DESCRIPTOR.services_by_name.values()
     for method in service.methods
 ]
 # In this order the defenceless tests see each harm before another hides it.
-METHODS.sort(key=lambda method: method.name.startswith(("Cancel", "Destroy", "Detach")))
+METHODS.sort(key=lambda method: method.name.startswith(("Cancel", "Destroy", "Detach", "Remove")))
 # What every owner may see who may use the engine.
 OF_THE_ENGINE = {"ListEngines", "GetEngine", "ExamineEngine", "ListNetworks", "FindNetwork"}
 
@@ -151,6 +155,7 @@ class House:
             {row["id"]: self.bridge.leases._heard.get(row["id"]) for row in rows if row.get("kind") == "vm"},
             [(vm.id, vm.name, vm.status, vm.comment) for vm in world.vms.values() if vm.id in ids],
             [(template.id, template.name) for template in world.templates.values() if template.id in ids],
+            self.bridge.images.list(VICTIM),
         )
 
     def secrets(self) -> set[str]:
@@ -158,6 +163,7 @@ class House:
         rows = self._rows()
         told = {str(row[field]) for row in rows for field in ("id", "engine_id") if row.get(field)}
         # Row numbers, which nobody is told, are found in every text.
+        told |= {IMAGE, f"virtual_size_bytes: {len(RAW)}"}
         return {text for text in told if len(text) > 6} | {VICTIM, *NAMES}
 
 
@@ -175,6 +181,9 @@ def request_for(
         "open": {"key": KEY, "owner": owner},
         "id": ids.get(method.containing_service.name, house.operation_id),
         "vm_id": house.adoptable_id,
+        "checksum": IMAGE,
+        "header": {"checksum": IMAGE, "size_bytes": len(RAW)},
+        "disk": {"name": "strangers-import", "storage_domain": "data"},
         "spec": {"template": {"name": "debian-12"}, "name": "strangers-vm"},
     }
     names = {
@@ -210,7 +219,8 @@ async def call(channel: grpc.aio.Channel, method: MethodDescriptor, request: Mes
     sent: Any = request
     how: Any = channel.unary_stream if method.server_streaming else channel.unary_unary
     if method.client_streaming:
-        how, sent = channel.stream_stream, iter([request])
+        how = channel.stream_stream if method.server_streaming else channel.stream_unary
+        sent = iter([request])
     calling = how(path, type(request).SerializeToString, reply_type.FromString)(sent, timeout=20)
     try:
         if method.server_streaming:
@@ -320,6 +330,10 @@ async def furnish(house: House, victim: Certificate) -> None:
         def spec(name: str) -> dict[str, Any]:
             return {"template": {"name": "debian-12"}, "name": name}
 
+        async def chunks() -> AsyncIterator[bytes]:
+            yield RAW
+
+        await house.bridge.images.receive(VICTIM, IMAGE, len(RAW), 0, chunks())
         made = await ended(await run("CreateMachine", key=KEY, spec=spec(NAMES[0])))
         assert made.owner == VICTIM
         template = await ended(await run("CreateTemplate", machine_key=KEY, name=NAMES[1]))
@@ -515,6 +529,7 @@ async def test_an_admin_sees_and_ends_what_belongs_to_others(house):
         *("RenewLease", "DestroyTemplate", "DetachDisk", "DestroyDisk", "SparsifyDisk", "AdoptMachine"),
         "SendKeys",
         *("CreateBackup", "RestoreBackup", "MarkBackupDomain"),
+        *("UploadImage", "GetImage", "ListImages", "RemoveImage", "ImportImage"),
     }
     assert seen["SendKeys"] == "MACHINE_NOT_RUNNING"
     assert house.bridge.leases._heard[vm["id"]] > heard
