@@ -64,13 +64,20 @@ class Console:
 
 @pytest.fixture
 def play(
-    site: Callable[..., Any], run_virtually: Callable[[Coroutine[Any, Any, Any]], Any]
+    request: pytest.FixtureRequest, run_virtually: Callable[[Coroutine[Any, Any, Any]], Any]
 ) -> Callable[..., Any]:
-    """Runs `scenario(console)` with the Machine `web`, which is up unless it is said otherwise."""
+    """Runs `scenario(console)` with the Machine `web`, which is up unless it is said otherwise. Only
+    `over_tls` the engine has certificates, and so have its hosts."""
 
     def run(
-        scenario: Callable[[Console], Coroutine[Any, Any, None]], *, up: bool = True, **options: Any
+        scenario: Callable[[Console], Coroutine[Any, Any, None]],
+        *,
+        up: bool = True,
+        over_tls: bool = False,
+        **options: Any,
     ) -> None:
+        site = request.getfixturevalue("site" if over_tls else "direct_site")
+
         async def with_site() -> None:
             async with site(**options) as s:
                 start = {"start_with": started()} if up else {}
@@ -179,7 +186,7 @@ def test_a_cluster_with_vnc_encryption_is_typed_to_over_tls(play):
         assert console.screen.text == "Secret!"
         assert typist.description == f"127.0.0.1:{console.screen.port} by TLS"
 
-    play(scenario, up=False)
+    play(scenario, up=False, over_tls=True)
 
 
 @pytest.mark.parametrize("defence", ["on", "off"])
@@ -201,7 +208,7 @@ def test_a_host_with_the_certificate_of_another_ca_is_typed_nothing(play, monkey
         await typist.leave()
         assert console.screen.text == "secret"
 
-    play(scenario, up=False)
+    play(scenario, up=False, over_tls=True)
 
 
 def test_what_keeps_keys_from_a_guest_is_named(play, monkeypatch):
