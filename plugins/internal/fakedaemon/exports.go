@@ -27,6 +27,15 @@ func (d *Daemon) ExportImage(
 	})}, nil
 }
 
+// SpoilImages changes the first byte of each image that the daemon has.
+func (d *Daemon) SpoilImages() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for _, content := range d.images {
+		content[0]++
+	}
+}
+
 // DownloadImage implements the schema. Of a Behaviour, Refuse counts: it ends the download after its first chunk.
 func (d *Daemon) DownloadImage(
 	request *pb.DownloadImageRequest, stream grpc.ServerStreamingServer[pb.DownloadImageResponse],

@@ -100,6 +100,20 @@ func TestADownloadThatBreaksOff(t *testing.T) {
 	}
 }
 
+func TestADownloadOfOtherBytes(t *testing.T) {
+	daemon := buildtest.Daemon(t)
+	daemon.On("DownloadImage", fakedaemon.Behaviour{OnCall: daemon.SpoilImages})
+	folder := t.TempDir()
+	p := newPostProcessor(t, map[string]any{"output": filepath.Join(folder, "disk.qcow2")})
+	_, _, _, err := p.PostProcess(t.Context(), &buildtest.UI{}, built(common.KindTemplate))
+	if err == nil || !strings.Contains(err.Error(), "the image came with the sha256 checksum") {
+		t.Errorf("error: %v", err)
+	}
+	if left, _ := os.ReadDir(folder); len(left) != 0 {
+		t.Errorf("left: %v", left)
+	}
+}
+
 // Whatever fails, no file is left, and the daemon keeps no image.
 func TestNothingIsLeft(t *testing.T) {
 	for _, method := range []string{"ExportImage", "DownloadImage"} {
