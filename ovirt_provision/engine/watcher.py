@@ -3,11 +3,12 @@
 All operations wait here and nowhere else. The watcher reads the objects in transition in batches, so what it
 costs the engine does not grow with the number of waiters: it tails the event log and looks at an object when
 an event names it or when it has not been looked at for a while. Only guest addresses, which come without an
-event, are read each time.
+event, are read each time; and so is all else while one request shows it, which then needs no events.
 """
 
 import asyncio
 import contextlib
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
@@ -79,6 +80,7 @@ class Watcher:
         self._clock = clock
         self._interval = interval
         self._longest_gap = 5 * interval
+        self._at_once = False
         self._vms: list[_Waiter[Vm]] = []
         self._template_waiters: list[_Waiter[Template]] = []
         self._disk_waiters: list[_Waiter[Disk]] = []
@@ -210,6 +212,7 @@ class Watcher:
     async def _run(self) -> None:
         while self._all():
             await self._clock.sleep(self._interval)
+            self._at_once = self._requests_for_all() <= 1
             failed = False
             for read in (
                 self._read_events,
@@ -233,8 +236,21 @@ class Watcher:
             if not failed:
                 self._read_at = self._clock.monotonic()
 
+    def _requests_for_all(self) -> int:
+        """How many requests show all that is waited for."""
+        return (
+            sum(
+                math.ceil(sum(w.follow == follow for w in self._vms) / MOST)
+                for follow in {w.follow for w in self._vms}
+            )
+            + math.ceil(len(self._disk_waiters) / MOST)
+            + len(self._jobs)
+            + len({w.name or w.object_id for w in self._template_waiters})
+            + len({w.object_id for w in self._snapshot_waiters})
+        )
+
     async def _read_events(self) -> None:
-        if any(not waiter.every_tick for waiter in self._all()):
+        if not self._at_once and any(not waiter.every_tick for waiter in self._all()):
             for event in await self._events.tail():
                 self._hurry(event)
 
@@ -307,7 +323,7 @@ class Watcher:
         in_turn = sorted(waiters, key=lambda waiter: now if waiter.every_tick else waiter.due)
         for start in range(0, len(in_turn), MOST):
             batch = in_turn[start : start + MOST]
-            if not (batch[0].every_tick or batch[0].due <= now):
+            if not (self._at_once or batch[0].every_tick or batch[0].due <= now):
                 return
             for waiter in batch:
                 if waiter.due <= now:

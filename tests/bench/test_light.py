@@ -50,6 +50,22 @@ def test_twenty_machines_cost_the_fewest_changes_and_few_readings(folder):
     assert figures.latency(95) <= 1.0
 
 
+def test_one_machine_is_read_once_a_second_and_no_events_with_it(folder):
+    figures = bridge(folder, 1)
+
+    assert figures.asked["GET /events"] == 0
+    # From its first request until it has an address; then it is destroyed, which is as long as that at most.
+    assert figures.reading <= 2 * figures.seconds
+    assert figures.latency(100) <= 1.0
+
+
+def test_with_events_beside_them_the_readings_of_one_machine_are_more(folder, monkeypatch):
+    """The defence switched off: the test above can fail."""
+    monkeypatch.setattr(watcher.Watcher, "_requests_for_all", lambda _: 2)
+
+    assert bridge(folder, 1).asked["GET /events"] > 0
+
+
 def test_without_reading_together_it_reads_as_much_as_anybody(folder, monkeypatch):
     """The defence switched off: the test above can fail."""
     monkeypatch.setattr(watcher, "MOST", 1)
