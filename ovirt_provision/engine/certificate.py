@@ -7,8 +7,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from cryptography import x509
-
 from ovirt_provision.errors import EngineCertificateInvalid, EngineUnreachable
 
 
@@ -27,6 +25,9 @@ def read_certificate(url: str, ca_file: Path | None, *, verify: bool, timeout: f
     Without `ca_file` the system's own CAs count. `timeout` in seconds is for connection and handshake.
     Raises EngineUnreachable and EngineCertificateInvalid.
     """
+    # Imported late: only examinations need it.
+    from cryptography import x509
+
     parts = urlsplit(url)
     host = parts.hostname or ""
     try:

@@ -10,9 +10,6 @@ import socket
 import ssl
 import struct
 
-from cryptography.hazmat.decrepit.ciphers.algorithms import TripleDES
-from cryptography.hazmat.primitives.ciphers import Cipher, modes
-
 _VERSION = b"RFB 003.008\n"
 # Security types.
 _VNC, _VENCRYPT = 2, 19
@@ -174,6 +171,10 @@ class VncClient:
 
 def _answer(challenge: bytes, ticket: str) -> bytes:
     """The challenge, encrypted by DES with 8 characters of the ticket, the bits of each reversed."""
+    # Imported late: it takes 8 MB.
+    from cryptography.hazmat.decrepit.ciphers.algorithms import TripleDES
+    from cryptography.hazmat.primitives.ciphers import Cipher, modes
+
     password = ticket.encode()[:8].ljust(8, b"\0")
     key = bytes(int(f"{byte:08b}"[::-1], 2) for byte in password)
     # Three times the same key is plain DES.

@@ -6,16 +6,17 @@ import secrets
 import uuid
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from cryptography.exceptions import InvalidTag
-from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import Message
 
 from ovirt_provision import paths
 from ovirt_provision.errors import Code, ProvisionError, SecretsLost
 from ovirt_provision.ledger.database import unwritable
+
+if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 KEY_BYTES = 32
 CREDENTIAL = "ovirt-provision-key"
@@ -68,8 +69,7 @@ class SecretStore:
         self._folder = paths.private_folder(folder)
         for unfinished in self._folder.glob(f".*{paths.NEW}"):
             unfinished.unlink()
-        key = key_source()
-        self._cipher = AESGCM(key) if key else None
+        self._key = key_source()
         self._memory: dict[str, bytes] = {}
 
     def seal(self, operation_id: str, data: bytes) -> None:
@@ -78,11 +78,11 @@ class SecretStore:
         Raises LedgerError when they cannot be written.
         """
         file = self._file(operation_id)
-        if self._cipher is None:
+        if self._key is None:
             self._memory[file.name] = data
             return
         nonce = secrets.token_bytes(_NONCE_BYTES)
-        sealed = _VERSION + nonce + self._cipher.encrypt(nonce, data, file.name.encode())
+        sealed = _VERSION + nonce + _cipher(self._key).encrypt(nonce, data, file.name.encode())
         try:
             paths.write_private(file, sealed)
         except OSError as error:
@@ -90,8 +90,11 @@ class SecretStore:
 
     def open(self, operation_id: str) -> bytes:
         """The secrets of the operation. Raises SecretsLost, saying why, when there are none to be had."""
+        # Imported late: it takes 8 MB, and many daemons never see a secret.
+        from cryptography.exceptions import InvalidTag
+
         file = self._file(operation_id)
-        if self._cipher is None:
+        if self._key is None:
             if file.name not in self._memory:
                 raise SecretsLost(detail="they were kept in memory only, since there is no place for a key")
             return self._memory[file.name]
@@ -105,7 +108,7 @@ class SecretStore:
         if not content.startswith(_VERSION) or len(nonce) != _NONCE_BYTES:
             raise SecretsLost(detail=f"{file} is damaged")
         try:
-            return self._cipher.decrypt(nonce, sealed, file.name.encode())
+            return _cipher(self._key).decrypt(nonce, sealed, file.name.encode())
         except InvalidTag:
             raise SecretsLost(
                 detail=f"{file} is damaged, or the key that sealed it is gone (as it is after a reboot)"
@@ -220,6 +223,12 @@ def _copy_field(field: FieldDescriptor, value: Any, target: Message) -> None:
 
 def _is_map(field: FieldDescriptor) -> bool:
     return field.message_type is not None and field.message_type.GetOptions().map_entry
+
+
+def _cipher(key: bytes) -> "AESGCM":
+    from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+    return AESGCM(key)
 
 
 def _read_key(file: Path) -> bytes:

@@ -26,8 +26,6 @@ from ovirt_provision.errors import (
 )
 from ovirt_provision.images import qemu_img
 from ovirt_provision.images.errors import ImageRefused
-from ovirt_provision.images.fetch import fetch as fetch_url
-from ovirt_provision.images.fetch import insist_on_fetchable
 from ovirt_provision.images.store import Image
 from ovirt_provision.ledger.database import LedgerError
 from ovirt_provision.ledger.identity import disk_id, imported_disk_id, vm_id
@@ -93,6 +91,9 @@ async def resolve(call: Call) -> dict[str, Any]:
         return {"import": fingerprint, "reused": standing.id}
     wrong = list(violations_of_timeouts(request))
     if request.url:
+        # Imported late: `requests` is large, and few daemons fetch anything.
+        from ovirt_provision.images.fetch import insist_on_fetchable
+
         insist_on_fetchable(request.url)
     plan = await all_at_once(
         _nothing_but(wrong),
@@ -362,6 +363,8 @@ async def fetch(run: Provisioning) -> None:
     owner, checksum = run.operation.owner, run.request.checksum
     if run.images.find(owner, checksum) is None and (url := run.secret_request().url):
         meter = Meter(run)
+        from ovirt_provision.images.fetch import fetch as fetch_url
+
         fetching = fetch_url(run.images, owner, checksum, url, clock=run.clock, show=meter.show)
         await run.wait(fetching)
 
