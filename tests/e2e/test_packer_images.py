@@ -57,6 +57,7 @@ def _destroy_all(stage: Stage) -> None:
                 stage.provision(kind, "destroy", entry["id"])
 
 
+@pytest.mark.long
 def test_the_second_build_of_an_image_uploads_nothing(
     stage: Stage, tmp_path: Path, image: Path, is_untouched: Callable[[], bool]
 ) -> None:
