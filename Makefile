@@ -87,6 +87,10 @@ worlds: setup $(generated) ## 10,000 random worlds full of strangers (WORLDS=n f
 bench-simulator: setup $(generated) ## Measure the simulator with 10,000 VMs
 	@$(python) tools/bench_simulator.py
 
+.PHONY: bench-images
+bench-images: setup $(generated) ## Measure upload and download of images against ovirt-img and dd, where ovirt-img is on PATH (MIB=512)
+	@PYTHONPATH=. $(python) tools/bench_images.py $(MIB)
+
 .PHONY: bench-packer
 bench-packer: plugin packer ## Measure requests and seconds of packer builds (BUILDS=8, PROFILE=fast, FLAGS=--no-seal)
 	@$(python) tools/bench_packer.py --builds $(or $(BUILDS),1) --profile $(or $(PROFILE),recorded) $(FLAGS)
