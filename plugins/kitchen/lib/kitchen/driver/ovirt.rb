@@ -34,11 +34,13 @@ module Kitchen
       default_config :attached_disks, nil
       default_config :storage_domain, nil
       default_config :nics, nil
+      default_config :operating_system, nil
       default_config :bios_type, nil
       default_config :tpm, nil
       default_config :virtio_scsi, nil
       default_config :virtio_scsi_multi_queues, nil
       default_config :nic_multi_queues, nil
+      default_config :vnc_console, nil
       default_config :placement, nil
       default_config :affinity_groups, nil
       default_config :affinity_labels, nil
@@ -63,6 +65,7 @@ module Kitchen
       default_config :ignition, nil
       default_config(:sysprep) { |driver| {} if driver.windows_os? }
       default_config :files, nil
+      default_config :start_media, nil
       default_config :address_selection, nil
       default_config :ttl, nil
       default_config :timeouts, nil

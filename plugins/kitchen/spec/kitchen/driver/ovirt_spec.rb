@@ -47,6 +47,7 @@ RSpec.describe Kitchen::Driver::Ovirt do
       guaranteed_memory: nil, instance_type: nil, template_disks: nil, disks: nil, attached_disks: nil, storage_domain: nil,
       bios_type: nil, tpm: nil, virtio_scsi: nil, virtio_scsi_multi_queues: nil, nic_multi_queues: nil, placement: nil,
       affinity_groups: nil, affinity_labels: nil, quota: nil, custom_properties: nil, tags: nil,
+      operating_system: nil, vnc_console: nil, start_media: nil,
       time_zone: nil, ssh_password_authentication: nil, ignition: nil, sysprep: nil, files: nil, address_selection: nil,
       user_data: nil, cloud_config: nil, ttl: nil, timeouts: nil, on_failure: "destroy", package: {}
     }.each do |option, default|

@@ -19,7 +19,8 @@ module Kitchen
           storage_domain: "storage_domain", nics: "nics", instance_type: "instance_type", bios_type: "bios_type", tpm: "tpm",
           virtio_scsi: "virtio_scsi", virtio_scsi_multi_queues: "virtio_scsi_multi_queues",
           nic_multi_queues: "nic_multi_queues", placement: "placement", affinity_groups: "affinity_groups",
-          affinity_labels: "affinity_labels", quota: "quota", custom_properties: "custom_properties", tags: "tags"
+          affinity_labels: "affinity_labels", quota: "quota", custom_properties: "custom_properties", tags: "tags",
+          operating_system: "operating_system", vnc_console: "vnc_console"
         }.freeze
         # The options that are fields of Initialization, with their names there.
         INITIALIZATION = {
@@ -29,7 +30,9 @@ module Kitchen
           sysprep: "sysprep", files: "files"
         }.freeze
         # The options that are fields of CreateMachineRequest itself.
-        CREATE = { on_failure: "on_failure", timeouts: "timeouts", address_selection: "address_selection" }.freeze
+        CREATE = {
+          on_failure: "on_failure", timeouts: "timeouts", address_selection: "address_selection", start_media: "start_media"
+        }.freeze
         # Other fields of the request, with the options that they come from.
         OTHERS = {
           "spec.template.id" => "template_id", "spec.template.name" => "template",

@@ -77,6 +77,16 @@ RSpec.describe Kitchen::Driver::Ovirt::Request do
       .to eq([4 << 30, true, "data"])
   end
 
+  it "passes on what lies in the drives at the first start" do
+    made = request(operating_system: "debian_9", vnc_console: true,
+                   start_media: { cd_rom: { name: "tools.iso" }, boot_order: %w[hd cdrom],
+                                  payload: { type: "floppy", files: [{ name: "ks.cfg", content: "text" }] } })
+    expect(made.spec.to_h).to include(operating_system: "debian_9", vnc_console: true)
+    expect(made.start_media.cd_rom.name).to eq("tools.iso")
+    expect(made.start_media.boot_order.to_a).to eq(%i[BOOT_DEVICE_HD BOOT_DEVICE_CDROM])
+    expect(made.start_media.payload.to_h).to include(type: :TYPE_FLOPPY, files: [{ name: "ks.cfg", content: "text" }])
+  end
+
   it "passes hardware and placement on" do
     spec = request(guaranteed_memory: 256, instance_type: "Large", bios_type: "q35_ovmf", tpm: true, virtio_scsi: false,
                    placement: { hosts: ["host1"], affinity: "pinned" }, affinity_groups: ["apart"], affinity_labels: "gpu",
