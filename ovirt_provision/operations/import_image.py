@@ -5,10 +5,10 @@ CreateMachine makes one, and the template of that, as CreateTemplate does; the V
 """
 
 import hashlib
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, TypeVar, cast
+from typing import Any, TypeVar
 
 import sqlalchemy as sa
 import structlog
@@ -42,6 +42,7 @@ from ovirt_provision.ledger.store import (
 )
 from ovirt_provision.operations import create_machine, create_template
 from ovirt_provision.operations.allowance import insist_on_allowed
+from ovirt_provision.operations.borrowed import borrowed, seen_as
 from ovirt_provision.operations.equip_machine import attach_disks, create_disk
 from ovirt_provision.operations.hardware import DISK_INTERFACES
 from ovirt_provision.operations.new_machine import intend_machine
@@ -480,59 +481,12 @@ async def grant_roles(run: Provisioning) -> None:
 # The VM round it, and the template of that.
 
 
-class _As:
-    """The run as the phases of another verb see it: with that verb's request, about that verb's object."""
-
-    def __init__(self, run: Provisioning, request: Any, object_id: int) -> None:
-        self._run = run
-        self._object_id = object_id
-        self.request = request
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._run, name)
-
-    @property
-    def object(self) -> Object:
-        return self._run.ledger.object(self._object_id)
-
-    @property
-    def machine_id(self) -> str:
-        return self.object.known_id
+def _as_machine(run: Provisioning) -> Provisioning:
+    return seen_as(run, _machine_request(run.request), run.plan["source_object_id"])
 
 
-def _as_machine(act: Callable[[Provisioning], Awaitable[None]]) -> Callable[[Provisioning], Awaitable[None]]:
-    async def acting(run: Provisioning) -> None:
-        seen = _As(run, _machine_request(run.request), run.plan["source_object_id"])
-        await act(cast(Provisioning, seen))
-
-    return acting
-
-
-def _as_template(act: Callable[[Provisioning], Awaitable[None]]) -> Callable[[Provisioning], Awaitable[None]]:
-    async def acting(run: Provisioning) -> None:
-        seen = _As(run, _template_request(run.request), run.object.id)
-        await act(cast(Provisioning, seen))
-
-    return acting
-
-
-def _borrowed(
-    phase: Phase[Provisioning],
-    seen: Callable[[Callable[[Provisioning], Awaitable[None]]], Callable[[Provisioning], Awaitable[None]]],
-    *,
-    done: int,
-    name: str = "",
-    undo: bool = True,
-) -> Phase[Provisioning]:
-    """A phase of another verb as one of this."""
-    return replace(
-        phase,
-        name=name or phase.name,
-        done=done,
-        act=seen(phase.act) if phase.act else None,
-        observe=seen(phase.observe) if phase.observe else None,
-        undo=seen(phase.undo) if phase.undo and undo else None,
-    )
+def _as_template(run: Provisioning) -> Provisioning:
+    return seen_as(run, _template_request(run.request), run.object.id)
 
 
 async def remove_vm(run: Provisioning) -> None:
@@ -547,22 +501,18 @@ async def remove_vm(run: Provisioning) -> None:
         log.warning("the VM of an import is left to be removed", operation=run.operation.id, error=str(error))
 
 
-async def undo_template(run: Provisioning) -> None:
-    await _as_template(create_template.undo_create)(run)
-
-
 def _template_phases(request: images_pb2.ImportImageRequest) -> Sequence[Phase[Provisioning]]:
     of_machine = create_machine.phases(_machine_request(request))
     of_template = create_template.phases(_template_request(request))
     names = {"creating": "creating-machine", "cloning": "waiting-for-machine"}
     # The disk's own phase undoes the VM as well: it is one object with it.
     machine = [
-        _borrowed(phase, _as_machine, done=75, name=names.get(phase.name, ""), undo=False)
+        borrowed(phase, _as_machine, done=75, name=names.get(phase.name, ""), undo=False)
         for phase in of_machine
     ]
-    template = [_borrowed(phase, _as_template, done=90) for phase in of_template]
-    attaching = Phase[Provisioning](
-        "attaching-disk", timeout="disk_ready", done=78, act=_as_machine(attach_disks)
+    template = [borrowed(phase, _as_template, done=90) for phase in of_template]
+    attaching = borrowed(
+        Phase("attaching-disk", timeout="disk_ready", done=78, act=attach_disks), _as_machine, done=78
     )
     removing = Phase[Provisioning]("removing-machine", timeout="destroy", done=95, act=remove_vm)
     # Before anything that is not taken back, and once the template needs the VM no more.
