@@ -1,5 +1,6 @@
 """The daemon's log: one line per event, for people on a terminal and in logfmt elsewhere, without secrets."""
 
+import bisect
 import collections
 import logging
 import os
@@ -28,8 +29,10 @@ _SECRET_KEY = re.compile(
     re.IGNORECASE,
 )
 _lock = threading.Lock()
-_secrets: collections.Counter[str] = collections.Counter()
-_pattern: re.Pattern[str] | None = None
+# What is looked for, with how often it was registered; and the same, the longest first: the rest of a longer
+# secret that begins with a shorter one would stay otherwise.
+_forms: collections.Counter[str] = collections.Counter()
+_longest_first: list[str] = []
 
 
 def register_secret(value: str) -> None:
@@ -47,8 +50,10 @@ def forget_secret(value: str) -> None:
 
 def redact(text: str) -> str:
     """The text without any registered secret."""
-    pattern = _pattern
-    return pattern.sub(REDACTED, text) if pattern else text
+    for form in tuple(_longest_first):
+        if form in text:
+            text = text.replace(form, REDACTED)
+    return text
 
 
 def cut(file: Path) -> None:
@@ -109,21 +114,23 @@ def configure(stream: TextIO | None = None, level: int = logging.INFO) -> None:
 
 
 def _count(value: str, step: int) -> None:
-    global _pattern
     if len(value) < MIN_SECRET_LENGTH:
         return
     with _lock:
-        _secrets[value] += step
-        if _secrets[value] <= 0:
-            del _secrets[value]
-        forms = {
-            form
-            for secret in _secrets
-            for form in (secret, quote(secret, safe=""), quote_plus(secret), escape(secret))
-        }
-        # The longest first, or the rest of a longer secret that begins with a shorter one stays.
-        longest_first = sorted(forms, key=len, reverse=True)
-        _pattern = re.compile("|".join(map(re.escape, longest_first))) if longest_first else None
+        for form in {value, quote(value, safe=""), quote_plus(value), escape(value)}:
+            before = _forms[form]
+            _forms[form] = max(0, before + step)
+            if not before and _forms[form]:
+                bisect.insort(_longest_first, form, key=_shortness)
+            elif not _forms[form]:
+                del _forms[form]
+                if before:
+                    place = bisect.bisect_left(_longest_first, _shortness(form), key=_shortness)
+                    del _longest_first[_longest_first.index(form, place)]
+
+
+def _shortness(form: str) -> int:
+    return -len(form)
 
 
 def _redact_event(_logger: Any, _method: str, event: structlog.types.EventDict) -> structlog.types.EventDict:
