@@ -435,6 +435,9 @@ class Timeouts(_Model):
     transfer_ready: float = _seconds(300, "The engine opens a transfer, or takes over what was uploaded.")
     seal: float = _seconds(900, "Sealing, which the engine does after the copy.")
     sparsify: float = _seconds(3600, "Disks are sparsified: the engine reads all that they hold.")
+    export_template: float = _seconds(
+        14400, "The engine has written a template to an OVA file or copied it to an export domain."
+    )
     destroy: float = _seconds(
         600, "A removed VM, template or disk is gone; the engine first ends what it does with it."
     )

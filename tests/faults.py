@@ -20,7 +20,7 @@ from ovirt_provision.clock import VirtualClock
 from ovirt_provision.errors import Code
 from ovirt_provision.ledger.store import SUCCEEDED, Operation
 from ovirt_provision.simulator import Simulator
-from ovirt_provision.v1 import resources_pb2
+from ovirt_provision.v1 import resources_pb2, templates_pb2
 from tests.harness import OWNER, Site, spec, started
 
 VM = "/vms"
@@ -39,6 +39,7 @@ TIMEOUTS = {
     "create_template": 90.0,
     "seal": 120.0,
     "sparsify": 60.0,
+    "export_template": 60.0,
     "create_snapshot": 60.0,
     "destroy": 40.0,
     "undo": 60.0,
@@ -87,6 +88,14 @@ async def _sparsified(site: Site, key: str) -> Operation:
         name=key,
         sparsify=True,
         disk_format=resources_pb2.DISK_FORMAT_RAW,
+    )
+
+
+async def _exported(site: Site, key: str) -> Operation:
+    return await site.run(
+        "ExportTemplate",
+        template=resources_pb2.TemplateRef(name="golden"),
+        ova=templates_pb2.ExportTemplateRequest.Ova(host="host1", directory="/tmp", file_name=f"{key}.ova"),
     )
 
 
@@ -151,6 +160,7 @@ class Case:
             _sealed: "CreateTemplate",
             _sparsified: "CreateTemplate",
             _version: "CreateTemplate",
+            _exported: "ExportTemplate",
             _start: "StartMachine",
             _stop: "StopMachine",
             _restart: "RestartMachine",
@@ -230,6 +240,7 @@ CASES = (
     _forbidden(_clone, "creating", "POST", VM),
     _forbidden(_template, "creating-template", "POST", TEMPLATE),
     _forbidden(_sparsified, "sparsifying", "POST", "/disks/.*/sparsify"),
+    _forbidden(_exported, "exporting", "POST", f"{A_TEMPLATE}/export"),
     _forbidden(_start, "booting", "POST", f"{A_VM}/start", "down"),
     _forbidden(_stop, "shutting-down", "POST", f"{A_VM}/shutdown", "up"),
     _forbidden(_restart, "shutting-down", "POST", f"{A_VM}/shutdown", "up"),
@@ -244,6 +255,7 @@ CASES = (
     Case("template-fails", _version, "copying-disks", _ABORTED, "or its disks from VM"),
     Case("seal-fails", _sealed, "sealing", _ABORTED, "Failed to seal Template"),
     Case("sparsify-fails", _sparsified, "sparsifying", _ABORTED, "Failed to sparsify"),
+    Case("export-fails", _exported, "exporting", _ABORTED, "Failed to export Template"),
     Case("disk-stays-locked", _create, "cloning", _DEADLINE, "is not ok", "POST", VM, by_engine=False),
     Case("disk-illegal", _create, "cloning", _ABORTED, "is illegal", "POST", VM, by_engine=False),
     # A VM that starts

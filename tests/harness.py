@@ -209,16 +209,26 @@ def started(**fields: Any) -> resources_pb2.Initialization:
 
 def add_vault(simulator: Simulator, *, backup: bool = True) -> StorageDomain:
     """A second storage domain, which is for backups."""
+    domain = _add_domain(simulator, "vault", "data")
+    domain.backup = backup
+    return domain
+
+
+def add_export_domain(simulator: Simulator) -> StorageDomain:
+    """A storage domain `shelf` of the type export."""
+    return _add_domain(simulator, "shelf", "export")
+
+
+def _add_domain(simulator: Simulator, name: str, kind: str) -> StorageDomain:
     host = next(iter(simulator.world.hosts.values()))
     made = simulator.call(
         "POST",
         "/storagedomains",
-        f'<storage_domain><name>vault</name><type>data</type><host id="{host.id}"/>'
-        "<storage><type>nfs</type><address>192.0.2.7</address><path>/vault</path></storage></storage_domain>",
+        f'<storage_domain><name>{name}</name><type>{kind}</type><host id="{host.id}"/><storage>'
+        f"<type>nfs</type><address>192.0.2.7</address><path>/{name}</path></storage></storage_domain>",
     ).element
     assert made is not None
     domain = simulator.world.domains[made.get("id") or ""]
-    center = domain.data_center.id
+    center = next(iter(simulator.world.data_centers))
     simulator.call("POST", f"/datacenters/{center}/storagedomains", f'<storage_domain id="{domain.id}"/>')
-    domain.backup = backup
     return domain

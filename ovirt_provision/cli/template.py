@@ -259,6 +259,79 @@ def destroy(
     )
 
 
+@app.command(
+    epilog="""Examples:
+
+    ovirt-provision template export golden-web --ova host1:/var/tmp
+
+    ovirt-provision template export golden-web:3 --ova host1:/var/tmp/golden-web-3.ova
+
+    ovirt-provision template export golden-web --export-domain shelf --replace"""
+)
+def export(
+    template: TemplateArgument,
+    ova: Annotated[
+        str,
+        typer.Option(
+            metavar="HOST:/DIRECTORY[/FILE.ova]",
+            help="Have this host write it to an OVA file in a folder of its own. Default of FILE: its name.",
+        ),
+    ] = "",
+    export_domain: Annotated[
+        str, typer.Option(metavar="NAME", help="Copy it to this storage domain, which is one of type export.")
+    ] = "",
+    replace: Annotated[
+        bool, typer.Option("--replace", help="With --export-domain: replace the copy that is there.")
+    ] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only check all that it refers to.")] = False,
+    engine: EngineOption = "",
+    request_id: RequestIdOption = "",
+    no_wait: NoWaitOption = False,
+    output_format: OutputOption = Format.TABLE,
+) -> None:
+    """Have the engine write a template to an OVA file or an export domain. Nothing of it is ever removed:
+    the engine ends what it has begun, also when this is cancelled."""
+    if bool(ova) == bool(export_domain):
+        raise typer.BadParameter("give either --ova or --export-domain", param_hint="--ova")
+    if replace and not export_domain:
+        raise typer.BadParameter("only with --export-domain", param_hint="--replace")
+    daemon = Daemon(engine)
+    request = templates_pb2.ExportTemplateRequest(
+        engine=daemon.engine,
+        request_id=request_id,
+        template=options.template_reference(template),
+        validate_only=dry_run,
+    )
+    if ova:
+        request.ova.CopyFrom(_ova(ova))
+    else:
+        request.export_domain.storage_domain, request.export_domain.replace = export_domain, replace
+    if dry_run:
+        daemon.call(daemon.templates.ExportTemplate, request)
+        output.note(f"Template {template} can be exported to {ova or export_domain}.")
+        return
+    run_verb(
+        output_format,
+        daemon,
+        daemon.templates.ExportTemplate,
+        request,
+        wait=not no_wait,
+        show_result=lambda _: output.note(f"Template {template} is exported to {ova or export_domain}."),
+    )
+
+
+def _ova(given: str) -> templates_pb2.ExportTemplateRequest.Ova:
+    """The file that `host1:/var/tmp` or `host1:/var/tmp/golden.ova` means."""
+    host, _, path = given.partition(":")
+    if not host or not path.startswith("/"):
+        raise typer.BadParameter(
+            f"'{given}' is not HOST:/DIRECTORY or HOST:/DIRECTORY/FILE.ova, such as host1:/var/tmp",
+            param_hint="--ova",
+        )
+    directory, _, file_name = path.rpartition("/") if path.endswith(".ova") else (path, "", "")
+    return templates_pb2.ExportTemplateRequest.Ova(host=host, directory=directory or "/", file_name=file_name)
+
+
 def _list(daemon: Daemon, name: str, **filters: Any) -> templates_pb2.ListTemplatesResponse:
     request = templates_pb2.ListTemplatesRequest(engine=daemon.engine, name=name, **filters)
     return daemon.list_all(daemon.templates.ListTemplates, request)

@@ -58,6 +58,7 @@ class Events:
         self._query: str | None = None
         self._unfinished: Batch[list[str]] = Batch(self._unfinished_jobs)
         self._maybe_unfinished: Batch[list[str]] = Batch(self._maybe_unfinished_jobs)
+        self._codes: Batch[frozenset[int]] = Batch(self._codes_of_all)
 
     async def tail(self) -> list[Event]:
         """The events since the last call, oldest first; none at the first call.
@@ -94,6 +95,23 @@ class Events:
     async def count(self, correlation_id: str, code: int) -> int:
         """How many events with this code the engine's log has under a correlation id."""
         return len([event for event in await self._of(correlation_id) if event.code == code])
+
+    async def codes(self, correlation_id: str) -> frozenset[int]:
+        """The codes of the events that the engine's log has under a correlation id; read together with what
+        others ask for at the same time."""
+        return await self._codes.get(correlation_id)
+
+    async def _codes_of_all(self, correlation_ids: Sequence[str]) -> dict[str, frozenset[int]]:
+        query = " or ".join(f"correlation_id={one}" for one in correlation_ids)
+        found = await self._session.call(
+            "read the events of operations",
+            lambda system: system.events_service().list(search=query, max=_MOST),
+        )
+        events = [Event.of(one) for one in found]
+        return {
+            one: frozenset(event.code for event in events if event.correlation_id == one)
+            for one in correlation_ids
+        }
 
     async def _of(self, correlation_id: str) -> list[Event]:
         found = await self._session.call(

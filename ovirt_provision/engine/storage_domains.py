@@ -24,6 +24,23 @@ class StorageDomains:
             return None
         return data_domain(found)
 
+    async def has_template(self, domain_id: str, template_id: str) -> bool:
+        """Whether an export domain has a copy of that template version."""
+        try:
+            await self._session.call(
+                f"read template {template_id} on storage domain {domain_id}",
+                lambda system: (
+                    system.storage_domains_service()
+                    .storage_domain_service(domain_id)
+                    .templates_service()
+                    .template_service(template_id)
+                    .get()
+                ),
+            )
+        except EngineNotFound:
+            return False
+        return True
+
     async def mark(self, domain: DataDomain, *, backup: bool, correlation_id: str) -> None:
         """Marks a storage domain as one for backups, or takes the mark away; as it is already is fine.
 

@@ -53,6 +53,18 @@ def needs_of_template(cluster_id: str) -> Sequence[Need]:
     return [Need("create_template", "data center", "", cluster_id=cluster_id)]
 
 
+def needs_of_ova(template: Template) -> Sequence[Need]:
+    """What the engine asks of who writes a template to a file of a host. Source:
+    `ExportVmTemplateToOvaCommand`."""
+    return [Need("import_export_vm", "template", template.id, template.name)]
+
+
+def needs_of_export(domain_id: str) -> Sequence[Need]:
+    """What the engine asks of who copies a template to an export domain. Source:
+    `MoveOrCopyTemplateCommand`."""
+    return [Need("import_export_vm", "storage domain", domain_id)]
+
+
 class Templates:
     """The templates of one engine. Every method raises what `Session.call` raises."""
 
@@ -169,6 +181,41 @@ class Templates:
                 .add(types.Tag(id=tag_id))
             ),
             correlation_id=correlation_id,
+        )
+
+    async def export_to_host(
+        self, template: Template, host_id: str, directory: str, file_name: str, *, correlation_id: str
+    ) -> None:
+        """Has a host begin to write a template to an OVA file. Nothing keeps a second request from writing to
+        the same file at the same time: the engine's lock is shared (`ExportVmTemplateToOvaCommand`)."""
+        self.forget()
+        await self._session.call(
+            f"export template {template.name}",
+            lambda system: (
+                system.templates_service()
+                .template_service(template.id)
+                .export_to_path_on_host(host=types.Host(id=host_id), directory=directory, filename=file_name)
+            ),
+            correlation_id=correlation_id,
+            once=True,
+            needs=needs_of_ova(template),
+        )
+
+    async def export_to_domain(
+        self, template: Template, domain_id: str, *, replace: bool, correlation_id: str
+    ) -> None:
+        """Has the engine begin to copy a template to an export domain; with `replace` over what is there."""
+        self.forget()
+        await self._session.call(
+            f"export template {template.name}",
+            lambda system: (
+                system.templates_service()
+                .template_service(template.id)
+                .export(exclusive=replace, storage_domain=types.StorageDomain(id=domain_id))
+            ),
+            correlation_id=correlation_id,
+            once=True,
+            needs=needs_of_export(domain_id),
         )
 
     async def remove(self, template_id: str, name: str, *, correlation_id: str) -> None:

@@ -87,6 +87,7 @@ class Watcher:
         self._snapshot_waiters: list[_Waiter[Snapshot]] = []
         self._transfer_waiters: list[_Waiter[Transfer]] = []
         self._jobs: list[_Waiter[Sequence[str]]] = []
+        self._logs: list[_Waiter[frozenset[int]]] = []
         self._loop: asyncio.Task[None] | None = None
         self._read_at = 0.0
 
@@ -160,6 +161,12 @@ class Watcher:
         """Waits until `ended` is true of the descriptions of the unfinished jobs under a correlation id."""
         await self._wait(self._jobs, correlation_id, ended, correlation_id, every_tick=True)
 
+    async def logged(
+        self, correlation_id: str, satisfied: Callable[[frozenset[int] | None], bool]
+    ) -> frozenset[int] | None:
+        """Waits until `satisfied` is true of the codes of the events under a correlation id."""
+        return await self._wait(self._logs, correlation_id, satisfied, correlation_id)
+
     async def close(self) -> None:
         """Ends the watcher; whoever still waits is cancelled."""
         if self._loop is not None:
@@ -177,6 +184,7 @@ class Watcher:
             *self._snapshot_waiters,
             *self._transfer_waiters,
             *self._jobs,
+            *self._logs,
         ]
 
     async def _wait(
@@ -222,6 +230,7 @@ class Watcher:
                 self._read_templates,
                 self._read_snapshots,
                 self._read_transfers,
+                self._read_logs,
             ):
                 try:
                     await read()
@@ -247,6 +256,7 @@ class Watcher:
             + len(self._jobs)
             + len({w.name or w.object_id for w in self._template_waiters})
             + len({w.object_id for w in self._snapshot_waiters})
+            + math.ceil(len(self._logs) / MOST)
         )
 
     async def _read_events(self) -> None:
@@ -306,6 +316,12 @@ class Watcher:
         for batch in self._batches(self._transfer_waiters):
             ids = sorted({w.object_id for w in batch})
             found = await asyncio.gather(*(self._transfers.get(transfer_id) for transfer_id in ids))
+            self._show(batch, dict(zip(ids, found, strict=True)))
+
+    async def _read_logs(self) -> None:
+        for batch in self._batches(self._logs):
+            ids = sorted({w.object_id for w in batch})
+            found = await asyncio.gather(*(self._events.codes(one) for one in ids))
             self._show(batch, dict(zip(ids, found, strict=True)))
 
     def _hurry(self, event: Event) -> None:

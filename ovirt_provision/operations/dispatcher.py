@@ -47,6 +47,7 @@ from ovirt_provision.operations.destroy_machine import DESTROY_MACHINE
 from ovirt_provision.operations.destroy_template import DESTROY_TEMPLATE
 from ovirt_provision.operations.detach_disk import DETACH_DISK
 from ovirt_provision.operations.export_image import EXPORT_IMAGE
+from ovirt_provision.operations.export_template import EXPORT_TEMPLATE
 from ovirt_provision.operations.import_image import IMPORT_IMAGE
 from ovirt_provision.operations.mark_backup_domain import MARK_BACKUP_DOMAIN
 from ovirt_provision.operations.provisioning import Provisioning
@@ -68,6 +69,7 @@ VERBS = {
         DESTROY_MACHINE,
         CREATE_TEMPLATE,
         DESTROY_TEMPLATE,
+        EXPORT_TEMPLATE,
         DETACH_DISK,
         DESTROY_DISK,
         SPARSIFY_DISK,

@@ -44,6 +44,7 @@ _PERMITS_OF_VERBS = {
     "StopMachine": ("shut_down_vm", "stop_vm"),
     "DestroyMachine": ("delete_vm",),
     "DestroyTemplate": ("delete_template",),
+    "ExportTemplate": ("import_export_vm",),
     "DetachDisk": ("configure_vm_storage", "edit_disk_properties"),
     "DestroyDisk": ("delete_disk",),
     "SparsifyDisk": ("sparsify_disk",),

@@ -9,7 +9,7 @@ from typing import Any
 
 from ovirt_provision.engine import Engine
 from ovirt_provision.engine.catalog import Wanted
-from ovirt_provision.engine.model import Template, Vm
+from ovirt_provision.engine.model import BLANK, Template, Vm
 from ovirt_provision.engine.permissions import Principal, same_user
 from ovirt_provision.errors import (
     InvalidRequest,
@@ -49,7 +49,7 @@ async def all_at_once(*look_ups: Awaitable[dict[str, Any]]) -> dict[str, Any]:
 async def find_template(call: Call, reference: resources_pb2.TemplateRef, field: str) -> Template:
     """The template version that is meant, ready and with its disks; `field` is the path of the reference.
 
-    Raises ReferencesNotFound and NotAllowed.
+    Raises ReferencesNotFound, NotAllowed and, for the template Blank, InvalidRequest.
     """
     # Before the look-up, so that no near miss tells what else there is.
     if reference.name:
@@ -65,6 +65,8 @@ async def find_template(call: Call, reference: resources_pb2.TemplateRef, field:
     template = placement.template
     if template is not None:
         insist_on_allowed(call, "templates", template.name, f"{field}.id", given=reference.id)
+    if template is not None and template.id == BLANK:
+        raise InvalidRequest([Violation(field, f"template '{template.name}' has no disk")])
     if template is None or placement.violations:
         raise ReferencesNotFound(
             [

@@ -268,6 +268,21 @@ async def template_ok(run: Provisioning, template_id: str, name: str) -> Templat
     return template
 
 
+async def logged(run: Provisioning, *codes: int) -> frozenset[int]:
+    """Waits until the engine's log has an event of the operation with one of these codes; the codes of all
+    its events."""
+
+    def satisfied(seen: frozenset[int] | None) -> bool:
+        return bool(seen and seen.intersection(codes))
+
+    seen = await run.insist(lambda: run.engine.events.codes(run.correlation_id))
+    if not satisfied(seen):
+        found = await run.wait(run.engine.watcher.logged(run.correlation_id, satisfied))
+        assert found is not None
+        seen = found
+    return seen
+
+
 def _still_there(run: Provisioning, vm: Vm | None, doing: str) -> Vm:
     if vm is None:
         raise MachineFailed(name="", status="missing", doing=doing, correlation_id=run.correlation_id)

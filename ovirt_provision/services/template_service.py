@@ -8,6 +8,7 @@ from ovirt_provision.errors import TemplateNotFound
 from ovirt_provision.operations.bridge import Bridge
 from ovirt_provision.operations.create_template import CREATE_TEMPLATE
 from ovirt_provision.operations.destroy_template import DESTROY_TEMPLATE
+from ovirt_provision.operations.export_template import EXPORT_TEMPLATE
 from ovirt_provision.operations.lookups import Named, find_template, list_templates
 from ovirt_provision.operations.provisioning import our_template
 from ovirt_provision.services.calls import Context, caller_of, engine_of, owner_of
@@ -57,6 +58,17 @@ class TemplateServicer(templates_pb2_grpc.TemplateServiceServicer):
         engine = engine_of(bridge, request.engine, context)
         operation = await bridge.dispatcher.call(DESTROY_TEMPLATE, owner_of(context), engine.name, request)
         return templates_pb2.DestroyTemplateResponse(operation=operation_message(bridge, operation))
+
+    async def ExportTemplate(
+        self, request: templates_pb2.ExportTemplateRequest, context: Context
+    ) -> templates_pb2.ExportTemplateResponse:
+        bridge = self._bridge()
+        engine = engine_of(bridge, request.engine, context)
+        if request.validate_only:
+            await bridge.dispatcher.validate(EXPORT_TEMPLATE, owner_of(context), engine.name, request)
+            return templates_pb2.ExportTemplateResponse()
+        operation = await bridge.dispatcher.call(EXPORT_TEMPLATE, owner_of(context), engine.name, request)
+        return templates_pb2.ExportTemplateResponse(operation=operation_message(bridge, operation))
 
     async def GetTemplate(
         self, request: templates_pb2.GetTemplateRequest, context: Context

@@ -97,6 +97,11 @@ FAULTS: Mapping[str, FaultKind] = {
     "sparsify-fails": FaultKind(
         "a disk takes what it took before, the job fails; event 1327", "POST", "/disks/[^/]+/sparsify"
     ),
+    "export-fails": FaultKind(
+        "nothing is exported, the job fails; event 1151, 1157, 1225 or 1228",
+        "POST",
+        "/(vms|templates)/[^/]+/export",
+    ),
     "snapshot-fails": FaultKind(
         "a new snapshot vanishes, its job fails; event 69", "POST", "/vms(/[^/]+/(snapshots|clone))?"
     ),

@@ -156,7 +156,6 @@ _BELOW: Mapping[str, tuple[str, str]] = {
     r"\w+ /vms/{}/permissions.*": ("vms", "manipulate_permissions"),
     r"\w+ /vms/{}(/.*)?": ("vms", "edit_vm_properties"),
     "DELETE /templates/{}": ("templates", "delete_template"),
-    "POST /templates/{}/export": ("templates", "import_export_vm"),
     r"\w+ /templates/{}/nics.*": ("templates", "configure_template_network"),
     r"\w+ /templates/{}/permissions.*": ("templates", "manipulate_permissions"),
     r"\w+ /templates/{}(/.*)?": ("templates", "edit_template_properties"),
@@ -267,6 +266,15 @@ def _remove_attachment(request: "Request", ids: Sequence[str]) -> Iterator[Need]
         yield Need("delete_disk", ("disks", ids[1]))
 
 
+def _export_template(request: "Request", ids: Sequence[str]) -> Iterator[Need]:
+    domain = request.body("action", "export").find("storage_domain")
+    if domain is None:
+        yield Need("import_export_vm", ("templates", ids[0]))
+        return
+    found = _referred(request.world.domains, domain)
+    yield Need("import_export_vm", ("storagedomains", found.id) if found is not None else None)
+
+
 def _copy_disk(request: "Request", ids: Sequence[str]) -> Iterator[Need]:
     yield Need("configure_disk_storage", ("disks", ids[0]))
     domain = _referred(request.world.domains, request.body("action", "copy").find("storage_domain"))
@@ -314,6 +322,7 @@ def _create_pool(request: "Request", _ids: Sequence[str]) -> Iterator[Need]:
 _RULES: Mapping[str, _Rule] = {
     "POST /vms": _create_vm,
     "POST /templates": _create_template,
+    "POST /templates/{}/export": _export_template,
     "POST /disks": _create_disk,
     "POST /storagedomains/{}/disks": _create_disk,
     "POST /disks/{}/copy": _copy_disk,

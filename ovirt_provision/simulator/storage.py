@@ -476,7 +476,7 @@ def export(
         _unlock(world, sources, 0.0)
         then(error)
 
-    _carry(world, copies, sources, job, end)
+    _carry(world, copies, sources, job, end, fault="export-fails")
 
 
 def export_running(
@@ -505,7 +505,11 @@ def export_running(
             job,
             "Creating a Virtual Appliance",
             world.timing.copy_disk,
-            _copies(world, copies, [one.disk for one in snapshot.attachments], thin=False),
+            _working(
+                world,
+                "export-fails",
+                lambda: _copies(world, copies, [one.disk for one in snapshot.attachments], thin=False),
+            ),
             lambda error: remove_snapshot(world, vm, snapshot, lambda: end(error)),
             finalizes=False,
         )
@@ -544,6 +548,8 @@ def _carry(
     sources: Sequence[Disk],
     job: Job,
     then: Callable[[str | None], None],
+    *,
+    fault: str = "disk-fails",
 ) -> None:
     """Copies disks from one domain to another; ends `job` after `then`."""
 
@@ -556,7 +562,7 @@ def _carry(
         job,
         "Copying Image",
         world.timing.copy_disk,
-        _working(world, "disk-fails", lambda: _copies(world, copies, sources, thin=False)),
+        _working(world, fault, lambda: _copies(world, copies, sources, thin=False)),
         lambda error: world.after(world.timing.storage_end, lambda _none: end(error)),
     )
 

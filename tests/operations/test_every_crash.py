@@ -27,7 +27,7 @@ from tests.crashes import (
     MOMENTS,
     Crashes,
 )
-from tests.harness import ENGINE, OWNER, TEMPLATE, Site, add_vault, spec, started
+from tests.harness import ENGINE, OWNER, TEMPLATE, Site, add_export_domain, add_vault, spec, started
 from tests.image_files import RAW
 
 # What is destroyed is looked up for so long, in seconds.
@@ -255,6 +255,30 @@ async def export(site: Site) -> Operation:
     assert all(one.ended for one in site.simulator.world.transfers.values())
     assert not site.bridge.images.scratched()
     return ended
+
+
+async def to_a_host(site: Site) -> Operation:
+    ova = templates_pb2.ExportTemplateRequest.Ova(host="host1", directory="/var/tmp")
+    ended = await site.ended(
+        await call(site, "ExportTemplate", template=resources_pb2.TemplateRef(name=TEMPLATE), ova=ova)
+    )
+    (host,) = site.simulator.world.hosts.values()
+    assert list(host.appliances) == [f"/var/tmp/{TEMPLATE}.ova"]
+    return ended
+
+
+async def shelf(site: Site) -> None:
+    add_export_domain(site.simulator)
+
+
+async def to_the_shelf_and_cancel(site: Site) -> Operation:
+    wanted = templates_pb2.ExportTemplateRequest.ExportDomain(storage_domain="shelf")
+    exporting = await call(
+        site, "ExportTemplate", template=resources_pb2.TemplateRef(name=TEMPLATE), export_domain=wanted
+    )
+    await site.clock.sleep(3)
+    site.bridge.dispatcher.cancel(exporting, "by its client")
+    return await site.ended(exporting)
 
 
 async def drop_disk(site: Site) -> Operation:
@@ -561,6 +585,10 @@ SCENARIOS = {
         back_up_and_cancel, prepare=vault, state=CANCELLED, commits=22, changes=4, readings=107, stride=3
     ),
     "export": Scenario(export, prepare=imported, disks=1, commits=16, changes=2, readings=7, stride=2),
+    "export-template": Scenario(to_a_host, commits=4, changes=1, readings=50),
+    "export-template-cancel": Scenario(
+        to_the_shelf_and_cancel, prepare=shelf, state=CANCELLED, commits=6, changes=1, readings=50
+    ),
     "destroy-disk": Scenario(drop_disk, prepare=detached, commits=8, changes=1, readings=26, stride=2),
     "adopted-restart": Scenario(
         restart, prepare=adopted, vms=("theirs",), disks=1, commits=12, changes=2, readings=53, stride=6

@@ -299,7 +299,7 @@ def test_the_permits_that_each_verb_lacks_are_named(examine_when, monkeypatch):
     assert found["verbs"].summary == (
         "CreateMachine lacks configure_vm_network, configure_vm_storage; "
         "CloneMachine lacks manipulate_vm_snapshots; StopMachine lacks shut_down_vm; "
-        "DestroyTemplate lacks delete_template; "
+        "DestroyTemplate lacks delete_template; ExportTemplate lacks import_export_vm; "
         "DetachDisk lacks configure_vm_storage, edit_disk_properties; DestroyDisk lacks delete_disk; "
         "SparsifyDisk lacks sparsify_disk; SendKeys lacks connect_to_vm; "
         "ImportImage lacks edit_disk_properties, attach_disk, configure_vm_storage"

@@ -185,6 +185,7 @@ def request_for(
         "header": {"checksum": IMAGE, "size_bytes": len(RAW)},
         "disk": {"name": "strangers-import", "storage_domain": "data"},
         "spec": {"template": {"name": "debian-12"}, "name": "strangers-vm"},
+        "ova": {"host": "host1", "directory": "/tmp"},
     }
     names = {
         "CreateTemplate": "strangers-template",
@@ -200,6 +201,8 @@ def request_for(
     if method.containing_service.name == "BackupService":
         known |= {"id": house.vault_id, "template": {"name": "debian-12"}, "backup": True}
         known["storage_domain"] = "vault"
+    if method.name in ("ExportTemplate", "ExportImage"):
+        known["template"] = {"id": house.template_id}
     if method.name == "RestoreBackup":
         known |= {"backup": {"id": house.backup_id}, "storage_domain": "data"}
     # Of several ways to name one thing the first.
@@ -476,9 +479,9 @@ async def test_without_owners_every_rpc_harms_the_victim(house, monkeypatch):
             for method in METHODS
             if not await harm(house, channel, method, request_for(house, method))
         }
-    # The victim's Machine stands on its template, so its disk is not detached, whoever asks: what was seen to
-    # change then is the doing of a call before.
-    assert harmless - {"DetachDisk"} == OF_THE_ENGINE
+    # The victim's Machine stands on its template, so its disk is not detached, and is down, so nobody types
+    # to it, whoever asks: what was seen to change then is the doing of a call before.
+    assert harmless - {"DetachDisk", "SendKeys"} == OF_THE_ENGINE
 
 
 async def test_nobody_adopts_the_victims_machine(house):
@@ -530,6 +533,7 @@ async def test_an_admin_sees_and_ends_what_belongs_to_others(house):
         "SendKeys",
         *("CreateBackup", "RestoreBackup", "MarkBackupDomain"),
         *("UploadImage", "GetImage", "ListImages", "RemoveImage", "ImportImage"),
+        *("ExportImage", "DownloadImage", "ExportTemplate"),
     }
     assert seen["SendKeys"] == "MACHINE_NOT_RUNNING"
     assert house.bridge.leases._heard[vm["id"]] > heard
