@@ -470,7 +470,7 @@ EQUIPPED = {
         disks=3,
         commits=10,
         changes=2,
-        readings=52,
+        readings=53,
     ),
 }
 
@@ -544,7 +544,7 @@ SCENARIOS = {
         vms=("build",),
         templates=("golden",),
         disks=2,
-        commits=33,
+        commits=34,
         changes=7,
         readings=177,
         known=(9, 1),
