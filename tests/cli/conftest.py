@@ -244,6 +244,10 @@ class FakeDaemon(
         found = Network(name="ovirtmgmt", data_center="Default", vnic_profiles=["ovirtmgmt"])
         return networks_pb2.FindNetworkResponse(network=found)
 
+    def ExportTemplate(self, request: Any, context: grpc.ServicerContext) -> Any:
+        self._heard(request, context)
+        return templates_pb2.ExportTemplateResponse(operation=operation(verb="ExportTemplate"))
+
     def DestroyTemplate(self, request: Any, context: grpc.ServicerContext) -> Any:
         self._heard(request, context)
         return templates_pb2.DestroyTemplateResponse(operation=operation(verb="DestroyTemplate"))

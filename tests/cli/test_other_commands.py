@@ -140,6 +140,36 @@ def test_a_disk_is_sparsified(cli: Cli, daemon: FakeDaemon) -> None:
         assert cli.run("disk", "sparsify", *wrong).code == 2
 
 
+def test_a_template_is_exported(cli: Cli, daemon: FakeDaemon) -> None:
+    def sent(*arguments: str) -> templates_pb2.ExportTemplateRequest:
+        daemon.script = [operation(9, state=Operation.STATE_SUCCEEDED)]
+        result = cli.run("template", "export", "web:3", *arguments)
+        assert (result.code, "Template web:3 " in result.err) == (0, True), result.err
+        request = daemon.last(templates_pb2.ExportTemplateRequest)
+        assert (request.template.name, request.template.version) == ("web", 3)
+        return request
+
+    for given, directory, file_name in (
+        ("host1:/var/tmp", "/var/tmp", ""),
+        ("host1:/var/tmp/", "/var/tmp/", ""),
+        ("host1:/var/tmp/web.ova", "/var/tmp", "web.ova"),
+        ("host1:/web.ova", "/", "web.ova"),
+    ):
+        ova = sent("--ova", given).ova
+        assert (ova.host, ova.directory, ova.file_name) == ("host1", directory, file_name)
+    shelf = sent("--export-domain", "shelf", "--replace").export_domain
+    assert (shelf.storage_domain, shelf.replace) == ("shelf", True)
+    assert sent("--export-domain", "shelf", "--dry-run").validate_only
+    for wrong in (
+        (),
+        ("--ova", "host1:/tmp", "--export-domain", "shelf"),
+        ("--ova", "host1:/tmp", "--replace"),
+        ("--ova", "/var/tmp"),
+        ("--ova", "host1:var/tmp"),
+    ):
+        assert cli.run("template", "export", "web", *wrong).code == 2
+
+
 def test_backups(cli: Cli, daemon: FakeDaemon) -> None:
     made = Template(name="web.backup-1f6f0a3c", version=1)
 

@@ -217,3 +217,39 @@ def test_who_sees_no_events_of_an_export_yet_looks_at_its_job(site, run_virtuall
             assert exports(s) == 1
 
     run_virtually(scenario())
+
+
+@pytest.mark.parametrize(
+    ("role", "where", "to_host", "lacks"),
+    [
+        ("VmImporterExporter", "template", True, ""),
+        ("VmImporterExporter", "storage domain", True, "import_export_vm on template 'debian-12'"),
+        ("VmImporterExporter", "storage domain", False, ""),
+        ("VmImporterExporter", "template", False, "import_export_vm on storage domain 'shelf'"),
+    ],
+)
+def test_who_is_no_superuser_needs_the_permit_where_it_goes(
+    direct_site, run_virtually, role, where, to_host, lacks
+):
+    async def scenario() -> None:
+        async with direct_site() as s:
+            world = s.simulator.world
+            shelf = add_export_domain(s.simulator)
+            places = {
+                "template": ("templates", world.templates_named(TEMPLATE)[0].id),
+                "storage domain": ("storagedomains", shelf.id),
+            }
+            user = s.simulator.add_user("exporter", "only of this user")
+            world.give("UserTemplateBasedVm", user, places["template"])
+            world.give(role, user, places[where])
+            await s.become("exporter@internal", "only of this user")
+            target = {"ova": ova()} if to_host else {"export_domain": to_shelf()}
+            ended = await s.run("ExportTemplate", template=BASE, **target)
+            assert ended.state == (FAILED if lacks else SUCCEEDED), ended.error
+            assert lacks in (ended.error["message"] if lacks else "")
+            assert (len(appliances(s)), len(shelf.exports)) == (
+                int(to_host and not lacks),
+                int(not to_host and not lacks),
+            )
+
+    run_virtually(scenario())

@@ -27,6 +27,18 @@ func (d *Daemon) ExportImage(
 	})}, nil
 }
 
+// ExportTemplate implements the schema.
+func (d *Daemon) ExportTemplate(
+	_ context.Context, request *pb.ExportTemplateRequest,
+) (*pb.ExportTemplateResponse, error) {
+	if request.GetValidateOnly() {
+		return &pb.ExportTemplateResponse{}, nil
+	}
+	return &pb.ExportTemplateResponse{
+		Operation: d.begin("ExportTemplate", request.GetRequestId(), "", func(*pb.Operation) {}),
+	}, nil
+}
+
 // SpoilImages changes the first byte of each image that the daemon has.
 func (d *Daemon) SpoilImages() {
 	d.mu.Lock()

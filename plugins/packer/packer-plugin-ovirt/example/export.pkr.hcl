@@ -24,4 +24,12 @@ build {
   post-processor "ovirt-export" {
     output = "output/debian-12-nginx.qcow2"
   }
+
+  # An OVA file on a host of the engine.
+  post-processor "ovirt-export" {
+    ova {
+      host      = "host1"
+      directory = "/var/tmp"
+    }
+  }
 }

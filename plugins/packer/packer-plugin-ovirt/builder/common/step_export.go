@@ -110,3 +110,29 @@ func (s *ExportImage) Cleanup(state multistep.StateBag) {
 		uiOf(state).Errorf("The daemon still has the image %s: %s", s.Image.GetChecksum(), err)
 	}
 }
+
+// ExportTemplate is the step that has the engine write a template to where it can: an OVA file on a host, or an export domain.
+type ExportTemplate struct {
+	// Request is what is exported and where to, without engine and id.
+	Request *pb.ExportTemplateRequest
+	Origins options.Origins
+	NewID   func() string
+}
+
+// Run implements multistep.Step.
+func (s *ExportTemplate) Run(ctx context.Context, state multistep.StateBag) multistep.StepAction {
+	daemon := clientOf(state)
+	uiOf(state).Say("Having the engine export the template...")
+	s.Request.Engine, s.Request.RequestId = daemon.Engine, s.NewID()
+	_, err := run(ctx, state, "ExportTemplate", func(ctx context.Context) (*pb.Operation, error) {
+		reply, err := daemon.Templates.ExportTemplate(ctx, s.Request)
+		return reply.GetOperation(), err
+	})
+	if err != nil {
+		return Halt(ctx, state, "exporting the template", s.Origins.Rename(err))
+	}
+	return multistep.ActionContinue
+}
+
+// Cleanup does nothing: what the engine has exported nobody takes back.
+func (s *ExportTemplate) Cleanup(multistep.StateBag) {}

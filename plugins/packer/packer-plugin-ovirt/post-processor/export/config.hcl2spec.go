@@ -20,9 +20,11 @@ type FlatConfig struct {
 	PackerSensitiveVars []string          `mapstructure:"packer_sensitive_variables" cty:"packer_sensitive_variables" hcl:"packer_sensitive_variables"`
 	Engine              *string           `mapstructure:"engine" required:"false" cty:"engine" hcl:"engine"`
 	CleanupTimeout      *string           `mapstructure:"cleanup_timeout" required:"false" cty:"cleanup_timeout" hcl:"cleanup_timeout"`
-	Output              *string           `mapstructure:"output" required:"true" cty:"output" hcl:"output"`
+	Output              *string           `mapstructure:"output" required:"false" cty:"output" hcl:"output"`
 	Format              *string           `mapstructure:"format" required:"false" cty:"format" hcl:"format"`
 	DiskName            *string           `mapstructure:"disk_name" required:"false" cty:"disk_name" hcl:"disk_name"`
+	Ova                 *FlatOva          `mapstructure:"ova" required:"false" cty:"ova" hcl:"ova"`
+	ExportDomain        *FlatExportDomain `mapstructure:"export_domain" required:"false" cty:"export_domain" hcl:"export_domain"`
 }
 
 // FlatMapstructure returns a new FlatConfig.
@@ -50,6 +52,60 @@ func (*FlatConfig) HCL2Spec() map[string]hcldec.Spec {
 		"output":                     &hcldec.AttrSpec{Name: "output", Type: cty.String, Required: false},
 		"format":                     &hcldec.AttrSpec{Name: "format", Type: cty.String, Required: false},
 		"disk_name":                  &hcldec.AttrSpec{Name: "disk_name", Type: cty.String, Required: false},
+		"ova":                        &hcldec.BlockSpec{TypeName: "ova", Nested: hcldec.ObjectSpec((*FlatOva)(nil).HCL2Spec())},
+		"export_domain":              &hcldec.BlockSpec{TypeName: "export_domain", Nested: hcldec.ObjectSpec((*FlatExportDomain)(nil).HCL2Spec())},
+	}
+	return s
+}
+
+// FlatExportDomain is an auto-generated flat version of ExportDomain.
+// Where the contents of a field with a `mapstructure:,squash` tag are bubbled up.
+type FlatExportDomain struct {
+	StorageDomain *string `mapstructure:"storage_domain" required:"true" cty:"storage_domain" hcl:"storage_domain"`
+	Replace       *bool   `mapstructure:"replace" required:"false" cty:"replace" hcl:"replace"`
+}
+
+// FlatMapstructure returns a new FlatExportDomain.
+// FlatExportDomain is an auto-generated flat version of ExportDomain.
+// Where the contents a fields with a `mapstructure:,squash` tag are bubbled up.
+func (*ExportDomain) FlatMapstructure() interface{ HCL2Spec() map[string]hcldec.Spec } {
+	return new(FlatExportDomain)
+}
+
+// HCL2Spec returns the hcl spec of a ExportDomain.
+// This spec is used by HCL to read the fields of ExportDomain.
+// The decoded values from this spec will then be applied to a FlatExportDomain.
+func (*FlatExportDomain) HCL2Spec() map[string]hcldec.Spec {
+	s := map[string]hcldec.Spec{
+		"storage_domain": &hcldec.AttrSpec{Name: "storage_domain", Type: cty.String, Required: false},
+		"replace":        &hcldec.AttrSpec{Name: "replace", Type: cty.Bool, Required: false},
+	}
+	return s
+}
+
+// FlatOva is an auto-generated flat version of Ova.
+// Where the contents of a field with a `mapstructure:,squash` tag are bubbled up.
+type FlatOva struct {
+	Host      *string `mapstructure:"host" required:"true" cty:"host" hcl:"host"`
+	Directory *string `mapstructure:"directory" required:"true" cty:"directory" hcl:"directory"`
+	FileName  *string `mapstructure:"file_name" required:"false" cty:"file_name" hcl:"file_name"`
+}
+
+// FlatMapstructure returns a new FlatOva.
+// FlatOva is an auto-generated flat version of Ova.
+// Where the contents a fields with a `mapstructure:,squash` tag are bubbled up.
+func (*Ova) FlatMapstructure() interface{ HCL2Spec() map[string]hcldec.Spec } {
+	return new(FlatOva)
+}
+
+// HCL2Spec returns the hcl spec of a Ova.
+// This spec is used by HCL to read the fields of Ova.
+// The decoded values from this spec will then be applied to a FlatOva.
+func (*FlatOva) HCL2Spec() map[string]hcldec.Spec {
+	s := map[string]hcldec.Spec{
+		"host":      &hcldec.AttrSpec{Name: "host", Type: cty.String, Required: false},
+		"directory": &hcldec.AttrSpec{Name: "directory", Type: cty.String, Required: false},
+		"file_name": &hcldec.AttrSpec{Name: "file_name", Type: cty.String, Required: false},
 	}
 	return s
 }

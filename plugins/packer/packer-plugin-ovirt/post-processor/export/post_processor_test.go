@@ -38,6 +38,9 @@ func TestRequests(t *testing.T) {
 	}
 	const watch = `WatchOperation {"id":"44444444-4444-4444-8444-000000000001"}`
 	const template = `"template":{"id":"` + fakedaemon.TemplateID + `"}`
+	exportTemplate := func(target string) string {
+		return `ExportTemplate {"engine":{"profile":"production"},"requestId":"` + buildtest.ID(1) + `",` + template + `,` + target + `}`
+	}
 	for name, test := range map[string]struct {
 		kind    string
 		options map[string]any
@@ -46,6 +49,16 @@ func TestRequests(t *testing.T) {
 		"a template": {common.KindTemplate, nil, exportImage(template)},
 		"one disk":   {common.KindTemplate, map[string]any{"disk_name": "data", "format": "raw"}, exportImage(template + `,"diskName":"data","format":"FORMAT_RAW"`)},
 		"a disk":     {common.KindDisk, nil, exportImage(`"diskId":"` + fakedaemon.TemplateID + `"`)},
+		"an OVA": {
+			common.KindTemplate,
+			map[string]any{"output": nil, "ova": map[string]any{"host": "host1", "directory": "/var/tmp"}},
+			exportTemplate(`"ova":{"host":"host1","directory":"/var/tmp"}`),
+		},
+		"an export domain": {
+			common.KindTemplate,
+			map[string]any{"output": nil, "export_domain": map[string]any{"storage_domain": "shelf", "replace": true}},
+			exportTemplate(`"exportDomain":{"storageDomain":"shelf","replace":true}`),
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			daemon := buildtest.Daemon(t)
@@ -59,6 +72,12 @@ func TestRequests(t *testing.T) {
 			calls := daemon.Calls()
 			if want := []string{`GetEngine {"engine":{"profile":"production"}}`, test.call, watch}; !slices.Equal(calls[:3], want) {
 				t.Errorf("calls: %q, want %q", calls, want)
+			}
+			if strings.HasPrefix(test.call, "ExportTemplate") {
+				if err := artifact.Destroy(); err == nil || !strings.Contains(err.Error(), "by hand") || len(artifact.Files()) != 0 {
+					t.Errorf("%v says %v", artifact, err)
+				}
+				return
 			}
 			content, err := os.ReadFile(output)
 			if err != nil || !strings.HasPrefix(string(content), "disk of "+fakedaemon.TemplateID) || !slices.Equal(artifact.Files(), []string{output}) {
@@ -160,6 +179,9 @@ func TestRefusals(t *testing.T) {
 	}{
 		"a file that is there":  {map[string]any{"output": output}, built(common.KindTemplate), "exists; use packer build -force"},
 		"an artifact of others": {map[string]any{"output": output}, &packersdk.MockArtifact{BuilderIdValue: "transcend.qemu"}, "not the artifact of transcend.qemu"},
+		"a disk as an OVA": {
+			map[string]any{"ova": map[string]any{"host": "host1", "directory": "/var/tmp"}}, built(common.KindDisk), "a disk takes output",
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			_, _, _, err := newPostProcessor(t, test.options).PostProcess(t.Context(), &buildtest.UI{}, test.input)
@@ -182,7 +204,19 @@ func TestBadInput(t *testing.T) {
 		options map[string]any
 		says    []string
 	}{
-		"nowhere":      {map[string]any{}, []string{"output: is required"}},
+		"nowhere": {map[string]any{}, []string{"output: one of it, ova and export_domain is required"}},
+		"two places": {
+			map[string]any{"output": "a", "ova": map[string]any{"host": "b"}},
+			[]string{"ova: is given next to output", "ova.directory: is required"},
+		},
+		"a bad file": {
+			map[string]any{"ova": map[string]any{"host": "b", "directory": "tmp", "file_name": "passwd"}},
+			[]string{"ova.directory: ", "ova.file_name: "},
+		},
+		"no disk's": {
+			map[string]any{"format": "raw", "export_domain": map[string]any{"replace": true}},
+			[]string{"output: is required for format", "export_domain.storage_domain: is required"},
+		},
 		"a bad format": {map[string]any{"output": "a", "format": "vmdk", "cleanup_timeout": "-1s", "engine": "a b"}, []string{"format: 'vmdk' is none of 'qcow2', 'raw'", "cleanup_timeout: -1s is negative", "engine: 'a b': "}},
 	} {
 		t.Run(name, func(t *testing.T) {
