@@ -677,9 +677,11 @@ async def play(
 @pytest.mark.parametrize(
     ("name", "moment", "number"), boundaries(SCENARIOS), ids=lambda part: str(part) if part != "" else None
 )
-def test_a_crash_leaves_one_effect_and_nothing_else(site, run_virtually, monkeypatch, name, moment, number):
+def test_a_crash_leaves_one_effect_and_nothing_else(
+    direct_site, run_virtually, monkeypatch, name, moment, number
+):
     async def scenario() -> None:
-        async with site(**TOMBSTONE) as s:
+        async with direct_site(**TOMBSTONE) as s:
             await play(s, Crashes(s, monkeypatch), SCENARIOS[name], moment, number)
 
     run_virtually(scenario())
