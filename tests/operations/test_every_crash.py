@@ -585,9 +585,9 @@ SCENARIOS = {
         back_up_and_cancel, prepare=vault, state=CANCELLED, commits=22, changes=4, readings=107, stride=3
     ),
     "export": Scenario(export, prepare=imported, disks=1, commits=16, changes=2, readings=7, stride=2),
-    "export-template": Scenario(to_a_host, commits=4, changes=1, readings=50),
+    "export-template": Scenario(to_a_host, commits=4, changes=1, readings=50, stride=2),
     "export-template-cancel": Scenario(
-        to_the_shelf_and_cancel, prepare=shelf, state=CANCELLED, commits=6, changes=1, readings=50
+        to_the_shelf_and_cancel, prepare=shelf, state=CANCELLED, commits=6, changes=1, readings=50, stride=2
     ),
     "destroy-disk": Scenario(drop_disk, prepare=detached, commits=8, changes=1, readings=26, stride=2),
     "adopted-restart": Scenario(
