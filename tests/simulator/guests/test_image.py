@@ -129,8 +129,10 @@ def test_an_interrupted_build_leaves_nothing(
     tmp_path: Path, open_folder: Path, number: signal.Signals
 ) -> None:
     temporary, output = open_folder, tmp_path / "out"
+    # What a shell starts in the background ignores SIGINT, and so does all that it starts.
+    command = ["env", "--default-signal=INT", sys.executable, "-m", "ovirt_provision.simulator.guests.image"]
     build = subprocess.Popen(
-        [sys.executable, "-m", "ovirt_provision.simulator.guests.image", "--output", str(output / "image")],
+        [*command, "--output", str(output / "image")],
         env=os.environ | {"TMPDIR": str(temporary)},
         stderr=subprocess.PIPE,
         text=True,
