@@ -35,7 +35,9 @@ module Kitchen
 
     def write(state)
       FileUtils.mkdir_p(File.dirname(@path))
-      File.write(@path, YAML.dump(state.transform_keys(&:to_s)))
+      # At once, because a spec reads it while a driver writes.
+      File.write("#{@path}.new", YAML.dump(state.transform_keys(&:to_s)))
+      File.rename("#{@path}.new", @path)
     end
 
     def destroy
