@@ -7,7 +7,6 @@ from collections.abc import Collection, Sequence
 from typing import Any
 
 import sqlalchemy as sa
-import structlog
 
 from ovirt_provision.engine.account import Need
 from ovirt_provision.engine.machines import VmRequest
@@ -17,11 +16,9 @@ from ovirt_provision.errors import (
     MachineNotClonable,
     NameInUse,
     NotOurs,
-    OperationCancelled,
     ProvisionError,
 )
 from ovirt_provision.guest.first_boot import violations_of
-from ovirt_provision.ledger.database import LedgerError
 from ovirt_provision.ledger.runner import Phase
 from ovirt_provision.ledger.store import GONE, INTENDED, Object
 from ovirt_provision.operations.allowance import insist_on_allowed
@@ -41,14 +38,12 @@ from ovirt_provision.operations.new_machine import (
     wait_until_ready,
 )
 from ovirt_provision.operations.provisioning import Provisioning, is_going, is_ours
-from ovirt_provision.operations.removal import find_snapshots, remove_snapshot
+from ovirt_provision.operations.removal import find_snapshots, left_to_the_janitor, remove_snapshot
 from ovirt_provision.operations.start_machine import BOOTING, WAITING_FOR_ADDRESS
 from ovirt_provision.operations.static_ranges import violations_of_ranges
 from ovirt_provision.operations.verb import Call, Intent, Verb
 from ovirt_provision.operations.waits import snapshot_ok
 from ovirt_provision.v1 import machines_pb2
-
-log = structlog.get_logger("operations")
 
 _CLONABLE = ("down", "up")
 
@@ -220,12 +215,9 @@ async def create(run: Provisioning) -> None:
 async def drop_snapshot(run: Provisioning) -> None:
     """Removes the snapshot. The Machine stands by now, so what the engine cannot remove is left to the
     janitor."""
-    try:
-        await remove_snapshot(run, _snapshot_of(run))
-    except (OperationCancelled, LedgerError):
-        raise
-    except ProvisionError as error:
-        log.warning("a snapshot is left to be removed", operation=run.operation.id, error=str(error))
+    row = _snapshot_of(run)
+    with left_to_the_janitor(run, row):
+        await remove_snapshot(run, row)
 
 
 async def undo(run: Provisioning) -> None:

@@ -11,14 +11,12 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import sqlalchemy as sa
-import structlog
 
 from ovirt_provision.engine.account import Need
 from ovirt_provision.engine.inventory import StorageDomain
 from ovirt_provision.engine.templates import needs_of_template
 from ovirt_provision.errors import (
     InvalidRequest,
-    OperationCancelled,
     ProvisionError,
     ReferencesNotFound,
     Violation,
@@ -27,7 +25,6 @@ from ovirt_provision.errors import (
 from ovirt_provision.images import qemu_img
 from ovirt_provision.images.errors import ImageRefused
 from ovirt_provision.images.store import Image
-from ovirt_provision.ledger.database import LedgerError
 from ovirt_provision.ledger.identity import disk_id, imported_disk_id, vm_id
 from ovirt_provision.ledger.runner import Phase
 from ovirt_provision.ledger.store import (
@@ -40,7 +37,7 @@ from ovirt_provision.ledger.store import (
     Object,
     Operation,
 )
-from ovirt_provision.operations import create_machine, create_template
+from ovirt_provision.operations import create_machine, create_template, throwaway
 from ovirt_provision.operations.allowance import insist_on_allowed
 from ovirt_provision.operations.borrowed import borrowed, seen_as
 from ovirt_provision.operations.equip_machine import attach_disks, create_disk
@@ -48,7 +45,7 @@ from ovirt_provision.operations.hardware import DISK_INTERFACES
 from ovirt_provision.operations.new_machine import intend_machine
 from ovirt_provision.operations.provisioning import Provisioning
 from ovirt_provision.operations.references import all_at_once, find_permissions, find_tags, grant
-from ovirt_provision.operations.removal import remove_disk, remove_machine
+from ovirt_provision.operations.removal import remove_disk
 from ovirt_provision.operations.replacement import insist_on_no_other, temporary_name
 from ovirt_provision.operations.timeouts import violations_of_timeouts
 from ovirt_provision.operations.transfers import (
@@ -64,8 +61,6 @@ from ovirt_provision.operations.waits import disk_ok
 from ovirt_provision.v1 import images_pb2, machines_pb2, resources_pb2, templates_pb2
 
 T = TypeVar("T")
-
-log = structlog.get_logger("operations")
 
 NAME = "ImportImage"
 _FORMATS = {resources_pb2.DISK_FORMAT_COW: "cow", resources_pb2.DISK_FORMAT_RAW: "raw"}
@@ -469,9 +464,8 @@ async def undo_disk(run: Provisioning) -> None:
     if row.parent_id is None:
         if row.state != GONE:
             await remove_disk(run, row)
-            run.ledger.update_object(row.id, state=GONE)
-    elif run.ledger.object(row.parent_id).state != GONE:
-        await remove_machine(run, run.ledger.object(row.parent_id))
+    else:
+        await throwaway.undo(run, run.ledger.object(row.parent_id))
 
 
 async def grant_roles(run: Provisioning) -> None:
@@ -491,14 +485,7 @@ def _as_template(run: Provisioning) -> Provisioning:
 
 async def remove_vm(run: Provisioning) -> None:
     """Removes the VM with its disk. What the engine does not let go of is left to the janitor."""
-    row = run.ledger.object(run.plan["source_object_id"])
-    try:
-        if row.state != GONE:
-            await remove_machine(run, row)
-    except (OperationCancelled, LedgerError):
-        raise
-    except ProvisionError as error:
-        log.warning("the VM of an import is left to be removed", operation=run.operation.id, error=str(error))
+    await throwaway.remove(run, run.ledger.object(run.plan["source_object_id"]))
 
 
 def _template_phases(request: images_pb2.ImportImageRequest) -> Sequence[Phase[Provisioning]]:

@@ -1,13 +1,15 @@
 """Removing what is ours, forwards to 404. Destroy, undo and the janitor all end here."""
 
-from collections.abc import Collection, Sequence
+import contextlib
+from collections.abc import Collection, Iterator, Sequence
 
 import structlog
 
 from ovirt_provision.engine import Engine
 from ovirt_provision.engine.account import Need
 from ovirt_provision.engine.model import Disk, Snapshot, Template, Vm
-from ovirt_provision.errors import DeadlineExceeded, ForeignVersion
+from ovirt_provision.errors import DeadlineExceeded, ForeignVersion, OperationCancelled, ProvisionError
+from ovirt_provision.ledger.database import LedgerError
 from ovirt_provision.ledger.identity import Mark
 from ovirt_provision.ledger.store import GONE, LATE, PRESENT, REMOVING, Ledger, Object
 from ovirt_provision.operations.provisioning import Provisioning, our_template
@@ -17,6 +19,20 @@ log = structlog.get_logger("operations")
 
 # Seconds between two looks whether a disk of others has been attached.
 _LOOK_AGAIN = 15.0
+
+
+@contextlib.contextmanager
+def left_to_the_janitor(run: Provisioning, row: Object) -> Iterator[None]:
+    """For removing what an operation made on its way and needs no more: it does not fail for what the engine
+    does not let go of."""
+    try:
+        yield
+    except (OperationCancelled, LedgerError):
+        raise
+    except ProvisionError as error:
+        log.warning(
+            "left to be removed", operation=run.operation.id, kind=row.kind, name=row.name, error=str(error)
+        )
 
 
 async def remove_machine(run: Provisioning, row: Object) -> None:

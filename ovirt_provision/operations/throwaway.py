@@ -5,20 +5,15 @@ and removed whatever becomes of the operation. It has no lease that could end: t
 """
 
 import sqlalchemy as sa
-import structlog
 
 from ovirt_provision.engine.machines import VmRequest
-from ovirt_provision.errors import OperationCancelled, ProvisionError
-from ovirt_provision.ledger.database import LedgerError
 from ovirt_provision.ledger.identity import vm_id
 from ovirt_provision.ledger.store import GONE, HANDED_OVER, INTENDED, Object
 from ovirt_provision.operations.create_once import create_once
 from ovirt_provision.operations.new_machine import find_made
 from ovirt_provision.operations.provisioning import Provisioning
-from ovirt_provision.operations.removal import remove_machine
+from ovirt_provision.operations.removal import left_to_the_janitor, remove_machine
 from ovirt_provision.operations.verb import Call
-
-log = structlog.get_logger("operations")
 
 
 def intend(call: Call, connection: sa.Connection, *, key: str, disks: int) -> int:
@@ -62,12 +57,8 @@ async def create(
 
 async def remove(run: Provisioning, row: Object) -> None:
     """Removes the Machine. What the engine cannot remove is left to the janitor: it has served its end."""
-    try:
+    with left_to_the_janitor(run, row):
         await undo(run, row)
-    except (OperationCancelled, LedgerError):
-        raise
-    except ProvisionError as error:
-        log.warning("a VM is left to be removed", operation=run.operation.id, vm=row.name, error=str(error))
 
 
 async def undo(run: Provisioning, row: Object) -> None:
