@@ -60,7 +60,6 @@ async def remove_machine(run: Provisioning, row: Object) -> None:
             break
     for child in run.ledger.children(row.id):
         await _disk_gone(run, child, left_behind=child.engine_id not in removed)
-        bury_if_unanswered(run, child)
     for snapshot in run.ledger.children(row.id, "snapshot"):
         run.ledger.update_object(snapshot.id, state=GONE)
     bury_if_unanswered(run, row)
@@ -342,8 +341,7 @@ async def _disk_gone(run: Provisioning, child: Object, *, left_behind: bool) -> 
             break
         if await run.insist(lambda: run.engine.disks.is_attached(disk_id)):
             log.warning("a disk of ours is left to the VM that has it", disk=disk_id, name=child.name)
-            run.ledger.update_object(child.id, state=GONE)
-            return
+            break
         if disk.status != "locked":
             await run.insist(
                 lambda disk=disk: run.engine.disks.remove(disk, correlation_id=cid),  # type: ignore[misc]
@@ -361,6 +359,8 @@ async def _disk_gone(run: Provisioning, child: Object, *, left_behind: bool) -> 
     else:
         run.note(f"waiting until disk {child.name} is gone")
         await run.wait(watcher.disk(disk_id, lambda state: state is None, correlation_id=cid))
+    # Before it counts as gone: of what is gone the next daemon thinks no more.
+    bury_if_unanswered(run, child)
     run.ledger.update_object(child.id, state=GONE)
 
 
@@ -368,7 +368,6 @@ async def remove_disk(run: Provisioning, row: Object) -> None:
     """Removes a disk of ours that has turned up after its Machine was destroyed."""
     _begin(run, row)
     await _disk_gone(run, row, left_behind=True)
-    bury_if_unanswered(run, row)
 
 
 def bury_if_unanswered(run: Provisioning, row: Object) -> None:

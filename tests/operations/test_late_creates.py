@@ -1,11 +1,17 @@
 """The engine runs a create after we have given it up: what is destroyed stays so, and nothing is there
 twice."""
 
+import uuid
+from typing import Any
+
 import pytest
 
-from ovirt_provision.ledger.store import CANCELLED, FAILED, GONE, SUCCEEDED, Operation
+from ovirt_provision.ledger.store import CANCELLED, FAILED, GONE, SUCCEEDED, Ledger, Object, Operation
 from ovirt_provision.operations import new_machine, removal
+from ovirt_provision.v1 import images_pb2, resources_pb2
+from tests.crashes import Crashes
 from tests.harness import ENGINE, OWNER, Site, spec, started
+from tests.image_files import RAW
 
 VMS = r"/vms"
 TEMPLATES = r"/templates"
@@ -258,5 +264,54 @@ def test_a_start_that_comes_late_does_not_stop_the_destroy(site, run_virtually):
             assert ended.state == SUCCEEDED, ended.error
             assert (s.vms(), s.disks()) == ([], 1)
             assert s.clock.monotonic() - begun < 120
+
+    run_virtually(scenario())
+
+
+@pytest.mark.parametrize("verb", ["CreateMachine", "ImportImage"])
+def test_a_late_disk_is_swept_though_the_daemon_died_as_it_wrote_down_that_it_is_gone(
+    site, run_virtually, monkeypatch, verb
+):
+    request_id = str(uuid.uuid4())
+
+    async def cancelled(s: Site, **fields: Any) -> Operation:
+        making = await s.call(verb, request_id=request_id, **fields)
+        async for seen in s.bridge.dispatcher.runner.watch(making.id):
+            if seen.phase in ("creating-disks", "creating-disk") and not seen.cancelled_by:
+                await s.clock.sleep(3)
+                s.bridge.dispatcher.cancel(seen, "by its client")
+        return await s.ended(making)
+
+    async def scenario() -> None:
+        async with site() as s:
+            fields: dict[str, Any] = {
+                "CreateMachine": {
+                    "key": "web",
+                    "spec": spec(new_disks=[resources_pb2.DiskSpec(size_bytes=1 << 30)]),
+                },
+                "ImportImage": {
+                    "checksum": await s.upload(RAW),
+                    "disk": images_pb2.ImportedDisk(name="data"),
+                },
+            }[verb]
+            run_late(s, "/disks", seconds=100, times=9)
+            crashes = Crashes(s, monkeypatch)
+            crashes.arm()
+            update = Ledger.update_object
+
+            def dying(ledger: Ledger, object_id: int, **values: Any) -> Object:
+                row = update(ledger, object_id, **values)
+                if row.kind == "disk" and row.unanswered and row.state == GONE and not crashes.deaths:
+                    crashes.die()
+                return row
+
+            monkeypatch.setattr(Ledger, "update_object", dying)
+            ended = await crashes.play(lambda: cancelled(s, **fields))
+
+            assert (ended.state, crashes.deaths) == (CANCELLED, 1)
+            assert s.disks() == 1
+            await s.clock.sleep(400)
+            assert (s.vms(), s.disks()) == ([], 1)
+            assert any(r.method == "DELETE" and "/disks/" in r.path for r in s.simulator.requests), "it came"
 
     run_virtually(scenario())
