@@ -18,7 +18,7 @@ from ovirt_provision.engine.templates import needs_of_template
 from ovirt_provision.errors import InvalidRequest, ReferencesNotFound, Violation, did_you_mean
 from ovirt_provision.ledger.identity import vm_id
 from ovirt_provision.ledger.runner import Phase
-from ovirt_provision.ledger.store import GONE, HANDED_OVER, INTENDED, Object
+from ovirt_provision.ledger.store import HANDED_OVER, INTENDED, Object
 from ovirt_provision.operations import create_template, throwaway
 from ovirt_provision.operations.allowance import insist_on_allowed, insist_on_room
 from ovirt_provision.operations.borrowed import borrowed, seen_as
@@ -27,6 +27,7 @@ from ovirt_provision.operations.machines import find_machine, insist_on_idle
 from ovirt_provision.operations.new_machine import wait_until_ready
 from ovirt_provision.operations.provisioning import Provisioning
 from ovirt_provision.operations.references import find_template
+from ovirt_provision.operations.removal import forget_intents
 from ovirt_provision.operations.verb import Call, Intent, Verb
 from ovirt_provision.v1 import backups_pb2, templates_pb2
 
@@ -221,10 +222,8 @@ async def wait_for_vm(run: Provisioning) -> None:
 
 
 async def undo_vm(run: Provisioning) -> None:
+    forget_intents(run.ledger, [run.object])
     await throwaway.undo(run, _source(run))
-    # Of a template that was never begun nothing is to be looked for.
-    if run.object.state == INTENDED:
-        run.ledger.update_object(run.object.id, state=GONE)
 
 
 async def remove_vm(run: Provisioning) -> None:

@@ -17,6 +17,7 @@ from ovirt_provision.operations import throwaway
 from ovirt_provision.operations.allowance import insist_on_room
 from ovirt_provision.operations.new_machine import wait_until_ready
 from ovirt_provision.operations.provisioning import Provisioning
+from ovirt_provision.operations.removal import forget_intents
 from ovirt_provision.operations.start_machine import settle_of, start_vm
 from ovirt_provision.operations.verb import Call
 from ovirt_provision.operations.waits import vm_reports, vm_up
@@ -113,9 +114,9 @@ async def undo(run: Provisioning) -> None:
 
 
 def forget_test(run: Provisioning) -> None:
-    """Of a test that was never begun nothing is to be looked for."""
+    """Has nothing looked for of a test that was never begun."""
     if "test_object_id" in run.plan:
-        throwaway.forget(run, _machine(run))
+        forget_intents(run.ledger, [_machine(run)])
 
 
 def phases(test: templates_pb2.BootTest) -> Sequence[Phase[Provisioning]]:

@@ -29,8 +29,6 @@ from ovirt_provision.ledger.runner import Phase, Runner
 from ovirt_provision.ledger.secrets import SecretStore, merge_secrets, split_secrets, texts_of
 from ovirt_provision.ledger.store import (
     CLEANUP_DONE,
-    GONE,
-    INTENDED,
     LATE,
     REMOVING,
     Ledger,
@@ -51,6 +49,7 @@ from ovirt_provision.operations.export_template import EXPORT_TEMPLATE
 from ovirt_provision.operations.import_image import IMPORT_IMAGE
 from ovirt_provision.operations.mark_backup_domain import MARK_BACKUP_DOMAIN
 from ovirt_provision.operations.provisioning import Provisioning
+from ovirt_provision.operations.removal import forget_intents
 from ovirt_provision.operations.restart_machine import RESTART_MACHINE
 from ovirt_provision.operations.sparsify_disk import SPARSIFY_DISK
 from ovirt_provision.operations.start_machine import START_MACHINE
@@ -317,10 +316,8 @@ class Dispatcher:
         return self._queues[operation.engine]
 
     def _not_begun(self, operation: Operation) -> None:
-        """Nothing of it was ever asked for, so there is nothing to look for in the engine."""
-        for row in self._ledger.objects_of_request(operation.owner, operation.request_id):
-            if row.state == INTENDED:
-                self._ledger.update_object(row.id, state=GONE)
+        intended = self._ledger.objects_of_request(operation.owner, operation.request_id)
+        forget_intents(self._ledger, intended)
 
     def _is_clean(self, operation: Operation) -> bool:
         return not any(row.state in (REMOVING, LATE) for row in self._objects_of(operation))

@@ -45,7 +45,7 @@ from ovirt_provision.operations.hardware import DISK_INTERFACES
 from ovirt_provision.operations.new_machine import intend_machine
 from ovirt_provision.operations.provisioning import Provisioning
 from ovirt_provision.operations.references import all_at_once, find_permissions, find_tags, grant
-from ovirt_provision.operations.removal import remove_disk
+from ovirt_provision.operations.removal import forget_intents, remove_disk
 from ovirt_provision.operations.replacement import insist_on_no_other, temporary_name
 from ovirt_provision.operations.timeouts import violations_of_timeouts
 from ovirt_provision.operations.transfers import (
@@ -366,10 +366,7 @@ async def fetch(run: Provisioning) -> None:
 
 
 async def forget(run: Provisioning) -> None:
-    """Of what was never asked for nothing is to be looked for."""
-    for row in run.ledger.objects_of_request(run.operation.owner, run.operation.request_id):
-        if row.state == INTENDED:
-            run.ledger.update_object(row.id, state=GONE)
+    forget_intents(run.ledger, run.ledger.objects_of_request(run.operation.owner, run.operation.request_id))
 
 
 async def prepare(run: Provisioning) -> None:

@@ -1,7 +1,7 @@
 """Removing what is ours, forwards to 404. Destroy, undo and the janitor all end here."""
 
 import contextlib
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 
 import structlog
 
@@ -11,7 +11,7 @@ from ovirt_provision.engine.model import Disk, Snapshot, Template, Vm
 from ovirt_provision.errors import DeadlineExceeded, ForeignVersion, OperationCancelled, ProvisionError
 from ovirt_provision.ledger.database import LedgerError
 from ovirt_provision.ledger.identity import Mark
-from ovirt_provision.ledger.store import GONE, LATE, PRESENT, REMOVING, Ledger, Object
+from ovirt_provision.ledger.store import GONE, INTENDED, LATE, PRESENT, REMOVING, Ledger, Object
 from ovirt_provision.operations.provisioning import Provisioning, our_template
 from ovirt_provision.operations.waits import snapshot_gone, template_gone, vm_down, vm_gone
 
@@ -368,6 +368,13 @@ async def remove_disk(run: Provisioning, row: Object) -> None:
     """Removes a disk of ours that has turned up after its Machine was destroyed."""
     _begin(run, row)
     await _disk_gone(run, row, left_behind=True)
+
+
+def forget_intents(ledger: Ledger, rows: Iterable[Object]) -> None:
+    """Has nothing looked for of what was intended and never asked for: whatever was is undone by now."""
+    for row in rows:
+        if row.state == INTENDED:
+            ledger.update_object(row.id, state=GONE)
 
 
 def bury_if_unanswered(run: Provisioning, row: Object) -> None:

@@ -65,9 +65,3 @@ async def undo(run: Provisioning, row: Object) -> None:
     # What is gone is not looked for again: a daemon that dies soon each time has to get on, too.
     if row.state != GONE:
         await remove_machine(run, row)
-
-
-def forget(run: Provisioning, row: Object) -> None:
-    """Of one that was never begun nothing is to be looked for."""
-    if row.state == INTENDED:
-        run.ledger.update_object(row.id, state=GONE)
