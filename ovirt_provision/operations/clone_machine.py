@@ -15,7 +15,6 @@ from ovirt_provision.errors import (
     InvalidRequest,
     MachineNotClonable,
     NameInUse,
-    NotOurs,
     ProvisionError,
 )
 from ovirt_provision.guest.first_boot import violations_of
@@ -37,7 +36,7 @@ from ovirt_provision.operations.new_machine import (
     undo_create,
     wait_until_ready,
 )
-from ovirt_provision.operations.provisioning import Provisioning, is_going, is_ours
+from ovirt_provision.operations.provisioning import Provisioning, insist_on_ours, is_going
 from ovirt_provision.operations.removal import find_snapshots, left_to_the_janitor, remove_snapshot
 from ovirt_provision.operations.start_machine import BOOTING, WAITING_FOR_ADDRESS
 from ovirt_provision.operations.static_ranges import violations_of_ranges
@@ -56,8 +55,7 @@ async def resolve(call: Call) -> dict[str, Any]:
     vm = await call.engine.machines.get(source.known_id, follow="disk_attachments.disk")
     if vm is None or vm.status not in _CLONABLE:
         raise MachineNotClonable(key=source.key, status=vm.status if vm else "no longer in the engine")
-    if not is_ours(call.ledger, call.installation, call.engine.name, vm):
-        raise NotOurs(kind="VM", name=vm.name, id=vm.id, detail="it does not carry the mark of its Machine")
+    insist_on_ours(call.ledger, call.installation, call.engine.name, vm)
     name = name_of_vm(request.name, request.key)
     if request.HasField("start_with"):
         wrong = violations_of(request.start_with, "start_with", vm_name=name, os_type=vm.os_type)

@@ -17,7 +17,6 @@ from ovirt_provision.errors import (
     ConsoleUnsupported,
     EnginePermissionDenied,
     MachineNotRunning,
-    NotOurs,
     NoVncConsole,
 )
 from ovirt_provision.guest.keyboard import SPECIAL, keys_of
@@ -32,7 +31,7 @@ from ovirt_provision.guest.vnc import (
 from ovirt_provision.ledger.store import Object
 from ovirt_provision.operations.bridge import Bridge
 from ovirt_provision.operations.machines import operations_on
-from ovirt_provision.operations.provisioning import is_ours
+from ovirt_provision.operations.provisioning import insist_on_ours
 from ovirt_provision.v1 import consoles_pb2
 
 T = TypeVar("T")
@@ -156,8 +155,7 @@ async def _running(bridge: Bridge, engine: Engine, row: Object, deadline: float)
             if waited
             else "and nothing is about to start it",
         )
-    if not is_ours(bridge.ledger, bridge.installation, engine.name, vm):
-        raise NotOurs(kind="VM", name=vm.name, id=vm.id, detail="it does not carry the mark of its Machine")
+    insist_on_ours(bridge.ledger, bridge.installation, engine.name, vm)
     return vm
 
 

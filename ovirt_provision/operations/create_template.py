@@ -15,7 +15,6 @@ from ovirt_provision.engine.templates import DiskChange, TemplateRequest, needs_
 from ovirt_provision.errors import (
     ForeignDiskAttached,
     InvalidRequest,
-    MachineNotDown,
     NameInUse,
     NotOurs,
     NotYours,
@@ -34,10 +33,10 @@ from ovirt_provision.ledger.store import GONE, HANDED_OVER, INTENDED, Ledger, Ob
 from ovirt_provision.operations import boot_test
 from ovirt_provision.operations.allowance import insist_on_allowed
 from ovirt_provision.operations.create_once import create_once
-from ovirt_provision.operations.machines import find_machine, insist_on_idle
+from ovirt_provision.operations.machines import find_machine, insist_on_idle, vm_that_is_down
 from ovirt_provision.operations.media import take_payload_out
 from ovirt_provision.operations.old_versions import remove_versions
-from ovirt_provision.operations.provisioning import Provisioning, is_ours, our_template
+from ovirt_provision.operations.provisioning import Provisioning, our_template
 from ovirt_provision.operations.references import (
     all_at_once,
     find_permissions,
@@ -89,11 +88,7 @@ async def resolve(call: Call) -> dict[str, Any]:
 async def source_of(call: Call) -> Vm:
     """The VM of the Machine. Raises MachineNotFound, MachineNotDown, NotOurs and ForeignDiskAttached."""
     row = find_machine(call.ledger, call.owner, call.engine.name, call.request.machine_key)
-    vm = await call.engine.machines.get(row.known_id, follow="disk_attachments.disk,cdroms", all_content=True)
-    if vm is None or vm.status != "down":
-        raise MachineNotDown(key=row.key, status=vm.status if vm else "no longer in the engine")
-    if not is_ours(call.ledger, call.installation, call.engine.name, vm):
-        raise NotOurs(kind="VM", name=vm.name, id=vm.id, detail="it does not carry the mark of its Machine")
+    vm = await vm_that_is_down(call, row, follow="disk_attachments.disk,cdroms", all_content=True)
     _insist_on_own_disks(call.ledger, row, vm)
     if call.request.seal and vm.os_type.startswith("windows"):
         raise InvalidRequest(

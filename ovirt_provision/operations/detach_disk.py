@@ -9,20 +9,16 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from ovirt_provision.engine.model import Disk, Vm
-from ovirt_provision.errors import DiskNotDetachable, EngineOperationFailed, MachineNotDown, NotOurs
+from ovirt_provision.engine.model import BLANK, Disk, Vm
+from ovirt_provision.errors import DiskNotDetachable, EngineOperationFailed
 from ovirt_provision.ledger.runner import Phase
 from ovirt_provision.ledger.store import GONE, HANDED_OVER, Ledger, Object
-from ovirt_provision.operations.machines import find_machine, insist_on_idle
-from ovirt_provision.operations.provisioning import Provisioning, is_ours
+from ovirt_provision.operations.machines import find_machine, insist_on_idle, vm_that_is_down
+from ovirt_provision.operations.provisioning import Provisioning
 from ovirt_provision.operations.references import find_permissions, grant
 from ovirt_provision.operations.removal import remove_machine
 from ovirt_provision.operations.verb import Call, Intent, Verb
 from ovirt_provision.v1 import disks_pb2
-
-# The template of what stands on no template.
-_BLANK = "00000000-0000-0000-0000-000000000000"
-_FOLLOW = "disk_attachments.disk,snapshots"
 
 
 async def resolve(call: Call) -> dict[str, Any]:
@@ -32,13 +28,7 @@ async def resolve(call: Call) -> dict[str, Any]:
     plan: dict[str, Any] = {"vm_id": ""}
     if not request.validate_only:
         row = find_machine(call.ledger, call.owner, call.engine.name, request.machine_key)
-        vm = await call.engine.machines.get(row.known_id, follow=_FOLLOW)
-        if vm is None or vm.status != "down":
-            raise MachineNotDown(key=row.key, status=vm.status if vm else "no longer in the engine")
-        if not is_ours(call.ledger, call.installation, call.engine.name, vm):
-            raise NotOurs(
-                kind="VM", name=vm.name, id=vm.id, detail="it does not carry the mark of its Machine"
-            )
+        vm = await vm_that_is_down(call, row, follow="disk_attachments.disk,snapshots")
         plan = {"vm_id": vm.id, "disk_id": _detachable(call.ledger, row, vm).id}
     return plan | await find_permissions(call.engine, request.permissions)
 
@@ -51,7 +41,7 @@ def _detachable(ledger: Ledger, row: Object, vm: Vm) -> Disk:
         why = "it has none"
     elif boot.id not in owned:
         why = f"disk {boot.name} is not its own"
-    elif vm.template_id != _BLANK:
+    elif vm.template_id != BLANK:
         why = f"disk {boot.name} stands on that of a template"
     elif vm.snapshots:
         why = f"disk {boot.name} is part of a snapshot"

@@ -16,7 +16,6 @@ from ovirt_provision.engine.model import Disk
 from ovirt_provision.engine.transfers import needs_of_transfer
 from ovirt_provision.errors import (
     InvalidRequest,
-    MachineNotDown,
     NotOurs,
     NotYours,
     ReferencesNotFound,
@@ -27,8 +26,8 @@ from ovirt_provision.images import qemu_img
 from ovirt_provision.images.store import Image
 from ovirt_provision.ledger.runner import Phase
 from ovirt_provision.ledger.store import GONE, Object
-from ovirt_provision.operations.machines import find_machine, insist_on_idle
-from ovirt_provision.operations.provisioning import Provisioning, is_ours, our_template
+from ovirt_provision.operations.machines import find_machine, insist_on_idle, vm_that_is_down
+from ovirt_provision.operations.provisioning import Provisioning, our_template
 from ovirt_provision.operations.references import find_template
 from ovirt_provision.operations.transfers import (
     close_transfer,
@@ -82,11 +81,7 @@ def _named(name: str, disks: Sequence[Disk], whose: str) -> Disk:
 
 
 async def _disk_of_machine(call: Call, row: Object) -> Disk:
-    vm = await call.engine.machines.get(row.known_id, follow="disk_attachments.disk")
-    if vm is None or vm.status != "down":
-        raise MachineNotDown(key=row.key, status=vm.status if vm else "no longer in the engine")
-    if not is_ours(call.ledger, call.installation, call.engine.name, vm):
-        raise NotOurs(kind="VM", name=vm.name, id=vm.id, detail="it does not carry the mark of its Machine")
+    vm = await vm_that_is_down(call, row, follow="disk_attachments.disk")
     disk = _named(call.request.disk_name, vm.disks, f"Machine '{row.key}'")
     if disk.id not in {child.engine_id for child in call.ledger.children(row.id)}:
         raise NotOurs(kind="disk", name=disk.name, id=disk.id, detail=f"Machine '{row.key}' does not own it")

@@ -4,8 +4,16 @@ from typing import Any
 
 from google.protobuf.json_format import MessageToDict, ParseDict
 
-from ovirt_provision.errors import MachineAdopted, MachineBusy, MachineNotFound, did_you_mean
+from ovirt_provision.engine.model import Vm
+from ovirt_provision.errors import (
+    MachineAdopted,
+    MachineBusy,
+    MachineNotDown,
+    MachineNotFound,
+    did_you_mean,
+)
 from ovirt_provision.ledger.store import Ledger, Object, Operation
+from ovirt_provision.operations.provisioning import insist_on_ours
 from ovirt_provision.operations.verb import Call, Intent
 from ovirt_provision.v1 import resources_pb2
 
@@ -22,6 +30,15 @@ def find_machine(ledger: Ledger, owner: str, engine: str, key: str, *, adopted: 
     if row.adopted and not adopted:
         raise MachineAdopted(key=key)
     return row
+
+
+async def vm_that_is_down(call: Call, row: Object, *, follow: str, all_content: bool = False) -> Vm:
+    """The VM of a Machine, read with what is followed. Raises MachineNotDown and NotOurs."""
+    vm = await call.engine.machines.get(row.known_id, follow=follow, all_content=all_content)
+    if vm is None or vm.status != "down":
+        raise MachineNotDown(key=row.key, status=vm.status if vm else "no longer in the engine")
+    insist_on_ours(call.ledger, call.installation, call.engine.name, vm)
+    return vm
 
 
 def selection_of(row: Object) -> resources_pb2.AddressSelection:

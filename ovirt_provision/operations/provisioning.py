@@ -48,6 +48,21 @@ def is_ours(ledger: Ledger, installation: str, engine: str, vm: Vm) -> bool:
     return row is not None and not row.adopted and mark == mark_of(installation, "vm", row)
 
 
+def insist_on_ours(
+    ledger: Ledger, installation: str, engine: str, vm: Vm, *, correlation_id: str = ""
+) -> None:
+    """Raises NotOurs unless the VM's mark proves that it is ours."""
+    if not is_ours(ledger, installation, engine, vm):
+        mark = Mark.parse(vm.comment)
+        raise NotOurs(
+            kind="VM",
+            name=vm.name,
+            id=vm.id,
+            detail="it carries the mark of another" if mark else "it carries no mark of ours",
+            correlation_id=correlation_id,
+        )
+
+
 def is_going(ledger: Ledger, installation: str, engine: str, vm: Vm) -> bool:
     """True if a VM is ours and its Machine was destroyed: it is being removed, or a late create has brought
     it back and the janitor will remove it."""
@@ -137,15 +152,8 @@ class Provisioning(Run):
 
     def insist_on_ours(self, vm: Vm) -> None:
         """Raises NotOurs unless the VM's mark proves that it is ours."""
-        if not is_ours(self.ledger, self.installation, self.operation.engine, vm):
-            mark = Mark.parse(vm.comment)
-            raise NotOurs(
-                kind="VM",
-                name=vm.name,
-                id=vm.id,
-                detail="it carries the mark of another" if mark else "it carries no mark of ours",
-                correlation_id=self.correlation_id,
-            )
+        engine, cid = self.operation.engine, self.correlation_id
+        insist_on_ours(self.ledger, self.installation, engine, vm, correlation_id=cid)
 
     def insist_on_power(self, vm: Vm) -> None:
         """Raises NotOurs unless the VM may be started and stopped: one of ours, or the operation's own

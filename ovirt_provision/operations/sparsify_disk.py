@@ -14,14 +14,13 @@ from ovirt_provision.errors import (
     DiskInUse,
     DiskNotSparsifiable,
     EngineOperationFailed,
-    MachineNotDown,
     NotOurs,
     NotYours,
 )
 from ovirt_provision.ledger.runner import Phase
 from ovirt_provision.ledger.store import GONE, Object
-from ovirt_provision.operations.machines import find_machine, insist_on_idle
-from ovirt_provision.operations.provisioning import Provisioning, is_ours
+from ovirt_provision.operations.machines import find_machine, insist_on_idle, vm_that_is_down
+from ovirt_provision.operations.provisioning import Provisioning
 from ovirt_provision.operations.verb import Call, Intent, Verb
 from ovirt_provision.operations.waits import disk_ok
 from ovirt_provision.v1 import disks_pb2
@@ -42,13 +41,7 @@ async def resolve(call: Call) -> dict[str, Any]:
     """Raises MachineNotFound, MachineNotDown, NotOurs, NotYours, DiskInUse and DiskNotSparsifiable."""
     row = _row(call)
     if row is not None and row.kind == "vm":
-        vm = await call.engine.machines.get(row.known_id, follow=_FOLLOW)
-        if vm is None or vm.status != "down":
-            raise MachineNotDown(key=row.key, status=vm.status if vm else "no longer in the engine")
-        if not is_ours(call.ledger, call.installation, call.engine.name, vm):
-            raise NotOurs(
-                kind="VM", name=vm.name, id=vm.id, detail="it does not carry the mark of its Machine"
-            )
+        vm = await vm_that_is_down(call, row, follow=_FOLLOW)
         disk = _disk_of(call, row, vm)
         if vm.snapshots:
             raise _refusal(disk, "it is part of a snapshot")

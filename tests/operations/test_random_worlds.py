@@ -23,8 +23,6 @@ from ovirt_provision.errors import ProvisionError
 from ovirt_provision.ledger.identity import Mark
 from ovirt_provision.ledger.store import Ledger
 from ovirt_provision.operations import (
-    clone_machine,
-    create_template,
     destroy_template,
     new_machine,
     provisioning,
@@ -233,7 +231,7 @@ async def never(*_: object, **__: object) -> bool:
 DEFENCES = {
     "the mark is not held against the id": [(Mark, "is_of_vm", by_installation)],
     "the name is looked at instead of the mark": [
-        (module, "is_ours", by_name) for module in (provisioning, clone_machine, create_template, new_machine)
+        (module, "is_ours", by_name) for module in (provisioning, new_machine)
     ],
     "every disk of our VM is taken for ours": [(removal, "_foreign_disks", lambda _vm, _owned: [])],
     "a template is removed from under a version of others": [
