@@ -55,7 +55,6 @@ func (s *stepCreateMachine) Run(ctx context.Context, state multistep.StateBag) m
 	if machine == nil {
 		return Halt(ctx, state, doing, errors.New("the daemon reports success without a machine"))
 	}
-	s.stopLease = daemon.KeepLease(context.WithoutCancel(ctx), s.key, s.lost)
 	state.Put(stateMachine, machine)
 	state.Put(stateInstance, machine.GetId())
 	data := packerbuilderdata.GeneratedData{State: state}
@@ -80,7 +79,8 @@ func (s *stepCreateMachine) Run(ctx context.Context, state multistep.StateBag) m
 	return multistep.ActionContinue
 }
 
-// create makes the machine, and types the boot command as soon as it has started.
+// create makes the machine, keeps its lease from then on, and types the boot command as soon as it has started: typing may go on for
+// longer than the grace of the lease.
 func (s *stepCreateMachine) create(
 	ctx context.Context, state multistep.StateBag, request *pb.CreateMachineRequest, bootCommand string,
 ) (*pb.Operation, error) {
@@ -105,6 +105,9 @@ func (s *stepCreateMachine) create(
 		}
 		return reply.GetOperation(), err
 	})
+	if err == nil {
+		s.stopLease = daemon.KeepLease(context.WithoutCancel(ctx), s.key, s.lost)
+	}
 	if typed == nil {
 		return operation, err
 	}

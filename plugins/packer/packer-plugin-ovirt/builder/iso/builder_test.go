@@ -196,6 +196,33 @@ func TestTypingEndsWithTheBuild(t *testing.T) {
 	})
 }
 
+// A boot command with long waits goes on when the machine stands. Until it is typed nothing but the lease tells the daemon that
+// somebody is there.
+func TestTheLeaseIsKeptWhileSomebodyTypes(t *testing.T) {
+	build := newTestBuild(t, buildtest.With(minimal(), map[string]any{"boot_wait": "1h", "boot_command": []string{"<enter>"}}))
+	build.Daemon.On("RenewLease", fakedaemon.Behaviour{OnCall: build.Cancel})
+	if err := build.MustFail(t); err.Error() != "the build was cancelled" {
+		t.Errorf("the lease was not renewed until the build ended: %v", err)
+	}
+}
+
+// With -on-error=abort a machine that stands and cannot be typed into is the user's, and lives on.
+func TestOnErrorAbortOfABootCommand(t *testing.T) {
+	build := newTestBuild(t, buildtest.With(minimal(), map[string]any{
+		"boot_wait": "-1s", "boot_command": []string{"<enter>"}, "packer_on_error": "abort",
+	}))
+	build.Daemon.On("SendKeys", fakedaemon.Behaviour{
+		OnCall: func() { _ = build.Daemon.WaitCall(t.Context(), "RenewLease") },
+		Refuse: status.Error(codes.FailedPrecondition, "no VNC console"),
+	})
+	if _, err := build.Run(); err == nil || !strings.Contains(err.Error(), "no VNC console") {
+		t.Errorf("error: %v", err)
+	}
+	if methods := build.Daemon.Methods(); methods[len(methods)-1] != "ConfirmMachine" {
+		t.Errorf("the user reads that the machine is kept, and nobody told the daemon: %v\n%s", methods, build.UI.Text())
+	}
+}
+
 func TestCancel(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "installer.iso")
 	if err := os.WriteFile(path, []byte("an ISO image\n"), 0o600); err != nil {
