@@ -30,12 +30,12 @@ func (c *Client) OpenConsole(ctx context.Context, key string, interval time.Dura
 		open.KeyInterval = durationpb.New(interval)
 	}
 	streaming, cancel := context.WithCancel(ctx)
-	stream, err := c.Consoles.SendKeys(streaming)
-	if err != nil {
+	console := &Console{ended: func() error { return ended(ctx) }, cancel: cancel}
+	var err error
+	if console.stream, err = c.Consoles.SendKeys(streaming); err != nil {
 		cancel()
-		return nil, fromStatus(err)
+		return nil, console.failure(err)
 	}
-	console := &Console{ended: func() error { return ended(ctx) }, stream: stream, cancel: cancel}
 	reply, err := console.exchange(&pb.SendKeysRequest{Message: &pb.SendKeysRequest_Open{Open: open}})
 	if err != nil {
 		cancel()
@@ -55,26 +55,31 @@ func (c *Console) exchange(request *pb.SendKeysRequest) (*pb.SendKeysResponse, e
 	// What ends the stream is told by what is received.
 	_ = c.stream.Send(request)
 	reply, err := c.stream.Recv()
-	switch cause := c.ended(); {
-	case err == nil:
-		return reply, nil
-	case cause != nil:
-		return nil, cause
-	case errors.Is(err, io.EOF):
-		return nil, errors.New("the daemon closed the console")
-	default:
-		return nil, fromStatus(err)
+	if err != nil {
+		return nil, c.failure(err)
 	}
+	return reply, nil
+}
+
+// failure says why the console is of no more use, which is most often that whoever opened it wants no more of it.
+func (c *Console) failure(err error) error {
+	if cause := c.ended(); cause != nil {
+		return cause
+	}
+	if errors.Is(err, io.EOF) {
+		return errors.New("the daemon closed the console")
+	}
+	return fromStatus(err)
 }
 
 // Close lets go of the console, and of keys that are still down.
 func (c *Console) Close() error {
 	defer c.cancel()
 	if err := c.stream.CloseSend(); err != nil {
-		return fromStatus(err)
+		return c.failure(err)
 	}
 	if _, err := c.stream.Recv(); err != nil && !errors.Is(err, io.EOF) {
-		return fromStatus(err)
+		return c.failure(err)
 	}
 	return nil
 }
