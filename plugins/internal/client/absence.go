@@ -23,6 +23,18 @@ func (c *Client) newAbsence() *absence {
 	return &absence{client: c, pause: firstPause}
 }
 
+// after returns nil when what failed with err is worth another try, which it has waited for. Otherwise it says why not: the end of
+// ctx, the daemon's own answer, or that the daemon stays away.
+func (a *absence) after(ctx context.Context, err error) error {
+	if cause := ended(ctx); cause != nil {
+		return cause
+	}
+	if !connectionLost(err) {
+		return fromStatus(err)
+	}
+	return a.wait(ctx, err)
+}
+
 // wait backs off and then sees to it that a daemon serves. It returns nil when trying again makes sense; otherwise the
 // context's end, or that no daemon can be had: a named one has been away for longer than Timeouts.Reconnect, one of
 // ours cannot be started. cause is the failure seen last.

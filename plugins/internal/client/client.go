@@ -181,13 +181,7 @@ func (c *Client) repeat(
 		if err == nil {
 			return nil
 		}
-		if cause := ended(ctx); cause != nil {
-			return cause
-		}
-		if !connectionLost(err) {
-			return fromStatus(err)
-		}
-		if err := away.wait(ctx, err); err != nil {
+		if err := away.after(ctx, err); err != nil {
 			return err
 		}
 	}

@@ -33,7 +33,7 @@ func (c *Client) DownloadImage(ctx context.Context, image *pb.Image, file *os.Fi
 		if done > before {
 			away.over()
 		}
-		if err := c.afterLoss(ctx, away, err); err != nil {
+		if err := away.after(ctx, err); err != nil {
 			return err
 		}
 	}

@@ -39,7 +39,7 @@ func (c *Client) UploadImage(
 		if err == nil {
 			return image, nil
 		}
-		if err := c.afterLoss(ctx, away, err); err != nil {
+		if err := away.after(ctx, err); err != nil {
 			return nil, err
 		}
 	}
@@ -91,15 +91,4 @@ func (c *Client) sendImage(
 		return nil, err
 	}
 	return reply.GetImage(), nil
-}
-
-// afterLoss returns nil when a stream that ended with an error is worth another try, which it has waited for.
-func (c *Client) afterLoss(ctx context.Context, away *absence, err error) error {
-	if cause := ended(ctx); cause != nil {
-		return cause
-	}
-	if !connectionLost(err) {
-		return fromStatus(err)
-	}
-	return away.wait(ctx, err)
 }

@@ -91,13 +91,7 @@ func (f *follower) follow(ctx context.Context) error {
 		if hasEnded(f.last) {
 			return nil
 		}
-		if cause := ended(ctx); cause != nil {
-			return cause
-		}
-		if !connectionLost(err) {
-			return fromStatus(err)
-		}
-		if err := away.wait(ctx, err); err != nil {
+		if err := away.after(ctx, err); err != nil {
 			return err
 		}
 	}
