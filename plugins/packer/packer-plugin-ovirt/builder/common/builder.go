@@ -49,7 +49,18 @@ func Play(
 	steps = append([]multistep.Step{&stepConnect{options: engine.clientOptions(ui.Say)}}, steps...)
 	commonsteps.NewRunner(append(steps, &stepFinish{}), packer, ui).Run(ctx, state)
 	measured.show(ui)
-	return state, verdict(ctx, state)
+	if err := verdict(ctx, state); err != nil {
+		return nil, err
+	}
+	tellTooLate(ctx, ui)
+	return state, nil
+}
+
+// tellTooLate tells who has cancelled what is made all the same: Packer itself calls it cancelled.
+func tellTooLate(ctx context.Context, ui packersdk.Ui) {
+	if ctx.Err() != nil {
+		ui.Say("It is too late to cancel: what the build was to make is made, and older templates may be gone.")
+	}
 }
 
 func newState(ui packersdk.Ui) (multistep.StateBag, *timings) {
@@ -90,10 +101,7 @@ func (b *Builder) Run(ctx context.Context, ui packersdk.Ui, hook packersdk.Hook)
 	}
 	// Still there only if -on-error has kept it in a build that came too far to be cancelled.
 	created.destroy(state)
-	if ctx.Err() != nil {
-		// Packer itself calls the build cancelled, whatever it has made.
-		ui.Say("It is too late to cancel: what the build was to make is made, and older templates may be gone.")
-	}
+	tellTooLate(ctx, ui)
 	if config.output() == outputNothing {
 		return nil, nil
 	}

@@ -91,7 +91,7 @@ func (c *Config) createTemplate(engine *pb.EngineRef, requestID, machineKey stri
 		NewVersion:       c.NewVersion,
 		VersionName:      c.VersionName,
 		KeepVersions:     options.ToInt32(c.KeepVersions),
-		Replace:          c.replaces(),
+		Replace:          c.Replaces(c.PackerForce),
 		Tags:             c.TemplateTags,
 		Permissions:      Permissions(c.TemplatePermissions),
 		Sparsify:         c.Sparsify,
@@ -122,14 +122,14 @@ func (c *Config) detachDisk(engine *pb.EngineRef, requestID, machineKey string) 
 	}
 }
 
-// replaces says whether an old template of the new one's name goes.
-func (c *Config) replaces() bool {
-	return c.PackerForce && !c.NewVersion
+// Replaces says whether an old template of the new one's name goes, given `packer build -force` or not.
+func (c *TemplateConfig) Replaces(force bool) bool {
+	return force && !c.NewVersion
 }
 
-// removesTemplates says whether older templates go, so that the new one has to stay.
-func (c *Config) removesTemplates() bool {
-	return c.replaces() || c.KeepVersions > 0
+// RemovesTemplates says whether older templates go, so that the new one has to stay.
+func (c *TemplateConfig) RemovesTemplates(force bool) bool {
+	return c.Replaces(force) || c.KeepVersions > 0
 }
 
 // testPort is where the boot test knocks: where the build itself does, if it does by SSH.

@@ -54,7 +54,7 @@ func (s *stepCreateTemplate) succeeded(state multistep.StateBag, made *pb.Templa
 	data.Put("TemplateID", made.GetId())
 	data.Put("TemplateName", made.GetName())
 	data.Put("TemplateVersion", fmt.Sprint(made.GetVersion()))
-	if s.config.removesTemplates() {
+	if s.config.RemovesTemplates(s.config.PackerForce) {
 		// Older ones may be gone already: from here on there is no way back.
 		state.Put(stateFinished, true)
 	}
@@ -73,7 +73,7 @@ func (s *stepCreateTemplate) Cleanup(state multistep.StateBag) {
 		return
 	}
 	_, finished := state.GetOk(stateFinished)
-	if s.config.removesTemplates() || (finished && s.cancelled() == nil) {
+	if s.config.RemovesTemplates(s.config.PackerForce) || (finished && s.cancelled() == nil) {
 		return
 	}
 	state.Remove(stateFinished)

@@ -26,6 +26,8 @@ type Import struct {
 	Reuse bool
 	// Keep leaves what was made in the engine, for later builds, when the build succeeds.
 	Keep bool
+	// RemovesTemplates says that older templates go when the new one is made, so that it stays in every outcome.
+	RemovesTemplates bool
 	// CleanupTimeout is how long it may take to destroy it otherwise.
 	CleanupTimeout time.Duration
 
@@ -133,13 +135,13 @@ func (s *stepImport) Run(ctx context.Context, state multistep.StateBag) multiste
 		}
 		return reply.GetOperation(), err
 	})
-	if operation.GetState() == pb.Operation_STATE_SUCCEEDED && !reused {
-		s.made = operation
+	id, what := imported(operation)
+	if operation.GetState() == pb.Operation_STATE_SUCCEEDED && id != "" {
+		s.succeeded(state, operation, reused)
 	}
 	if err != nil {
 		return Halt(ctx, state, doing, s.Origins.Rename(err))
 	}
-	id, what := imported(operation)
 	if id == "" {
 		return Halt(ctx, state, doing, errors.New("the daemon reports success without a result"))
 	}
@@ -148,13 +150,23 @@ func (s *stepImport) Run(ctx context.Context, state multistep.StateBag) multiste
 	} else {
 		ui.Sayf("%s is now %s", s.File, what)
 	}
-	state.Put(stateImported, operation)
 	return multistep.ActionContinue
+}
+
+func (s *stepImport) succeeded(state multistep.StateBag, operation *pb.Operation, reused bool) {
+	state.Put(stateImported, operation)
+	if !reused {
+		s.made = operation
+	}
+	if s.RemovesTemplates {
+		// Older ones may be gone already: from here on there is no way back.
+		state.Put(stateFinished, true)
+	}
 }
 
 func (s *stepImport) Cleanup(state multistep.StateBag) {
 	_, finished := state.GetOk(stateFinished)
-	if s.made == nil || (finished && s.Keep) {
+	if s.made == nil || s.RemovesTemplates || (finished && s.Keep) {
 		return
 	}
 	id, what := imported(s.made)

@@ -75,6 +75,7 @@ func (c *Config) makesDisk() bool {
 func (c *Config) imports(file *common.ImageFile) *common.Import {
 	return &common.Import{
 		File: file, Target: c.target, Origins: c.origins(), Keep: true, CleanupTimeout: c.CleanupTimeout,
+		RemovesTemplates: !c.makesDisk() && c.RemovesTemplates(c.PackerForce),
 	}
 }
 
@@ -90,7 +91,7 @@ func (c *Config) target(request *pb.ImportImageRequest) {
 	c.HardwareConfig.Put(machine)
 	request.Target = &pb.ImportImageRequest_Template{Template: &pb.ImportedTemplate{
 		Machine: machine, Name: c.TemplateName, Description: c.TemplateDescription, NewVersion: c.NewVersion, VersionName: c.VersionName,
-		Tags: c.TemplateTags, Permissions: common.Permissions(c.TemplatePermissions), Replace: c.PackerForce && !c.NewVersion,
+		Tags: c.TemplateTags, Permissions: common.Permissions(c.TemplatePermissions), Replace: c.Replaces(c.PackerForce),
 		KeepVersions: options.ToInt32(c.KeepVersions), StorageDomain: c.TemplateStorageDomain,
 		DiskFormat: common.DiskFormats[c.TemplateDiskFormat], DiskInterface: common.DiskInterfaces[c.DiskInterface],
 	}}

@@ -131,6 +131,30 @@ func TestNothingIsLeft(t *testing.T) {
 	}
 }
 
+// Once older templates may be gone, the new one stands, whenever the user presses Ctrl-C.
+func TestNoWayBackFromAReplacement(t *testing.T) {
+	for name, options := range map[string]map[string]any{
+		"with -force":        {"packer_force": true},
+		"with keep_versions": {"new_version": true, "keep_versions": 1},
+	} {
+		t.Run(name, func(t *testing.T) {
+			daemon := buildtest.Daemon(t)
+			ctx, cancel := context.WithCancel(t.Context())
+			defer cancel()
+			daemon.On("ImportImage", fakedaemon.Behaviour{Hang: true, DeafToCancel: true, OnCall: cancel})
+			ui := &buildtest.UI{}
+			p := newPostProcessor(t, buildtest.With(minimal(), options))
+			artifact, _, _, err := p.PostProcess(ctx, ui, built(t, "disk.qcow2"))
+			if err != nil || artifact.Id() != fakedaemon.ImportedID || !strings.Contains(ui.Text(), "too late to cancel") {
+				t.Errorf("PostProcess gave (%v, %v)\n%s", artifact, err, ui.Text())
+			}
+			if left := daemon.Left(); !slices.Equal(left, []string{"template golden"}) {
+				t.Errorf("left: %v", left)
+			}
+		})
+	}
+}
+
 // A daemon that goes away in the middle of an upload comes back, and is sent what it lacks.
 func TestAnUploadThatBreaksOff(t *testing.T) {
 	daemon := buildtest.Daemon(t)
