@@ -13,6 +13,7 @@ from ovirt_provision.guest.first_boot import violations_of
 from ovirt_provision.ledger.runner import Phase
 from ovirt_provision.operations.allowance import insist_on_allowed
 from ovirt_provision.operations.create_once import create_once
+from ovirt_provision.operations.enumerations import BIOS_TYPES
 from ovirt_provision.operations.equip_machine import (
     assign,
     attach_disks,
@@ -21,7 +22,7 @@ from ovirt_provision.operations.equip_machine import (
     create_disks,
     wait_until_changed,
 )
-from ovirt_provision.operations.hardware import BIOS_TYPES, HardwareResolver, Problems
+from ovirt_provision.operations.hardware import HardwareResolver
 from ovirt_provision.operations.media import resolve_media
 from ovirt_provision.operations.new_machine import (
     find_made,
@@ -32,6 +33,7 @@ from ovirt_provision.operations.new_machine import (
     wait_until_ready,
 )
 from ovirt_provision.operations.permits import insist_on_making, storage_domains_of
+from ovirt_provision.operations.problems import Problems
 from ovirt_provision.operations.provisioning import Provisioning
 from ovirt_provision.operations.start_machine import BOOTING, WAITING_FOR_ADDRESS
 from ovirt_provision.operations.static_ranges import violations_of_ranges

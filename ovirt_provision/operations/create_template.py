@@ -36,9 +36,9 @@ from ovirt_provision.operations.create_once import create_once
 from ovirt_provision.operations.machines import find_machine, insist_on_idle, vm_that_is_down
 from ovirt_provision.operations.media import take_payload_out
 from ovirt_provision.operations.old_versions import remove_versions
+from ovirt_provision.operations.problems import all_at_once
 from ovirt_provision.operations.provisioning import Provisioning, our_template
 from ovirt_provision.operations.references import (
-    all_at_once,
     find_permissions,
     find_storage,
     find_tags,

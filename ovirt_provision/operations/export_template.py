@@ -22,8 +22,9 @@ from ovirt_provision.errors import (
 )
 from ovirt_provision.ledger.runner import Phase
 from ovirt_provision.operations.machines import insist_on_idle
+from ovirt_provision.operations.problems import all_at_once
 from ovirt_provision.operations.provisioning import Provisioning, our_template
-from ovirt_provision.operations.references import all_at_once, find_template
+from ovirt_provision.operations.references import find_template
 from ovirt_provision.operations.verb import Call, Intent, Verb
 from ovirt_provision.operations.waits import logged
 from ovirt_provision.v1 import templates_pb2

@@ -15,44 +15,23 @@ from ovirt_provision.engine.model import Cluster, Disk, Nic, Template, VnicProfi
 from ovirt_provision.errors import (
     EnginePermissionDenied,
     EngineRefused,
-    InvalidRequest,
-    ReferencesNotFound,
     Violation,
     did_you_mean,
 )
 from ovirt_provision.ledger.store import GONE
+from ovirt_provision.operations.enumerations import (
+    AFFINITIES,
+    BIOS_TYPES,
+    DISK_FORMATS,
+    DISK_INTERFACES,
+    NIC_INTERFACES,
+)
+from ovirt_provision.operations.problems import Problems
 from ovirt_provision.operations.verb import Call
 from ovirt_provision.v1 import resources_pb2
 
 T = TypeVar("T")
 
-# The engine's names of what the schema has in enumerations.
-DISK_INTERFACES = {
-    resources_pb2.DISK_INTERFACE_VIRTIO_SCSI: "virtio_scsi",
-    resources_pb2.DISK_INTERFACE_VIRTIO: "virtio",
-    resources_pb2.DISK_INTERFACE_SATA: "sata",
-    resources_pb2.DISK_INTERFACE_IDE: "ide",
-}
-NIC_INTERFACES = {
-    resources_pb2.NIC_INTERFACE_VIRTIO: "virtio",
-    resources_pb2.NIC_INTERFACE_E1000: "e1000",
-    resources_pb2.NIC_INTERFACE_E1000E: "e1000e",
-    resources_pb2.NIC_INTERFACE_RTL8139: "rtl8139",
-    resources_pb2.NIC_INTERFACE_PCI_PASSTHROUGH: "pci_passthrough",
-}
-BIOS_TYPES = {
-    resources_pb2.BIOS_TYPE_CLUSTER_DEFAULT: "cluster_default",
-    resources_pb2.BIOS_TYPE_I440FX_SEA_BIOS: "i440fx_sea_bios",
-    resources_pb2.BIOS_TYPE_Q35_SEA_BIOS: "q35_sea_bios",
-    resources_pb2.BIOS_TYPE_Q35_OVMF: "q35_ovmf",
-    resources_pb2.BIOS_TYPE_Q35_SECURE_BOOT: "q35_secure_boot",
-}
-_FORMATS = {resources_pb2.DISK_FORMAT_COW: "cow", resources_pb2.DISK_FORMAT_RAW: "raw"}
-_AFFINITIES = {
-    resources_pb2.Placement.AFFINITY_MIGRATABLE: "migratable",
-    resources_pb2.Placement.AFFINITY_USER_MIGRATABLE: "user_migratable",
-    resources_pb2.Placement.AFFINITY_PINNED: "pinned",
-}
 _UEFI = ("q35_ovmf", "q35_secure_boot")
 _NEVER_READ_ONLY = ("sata", "ide")
 _X86 = "x86_64"
@@ -67,21 +46,6 @@ _Attribute = Literal[
 ]
 _OF_ATTACHMENT: Sequence[_Attribute] = ("bootable", "read_only", "pass_discard")
 _OF_DISK: Sequence[_Attribute] = ("wipe_after_delete", "propagate_errors", "incremental_backup")
-
-
-@dataclass
-class Problems:
-    """What is wrong with a request: names that the engine does not have, and all else."""
-
-    missing: list[Violation]
-    wrong: list[Violation]
-
-    def insist_on_none(self) -> None:
-        """Raises InvalidRequest, or ReferencesNotFound where nothing but names is wrong."""
-        if self.wrong:
-            raise InvalidRequest([*self.wrong, *self.missing])
-        if self.missing:
-            raise ReferencesNotFound(self.missing)
 
 
 @dataclass(frozen=True)
@@ -230,7 +194,7 @@ class HardwareResolver:
                 f"the template has disk '{disk.name}' on {has or 'other storage domains'}, not on "
                 f"'{named.name}', and a thin disk can only be where the template's is; choose that, or clone",
             )
-        disk_format = _FORMATS.get(wanted.format, disk.format)
+        disk_format = DISK_FORMATS.get(wanted.format, disk.format)
         sparse = wanted.sparse if wanted.HasField("sparse") else None
         if not clone:
             for name in ("format", "sparse"):
@@ -310,7 +274,7 @@ class HardwareResolver:
             self._wrong(
                 f"{path}.name", f"the template has a disk '{name}'; to change that, use template_disks"
             )
-        disk_format = _FORMATS.get(wanted.format, "cow")
+        disk_format = DISK_FORMATS.get(wanted.format, "cow")
         sparse = disk_format == "cow" or not (domain is not None and domain.block)
         if wanted.HasField("sparse"):
             sparse = wanted.sparse
@@ -656,7 +620,7 @@ class HardwareResolver:
     async def _placement(self, vm: dict[str, Any]) -> None:
         wanted = self._spec.placement
         if wanted.affinity:
-            vm["affinity"] = _AFFINITIES[wanted.affinity]
+            vm["affinity"] = AFFINITIES[wanted.affinity]
             # Without hosts in the request the engine takes those of the template away.
             vm["host_ids"] = list(self._template.host_ids) if self._template is not None else []
         if not wanted.hosts:

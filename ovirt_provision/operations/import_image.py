@@ -40,11 +40,12 @@ from ovirt_provision.ledger.store import (
 from ovirt_provision.operations import create_machine, create_template, throwaway
 from ovirt_provision.operations.allowance import insist_on_allowed
 from ovirt_provision.operations.borrowed import borrowed, seen_as
+from ovirt_provision.operations.enumerations import DISK_FORMATS, DISK_INTERFACES
 from ovirt_provision.operations.equip_machine import attach_disks, create_disk
-from ovirt_provision.operations.hardware import DISK_INTERFACES
 from ovirt_provision.operations.new_machine import intend_machine
+from ovirt_provision.operations.problems import all_at_once
 from ovirt_provision.operations.provisioning import Provisioning
-from ovirt_provision.operations.references import all_at_once, find_permissions, find_tags, grant
+from ovirt_provision.operations.references import find_permissions, find_tags, grant
 from ovirt_provision.operations.removal import forget_intents, remove_disk
 from ovirt_provision.operations.replacement import insist_on_no_other, temporary_name
 from ovirt_provision.operations.timeouts import violations_of_timeouts
@@ -63,7 +64,6 @@ from ovirt_provision.v1 import images_pb2, machines_pb2, resources_pb2, template
 T = TypeVar("T")
 
 NAME = "ImportImage"
-_FORMATS = {resources_pb2.DISK_FORMAT_COW: "cow", resources_pb2.DISK_FORMAT_RAW: "raw"}
 
 
 def images_in_use(ledger: Ledger) -> Mapping[tuple[str, str], str]:
@@ -376,7 +376,7 @@ async def prepare(run: Provisioning) -> None:
     target = run.request.template if run.request.HasField("template") else run.request.disk
     given = target.disk_format if run.request.HasField("template") else target.format
     own = "cow" if image.format == qemu_img.QCOW2 else "raw"
-    wanted = _FORMATS.get(given, own)
+    wanted = DISK_FORMATS.get(given, own)
     file = await _file(run, image, wanted)
     sparse_field = "disk_sparse" if run.request.HasField("template") else "sparse"
     sparse = getattr(target, sparse_field)

@@ -14,19 +14,14 @@ from ovirt_provision.engine.machines import Media, Payload
 from ovirt_provision.engine.model import Cluster
 from ovirt_provision.errors import Violation, did_you_mean
 from ovirt_provision.ledger.store import Object
-from ovirt_provision.operations.hardware import Problems
+from ovirt_provision.operations.enumerations import BOOT_DEVICES, PAYLOAD_TYPES
+from ovirt_provision.operations.problems import Problems
 from ovirt_provision.operations.provisioning import Provisioning
 from ovirt_provision.operations.verb import Call
 from ovirt_provision.v1 import resources_pb2
 
-BOOT_DEVICES = {
-    resources_pb2.BOOT_DEVICE_HD: "hd",
-    resources_pb2.BOOT_DEVICE_CDROM: "cdrom",
-    resources_pb2.BOOT_DEVICE_NETWORK: "network",
-}
 # The disk first: a blank one leaves it to the disc, and what was installed on it boots afterwards.
 _WITH_CD_ROM = ("hd", "cdrom")
-_PAYLOAD_TYPES = {resources_pb2.Payload.TYPE_FLOPPY: "floppy", resources_pb2.Payload.TYPE_CDROM: "cdrom"}
 # The newest compatibility version of a cluster whose VMs have floppies. Source: osinfo of the engine.
 _LAST_WITH_FLOPPY = (4, 3)
 _PAYLOAD = "payload"
@@ -60,7 +55,7 @@ async def resolve_media(
 
 def _payload_type(payload: resources_pb2.Payload, cluster: Cluster | None) -> str:
     if payload.type:
-        return _PAYLOAD_TYPES[payload.type]
+        return PAYLOAD_TYPES[payload.type]
     version = tuple(int(part) for part in cluster.version.split(".")) if cluster and cluster.version else ()
     return "floppy" if () < version <= _LAST_WITH_FLOPPY else "cdrom"
 

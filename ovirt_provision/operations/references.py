@@ -1,10 +1,6 @@
-"""What a new template or disk refers to: tags, permissions and storage, looked up before the first effect.
+"""What a request refers to: templates, tags, permissions and storage, looked up before the first effect."""
 
-All that is wrong is reported at once.
-"""
-
-import asyncio
-from collections.abc import Awaitable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from ovirt_provision.engine import Engine
@@ -13,37 +9,15 @@ from ovirt_provision.engine.model import BLANK, Template, Vm
 from ovirt_provision.engine.permissions import Principal, same_user
 from ovirt_provision.errors import (
     InvalidRequest,
-    ProvisionError,
     ReferencesNotFound,
     Violation,
     did_you_mean,
 )
 from ovirt_provision.operations.allowance import insist_on_allowed
+from ovirt_provision.operations.enumerations import DISK_FORMATS
 from ovirt_provision.operations.provisioning import Provisioning
 from ovirt_provision.operations.verb import Call
 from ovirt_provision.v1 import resources_pb2
-
-_FORMATS: dict[int, str] = {resources_pb2.DISK_FORMAT_COW: "cow", resources_pb2.DISK_FORMAT_RAW: "raw"}
-
-
-async def all_at_once(*look_ups: Awaitable[dict[str, Any]]) -> dict[str, Any]:
-    """What several look-ups have found, in one. Raises for all that they found wrong with the request."""
-    found: dict[str, Any] = {}
-    wrong: list[ProvisionError] = []
-    for outcome in await asyncio.gather(*look_ups, return_exceptions=True):
-        if isinstance(outcome, ProvisionError) and outcome.violations:
-            wrong.append(outcome)
-        elif isinstance(outcome, BaseException):
-            raise outcome
-        else:
-            found |= outcome
-    if len(wrong) == 1:
-        raise wrong[0]
-    if wrong:
-        unknown = all(isinstance(error, ReferencesNotFound) for error in wrong)
-        violations = [violation for error in wrong for violation in error.violations]
-        raise (ReferencesNotFound if unknown else InvalidRequest)(violations)
-    return found
 
 
 async def find_template(call: Call, reference: resources_pb2.TemplateRef, field: str) -> Template:
@@ -161,7 +135,7 @@ async def find_storage(engine: Engine, domain_name: str, disk_format: int, vm: V
             {
                 "id": disk.id,
                 "domain_id": target.id if target is not None else "",
-                "format": _FORMATS.get(disk_format, ""),
+                "format": DISK_FORMATS.get(disk_format, ""),
                 # Of raw disks block storage has preallocated ones alone (behaviour.md 51).
                 "sparse": not (
                     disk_format == resources_pb2.DISK_FORMAT_RAW and place is not None and place.block

@@ -10,7 +10,6 @@ from ovirt_provision.errors import EngineRefused, MachineAdopted
 from ovirt_provision.guest.first_boot import first_boot, violations_of
 from ovirt_provision.ledger.runner import Phase
 from ovirt_provision.ledger.store import Object
-from ovirt_provision.operations.hardware import Problems
 from ovirt_provision.operations.machines import (
     intend_on_machine,
     kept_selection,
@@ -18,6 +17,7 @@ from ovirt_provision.operations.machines import (
     selection_of,
 )
 from ovirt_provision.operations.media import fit_payload, has_media, media_of, resolve_media
+from ovirt_provision.operations.problems import Problems
 from ovirt_provision.operations.provisioning import Provisioning
 from ovirt_provision.operations.static_ranges import with_reserved
 from ovirt_provision.operations.timeouts import violations_of_timeouts

@@ -15,7 +15,7 @@ from ovirt_provision.ledger import store
 from ovirt_provision.ledger.identity import Mark
 from ovirt_provision.ledger.runner import QUEUED, Transferred
 from ovirt_provision.operations.bridge import Bridge
-from ovirt_provision.operations.hardware import DISK_INTERFACES, NIC_INTERFACES
+from ovirt_provision.operations.enumerations import DISK_INTERFACES, NIC_INTERFACES
 from ovirt_provision.operations.machines import selection_of
 from ovirt_provision.services.errors import to_message
 from ovirt_provision.v1 import resources_pb2

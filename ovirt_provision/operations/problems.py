@@ -1,0 +1,43 @@
+"""All that is wrong with a request, so that it is told at once."""
+
+import asyncio
+from collections.abc import Awaitable
+from dataclasses import dataclass
+from typing import Any
+
+from ovirt_provision.errors import InvalidRequest, ProvisionError, ReferencesNotFound, Violation
+
+
+@dataclass
+class Problems:
+    """What is wrong with a request: names that the engine does not have, and all else."""
+
+    missing: list[Violation]
+    wrong: list[Violation]
+
+    def insist_on_none(self) -> None:
+        """Raises InvalidRequest, or ReferencesNotFound where nothing but names is wrong."""
+        if self.wrong:
+            raise InvalidRequest([*self.wrong, *self.missing])
+        if self.missing:
+            raise ReferencesNotFound(self.missing)
+
+
+async def all_at_once(*look_ups: Awaitable[dict[str, Any]]) -> dict[str, Any]:
+    """What several look-ups have found, in one. Raises for all that they found wrong with the request."""
+    found: dict[str, Any] = {}
+    wrong: list[ProvisionError] = []
+    for outcome in await asyncio.gather(*look_ups, return_exceptions=True):
+        if isinstance(outcome, ProvisionError) and outcome.violations:
+            wrong.append(outcome)
+        elif isinstance(outcome, BaseException):
+            raise outcome
+        else:
+            found |= outcome
+    if len(wrong) == 1:
+        raise wrong[0]
+    if wrong:
+        unknown = all(isinstance(error, ReferencesNotFound) for error in wrong)
+        violations = [violation for error in wrong for violation in error.violations]
+        raise (ReferencesNotFound if unknown else InvalidRequest)(violations)
+    return found
