@@ -424,6 +424,10 @@ class Ledger:
             .order_by(objects.c.id),
         )
 
+    def disk_ids(self, object_id: int) -> set[str | None]:
+        """Ids in the engine of the disks that a VM owns."""
+        return {disk.engine_id for disk in self.children(object_id)}
+
     def list_objects(self, *states: str, engine: str = "") -> Sequence[Object]:
         """All objects in one of these states, of one engine or of all."""
         query = objects.select().where(objects.c.state.in_(states))

@@ -5,7 +5,8 @@ from typing import Literal
 
 import sqlalchemy as sa
 
-from ovirt_provision.errors import NotAllowed, TooManyMachines, Violation, did_you_mean
+from ovirt_provision.errors import NotAllowed, NotYours, TooManyMachines, Violation, did_you_mean
+from ovirt_provision.ledger.store import Object
 from ovirt_provision.operations.verb import Call
 
 
@@ -30,6 +31,17 @@ def insist_on_allowed(
         allowed=told,
         near="" if given else did_you_mean(name, allowed),
     )
+
+
+def is_callers(call: Call, row: Object) -> bool:
+    """Whether what the bridge made is the caller's to use and to remove: an admin's is all of it."""
+    return row.owner == call.owner or call.limits.is_admin
+
+
+def insist_on_callers(call: Call, row: Object, kind: Literal["disk", "template"], engine_id: str) -> None:
+    """Raises NotYours, which names what is meant by its kind and id, unless it is the caller's."""
+    if not is_callers(call, row):
+        raise NotYours(kind=kind, id=engine_id, owner=call.owner)
 
 
 def insist_on_room(call: Call, connection: sa.Connection) -> None:

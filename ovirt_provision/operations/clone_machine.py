@@ -66,7 +66,7 @@ async def resolve(call: Call) -> dict[str, Any]:
         holder = await call.engine.machines.find_by_name(name)
         if holder is not None and not is_going(call.ledger, call.installation, call.engine.name, holder):
             raise NameInUse(name=name, kind="VM", holder=holder.id)
-    owned = {disk.engine_id for disk in call.ledger.children(source.id)}
+    owned = call.ledger.disk_ids(source.id)
     _insist_on_own_disks(source.key, vm, owned)
     disks = [disk for disk in vm.disks if disk.id in owned]
     domains = sorted({disk.domain_ids[0] for disk in disks if disk.domain_ids})

@@ -31,7 +31,7 @@ from ovirt_provision.ledger.identity import Mark
 from ovirt_provision.ledger.runner import Phase
 from ovirt_provision.ledger.store import GONE, HANDED_OVER, INTENDED, Ledger, Object
 from ovirt_provision.operations import boot_test
-from ovirt_provision.operations.allowance import insist_on_allowed
+from ovirt_provision.operations.allowance import insist_on_allowed, insist_on_callers
 from ovirt_provision.operations.create_once import create_once
 from ovirt_provision.operations.machines import find_machine, insist_on_idle, vm_that_is_down
 from ovirt_provision.operations.media import take_payload_out
@@ -151,8 +151,7 @@ async def _holder(call: Call) -> dict[str, Any]:
         raise taken(name=request.name, kind="template", holder=holder.id)
     if row is None:
         raise NotOurs(kind="template", name=holder.name, id=holder.id, detail="the ledger does not know it")
-    if row.owner != call.owner and not call.limits.is_admin:
-        raise NotYours(kind="template", id=holder.id, owner=call.owner)
+    insist_on_callers(call, row, "template", holder.id)
     if len(versions) > 1:
         numbers = ", ".join(str(version.version) for version in reversed(versions))
         raise TemplateHasVersions(name=holder.name, versions=numbers)
@@ -191,7 +190,7 @@ async def _test(call: Call, vm: Vm | None) -> dict[str, Any]:
 
 def _insist_on_own_disks(ledger: Ledger, row: Object, vm: Vm) -> None:
     """Raises ForeignDiskAttached: a template is made of all disks of its VM, and each is locked for it."""
-    owned = {disk.engine_id for disk in ledger.children(row.id)}
+    owned = ledger.disk_ids(row.id)
     for disk in vm.disks:
         if row.details.get("disks_known") and disk.id not in owned:
             raise ForeignDiskAttached(key=row.key, disk=disk.name, id=disk.id)

@@ -6,9 +6,10 @@ from typing import Any
 import sqlalchemy as sa
 
 from ovirt_provision.engine.model import Disk
-from ovirt_provision.errors import DiskInUse, NotOurs, NotYours
+from ovirt_provision.errors import DiskInUse, NotOurs
 from ovirt_provision.ledger.runner import Phase
 from ovirt_provision.ledger.store import GONE, PRESENT, REMOVING
+from ovirt_provision.operations.allowance import insist_on_callers, is_callers
 from ovirt_provision.operations.destroy_machine import WAITING_FOR_OTHERS
 from ovirt_provision.operations.machines import operations_on
 from ovirt_provision.operations.provisioning import Provisioning
@@ -24,8 +25,7 @@ async def resolve(call: Call) -> dict[str, Any]:
     row = call.ledger.object_in_engine(call.engine.name, "disk", disk.id)
     if row is None or row.state == GONE:
         raise NotOurs(kind="disk", name=disk.name, id=disk.id, detail="the ledger does not know it")
-    if row.owner != call.owner and not call.limits.is_admin:
-        raise NotYours(kind="disk", id=disk.id, owner=call.owner)
+    insist_on_callers(call, row, "disk", disk.id)
     if row.parent_id is not None:
         detail = f"it belongs to Machine '{row.key}', which was not asked to hand it over"
         raise NotOurs(kind="disk", name=disk.name, id=disk.id, detail=detail)
@@ -37,7 +37,7 @@ async def resolve(call: Call) -> dict[str, Any]:
 def intend(call: Call, plan: dict[str, Any], _connection: sa.Connection) -> Intent:
     """Takes the disk's row, if there is one that the caller may destroy."""
     row = call.ledger.object_in_engine(call.engine.name, "disk", call.request.id)
-    if row is None or row.parent_id is not None or (row.owner != call.owner and not call.limits.is_admin):
+    if row is None or row.parent_id is not None or not is_callers(call, row):
         return Intent(plan={**plan, "others": []})
     others = [other.id for other in operations_on(call.ledger, row.id)]
     return Intent(object_id=row.id, plan={**plan, "others": others})

@@ -5,9 +5,10 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from ovirt_provision.errors import NotOurs, NotYours
+from ovirt_provision.errors import NotOurs
 from ovirt_provision.ledger.runner import Phase
-from ovirt_provision.ledger.store import GONE, PRESENT, Object
+from ovirt_provision.ledger.store import GONE, PRESENT
+from ovirt_provision.operations.allowance import insist_on_callers, is_callers
 from ovirt_provision.operations.destroy_machine import WAITING_FOR_OTHERS
 from ovirt_provision.operations.machines import operations_on
 from ovirt_provision.operations.provisioning import Provisioning, our_template
@@ -25,14 +26,9 @@ async def resolve(call: Call) -> dict[str, Any]:
         raise NotOurs(
             kind="template", name=template.name, id=template.id, detail="the ledger does not know it"
         )
-    if not _may_destroy(call, row):
-        raise NotYours(kind="template", id=template.id, owner=call.owner)
+    insist_on_callers(call, row, "template", template.id)
     await insist_on_own_versions(call.engine, call.ledger, call.installation, template)
     return {"gone": False, "row": row.id, "template_id": template.id}
-
-
-def _may_destroy(call: Call, row: Object) -> bool:
-    return row.owner == call.owner or call.limits.is_admin
 
 
 def intend(call: Call, plan: dict[str, Any], _connection: sa.Connection) -> Intent:
@@ -41,7 +37,7 @@ def intend(call: Call, plan: dict[str, Any], _connection: sa.Connection) -> Inte
     object_id = plan.get("row")
     if plan["gone"]:
         row = call.ledger.object_in_engine(call.engine.name, "template", call.request.id)
-        object_id = row.id if row is not None and _may_destroy(call, row) else None
+        object_id = row.id if row is not None and is_callers(call, row) else None
     others = operations_on(call.ledger, object_id) if object_id is not None else []
     return Intent(object_id=object_id, plan={**plan, "others": [other.id for other in others]})
 

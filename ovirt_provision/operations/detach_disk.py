@@ -34,7 +34,7 @@ async def resolve(call: Call) -> dict[str, Any]:
 
 
 def _detachable(ledger: Ledger, row: Object, vm: Vm) -> Disk:
-    owned = {disk.engine_id for disk in ledger.children(row.id)}
+    owned = ledger.disk_ids(row.id)
     boot = next((disk for disk in vm.disks if disk.bootable), None)
     why = ""
     if boot is None:

@@ -101,7 +101,7 @@ async def wait_until_changed(run: Provisioning) -> None:
 
 def _changes(run: Provisioning, vm: Vm) -> list[tuple[Disk, DiskChange]]:
     """What is still to be changed of which disk."""
-    owned = {child.engine_id for child in run.ledger.children(run.object.id)}
+    owned = run.ledger.disk_ids(run.object.id)
     mine = [disk for disk in vm.disks if disk.id in owned]
     found = []
     for planned in run.plan["hardware"]["changed_disks"]:

@@ -17,7 +17,6 @@ from ovirt_provision.engine.transfers import needs_of_transfer
 from ovirt_provision.errors import (
     InvalidRequest,
     NotOurs,
-    NotYours,
     ReferencesNotFound,
     Violation,
     did_you_mean,
@@ -26,6 +25,7 @@ from ovirt_provision.images import qemu_img
 from ovirt_provision.images.store import Image
 from ovirt_provision.ledger.runner import Phase
 from ovirt_provision.ledger.store import GONE, Object
+from ovirt_provision.operations.allowance import insist_on_callers
 from ovirt_provision.operations.machines import find_machine, insist_on_idle, vm_that_is_down
 from ovirt_provision.operations.provisioning import Provisioning, our_template
 from ovirt_provision.operations.references import find_template
@@ -83,7 +83,7 @@ def _named(name: str, disks: Sequence[Disk], whose: str) -> Disk:
 async def _disk_of_machine(call: Call, row: Object) -> Disk:
     vm = await vm_that_is_down(call, row, follow="disk_attachments.disk")
     disk = _named(call.request.disk_name, vm.disks, f"Machine '{row.key}'")
-    if disk.id not in {child.engine_id for child in call.ledger.children(row.id)}:
+    if disk.id not in call.ledger.disk_ids(row.id):
         raise NotOurs(kind="disk", name=disk.name, id=disk.id, detail=f"Machine '{row.key}' does not own it")
     return disk
 
@@ -95,8 +95,7 @@ async def _disk_of_its_own(call: Call) -> tuple[Object, Disk]:
     if disk is None or row is None or row.state == GONE or row.parent_id is not None:
         detail = "it is none that was handed over" if disk else "the engine has no such disk"
         raise NotOurs(kind="disk", name=disk.name if disk else "", id=disk_id, detail=detail)
-    if row.owner != call.owner and not call.limits.is_admin:
-        raise NotYours(kind="disk", id=disk_id, owner=call.owner)
+    insist_on_callers(call, row, "disk", disk_id)
     return row, disk
 
 

@@ -82,7 +82,7 @@ async def _remove_vm(run: Provisioning, row: Object, vm_id: str) -> Collection[s
             continue
         if not _disks_known(run.ledger.object(row.id), vm):
             adopt_disks(run, row, vm)
-        foreign = _foreign_disks(vm, {child.engine_id for child in run.ledger.children(row.id)})
+        foreign = _foreign_disks(vm, run.ledger.disk_ids(row.id))
         if vm.status != "down":
             # One that may not be removed is not stopped, either.
             needs = [Need("delete_vm", "VM", vm_id, row.name)]
@@ -274,7 +274,7 @@ def adopt_disks(run: Provisioning, row: Object, vm: Vm) -> None:
 
     When the VM has more disks than that, nobody can say which are its own: then none is, and all are kept.
     """
-    known = {child.engine_id for child in run.ledger.children(row.id)}
+    known = run.ledger.disk_ids(row.id)
     disks: Sequence[Disk] = [disk for disk in vm.disks if disk.id not in known]
     if len(disks) > row.details.get("disks", 0):
         log.warning("a VM has disks that are not its own, so all are kept", vm=row.name, id=row.engine_id)

@@ -15,10 +15,10 @@ from ovirt_provision.errors import (
     DiskNotSparsifiable,
     EngineOperationFailed,
     NotOurs,
-    NotYours,
 )
 from ovirt_provision.ledger.runner import Phase
 from ovirt_provision.ledger.store import GONE, Object
+from ovirt_provision.operations.allowance import insist_on_callers
 from ovirt_provision.operations.machines import find_machine, insist_on_idle, vm_that_is_down
 from ovirt_provision.operations.provisioning import Provisioning
 from ovirt_provision.operations.verb import Call, Intent, Verb
@@ -68,14 +68,13 @@ def _row(call: Call) -> Object | None:
         row = call.ledger.object(row.parent_id)
     if row is None or row.state == GONE:
         return None
-    if row.owner != call.owner and not call.limits.is_admin:
-        raise NotYours(kind="disk", id=call.request.id, owner=call.owner)
+    insist_on_callers(call, row, "disk", call.request.id)
     return row
 
 
 def _disk_of(call: Call, row: Object, vm: Vm) -> Disk:
     """The disk of a Machine that is meant. Raises NotOurs for one that the Machine does not own."""
-    owned = {child.engine_id for child in call.ledger.children(row.id)}
+    owned = call.ledger.disk_ids(row.id)
     asked = call.request.id
     disk = next((one for one in vm.disks if one.id == asked or (not asked and one.bootable)), None)
     if disk is None or disk.id not in owned:

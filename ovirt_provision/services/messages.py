@@ -129,7 +129,7 @@ def machine_message(bridge: Bridge, row: store.Object, vm: Vm | None = None) -> 
 
 def _equipment(bridge: Bridge, row: store.Object, vm: Vm) -> dict[str, Any]:
     """What a Machine consists of, as its VM was read."""
-    owned = {child.engine_id for child in bridge.ledger.children(row.id)}
+    owned = bridge.ledger.disk_ids(row.id)
     sockets, cores, threads = vm.cpu
     return {
         "disks": [
