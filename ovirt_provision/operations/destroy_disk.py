@@ -19,7 +19,7 @@ from ovirt_provision.v1 import disks_pb2
 
 async def resolve(call: Call) -> dict[str, Any]:
     """Raises NotOurs, NotYours and DiskInUse."""
-    disk = await call.engine.disks.get(call.request.id)
+    disk = await call.engine.disks.get(call.request.id.lower())
     if disk is None:
         return {}
     row = call.ledger.object_in_engine(call.engine.name, "disk", disk.id)
@@ -36,7 +36,7 @@ async def resolve(call: Call) -> dict[str, Any]:
 
 def intend(call: Call, plan: dict[str, Any], _connection: sa.Connection) -> Intent:
     """Takes the disk's row, if there is one that the caller may destroy."""
-    row = call.ledger.object_in_engine(call.engine.name, "disk", call.request.id)
+    row = call.ledger.object_in_engine(call.engine.name, "disk", call.request.id.lower())
     if row is None or row.parent_id is not None or not is_callers(call, row):
         return Intent(plan={**plan, "others": []})
     others = [other.id for other in operations_on(call.ledger, row.id)]

@@ -18,7 +18,7 @@ from ovirt_provision.v1 import templates_pb2
 
 
 async def resolve(call: Call) -> dict[str, Any]:
-    template = await call.engine.templates.get(call.request.id)
+    template = await call.engine.templates.get(call.request.id.lower())
     if template is None:
         return {"gone": True}
     row = our_template(call.ledger, call.installation, call.engine.name, template)
@@ -36,7 +36,7 @@ def intend(call: Call, plan: dict[str, Any], _connection: sa.Connection) -> Inte
     dispatcher."""
     object_id = plan.get("row")
     if plan["gone"]:
-        row = call.ledger.object_in_engine(call.engine.name, "template", call.request.id)
+        row = call.ledger.object_in_engine(call.engine.name, "template", call.request.id.lower())
         object_id = row.id if row is not None and is_callers(call, row) else None
     others = operations_on(call.ledger, object_id) if object_id is not None else []
     return Intent(object_id=object_id, plan={**plan, "others": [other.id for other in others]})

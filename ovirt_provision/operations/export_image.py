@@ -89,7 +89,7 @@ async def _disk_of_machine(call: Call, row: Object) -> Disk:
 
 
 async def _disk_of_its_own(call: Call) -> tuple[Object, Disk]:
-    disk_id = call.request.disk_id
+    disk_id = call.request.disk_id.lower()
     row = call.ledger.object_in_engine(call.engine.name, "disk", disk_id)
     disk = await call.engine.disks.get(disk_id)
     if disk is None or row is None or row.state == GONE or row.parent_id is not None:

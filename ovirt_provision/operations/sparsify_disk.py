@@ -63,7 +63,7 @@ def _row(call: Call) -> Object | None:
     """The Machine that has the disk, or the disk that was handed over; None for one that is not ours."""
     if call.request.machine_key:
         return find_machine(call.ledger, call.owner, call.engine.name, call.request.machine_key)
-    row = call.ledger.object_in_engine(call.engine.name, "disk", call.request.id)
+    row = call.ledger.object_in_engine(call.engine.name, "disk", call.request.id.lower())
     if row is not None and row.parent_id is not None:
         row = call.ledger.object(row.parent_id)
     if row is None or row.state == GONE:
@@ -75,7 +75,7 @@ def _row(call: Call) -> Object | None:
 def _disk_of(call: Call, row: Object, vm: Vm) -> Disk:
     """The disk of a Machine that is meant. Raises NotOurs for one that the Machine does not own."""
     owned = call.ledger.disk_ids(row.id)
-    asked = call.request.id
+    asked = call.request.id.lower()
     disk = next((one for one in vm.disks if one.id == asked or (not asked and one.bootable)), None)
     if disk is None or disk.id not in owned:
         raise NotOurs(
@@ -88,7 +88,7 @@ def _disk_of(call: Call, row: Object, vm: Vm) -> Disk:
 
 
 async def _detached(call: Call, row: Object | None) -> Disk:
-    disk_id = call.request.id
+    disk_id = call.request.id.lower()
     disk = await call.engine.disks.get(disk_id)
     if disk is None or row is None:
         detail = "the ledger does not know it" if disk else "the engine has no such disk"

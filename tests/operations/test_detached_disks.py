@@ -5,6 +5,7 @@ import pytest
 from ovirt_provision.errors import (
     DiskInUse,
     DiskNotDetachable,
+    DiskNotSparsifiable,
     MachineNotDown,
     NotOurs,
     ReferencesNotFound,
@@ -202,3 +203,23 @@ def test_the_disk_is_handed_over_before_its_machine_goes(site, run_virtually, mo
             return (await detach(s)).state
 
     assert run_virtually(scenario()) == (SUCCEEDED if defence == "on" else FAILED)
+
+
+def test_an_id_in_capitals_is_the_same_id(site, run_virtually):
+    async def scenario() -> None:
+        async with site() as s:
+            before = s.disks()
+            await build(s)
+            made = await s.run("CreateTemplate", machine_key="build", name="golden")
+            template = s.bridge.ledger.object(made.object_id).known_id.upper()
+            disk = disk_of(s, await detach(s)).upper()
+
+            await s.validate("ExportImage", disk_id=disk)
+            with pytest.raises(DiskNotSparsifiable):
+                await s.call("SparsifyDisk", id=disk)
+            assert (await s.run("DestroyDisk", id=disk)).state == SUCCEEDED
+            assert (await s.run("DestroyTemplate", id=template)).state == SUCCEEDED
+
+            assert (s.disks(), s.templates()) == (before, [])
+
+    run_virtually(scenario())
