@@ -18,7 +18,7 @@ from ovirt_provision.engine.templates import needs_of_template
 from ovirt_provision.errors import InvalidRequest, ReferencesNotFound, Violation, did_you_mean
 from ovirt_provision.ledger.identity import vm_id
 from ovirt_provision.ledger.runner import Phase
-from ovirt_provision.ledger.store import HANDED_OVER, INTENDED, Object
+from ovirt_provision.ledger.store import Object
 from ovirt_provision.operations import create_template, throwaway
 from ovirt_provision.operations.allowance import insist_on_allowed, insist_on_room
 from ovirt_provision.operations.borrowed import borrowed, seen_as
@@ -63,10 +63,10 @@ async def resolve_backup(call: Call) -> dict[str, Any]:
     if request.HasField("template"):
         template = await find_template(call, request.template, "template")
         return await _plan(call, template, backup=True)
-    vm = await create_template.source_of(replace(call, request=_as_create(request, "")))
+    vm = await create_template.source_of(call, request.machine_key)
     domain = await _domain(call, await call.engine.inventory.data_center_of(vm.cluster_id), backup=True)
     name = request.name or _default_name(vm.name, request.request_id)
-    await _insist_on_free(call, name)
+    await _insist_on_making(call, name, vm.cluster_id)
     return {
         "name": name,
         "vm_id": vm.id,
@@ -94,10 +94,8 @@ async def _plan(call: Call, template: Template, *, backup: bool) -> dict[str, An
         call, await call.engine.inventory.data_center_of(template.cluster_id), backup=backup
     )
     name = request.name or _default_name(template.name, request.request_id)
-    await _insist_on_free(call, name)
+    await _insist_on_making(call, name, template.cluster_id)
     whole = await call.engine.templates.get(template.id, all_content=True)
-    needs = needs_of_template(template.cluster_id)
-    await call.engine.account.insist(f"create template {name}", needs)
     return {
         "name": name,
         "template_id": template.id,
@@ -114,10 +112,11 @@ def _default_name(of: str, request_id: str) -> str:
     return f"{of[:230]}.backup-{request_id[:8]}"
 
 
-async def _insist_on_free(call: Call, name: str) -> None:
-    """Raises NotAllowed, NameInUse and TemplateExists."""
+async def _insist_on_making(call: Call, name: str, cluster_id: str) -> None:
+    """Raises NotAllowed, NameInUse, TemplateExists and EnginePermissionDenied."""
     insist_on_allowed(call, "templates", name, "name")
     await create_template.find_name(replace(call, request=_as_create(call.request, name)))
+    await call.engine.account.insist(f"create template {name}", needs_of_template(cluster_id))
 
 
 async def _domain(call: Call, data_center_id: str, *, backup: bool) -> StorageDomain:
@@ -163,7 +162,6 @@ def _as_create(request: Any, name: str) -> templates_pb2.CreateTemplateRequest:
         request_id=request.request_id,
         name=name,
         description=request.description,
-        machine_key=getattr(request, "machine_key", ""),
     )
 
 
@@ -178,19 +176,10 @@ def intend(call: Call, plan: dict[str, Any], connection: sa.Connection) -> Inten
         source = find_machine(call.ledger, call.owner, call.engine.name, request.machine_key)
         insist_on_idle(call.ledger, source)
         key, source_id = source.key, source.id
-    object_id = call.ledger.add_object(
-        connection,
-        engine=call.engine.name,
-        kind="template",
-        engine_id=None,
-        name=plan["name"],
-        owner=call.owner,
-        key=key,
-        generation=source.generation if source is not None else 1,
-        request_id=request.request_id,
-        state=INTENDED,
+    generation = source.generation if source is not None else 1
+    object_id = create_template.intend_template(
+        call, connection, name=plan["name"], key=key, generation=generation
     )
-    call.ledger.set_lease(connection, object_id, HANDED_OVER)
     if source is None:
         # The key is of this request alone, so it has had no Machine before.
         plan = {**plan, "vm_id": vm_id(call.installation, call.owner, key, 1)}

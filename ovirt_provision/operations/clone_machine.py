@@ -29,7 +29,7 @@ from ovirt_provision.operations.machines import (
     selection_of,
 )
 from ovirt_provision.operations.new_machine import (
-    find_made,
+    create_vm,
     intend_machine,
     made_already,
     name_of_vm,
@@ -190,8 +190,6 @@ async def wait_for_snapshot(run: Provisioning) -> None:
 
 
 async def create(run: Provisioning) -> None:
-    """Sends the create until the VM with our mark stands, under our id or, if the engine does not honour that
-    for a copy of a snapshot, under its own (law 1)."""
     row = run.object
     wanted = _copy_of(
         _source_of(run).known_id,
@@ -203,11 +201,7 @@ async def create(run: Provisioning) -> None:
         snapshot_id=_snapshot_of(run).known_id,
         description=run.request.description,
     )
-
-    async def send() -> str:
-        return (await run.engine.machines.create(wanted, correlation_id=run.correlation_id)).id
-
-    await create_once(run, row, doing=f"create VM {row.name}", find=lambda: find_made(run, row), send=send)
+    await create_vm(run, row, wanted)
 
 
 async def drop_snapshot(run: Provisioning) -> None:

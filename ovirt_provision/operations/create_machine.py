@@ -12,7 +12,6 @@ from ovirt_provision.errors import ReferencesNotFound, Violation, did_you_mean
 from ovirt_provision.guest.first_boot import violations_of
 from ovirt_provision.ledger.runner import Phase
 from ovirt_provision.operations.allowance import insist_on_allowed
-from ovirt_provision.operations.create_once import create_once
 from ovirt_provision.operations.enumerations import BIOS_TYPES
 from ovirt_provision.operations.equip_machine import (
     assign,
@@ -25,7 +24,7 @@ from ovirt_provision.operations.equip_machine import (
 from ovirt_provision.operations.hardware import HardwareResolver
 from ovirt_provision.operations.media import resolve_media
 from ovirt_provision.operations.new_machine import (
-    find_made,
+    create_vm,
     intend_machine,
     made_already,
     name_of_vm,
@@ -127,7 +126,6 @@ def intend(call: Call, plan: dict[str, Any], connection: sa.Connection) -> Inten
 
 
 async def create(run: Provisioning) -> None:
-    """Sends the create until the VM with our id and our mark stands (law 1)."""
     row, spec = run.object, run.request.spec
     planned = dict(run.plan["hardware"]["vm"])
     disks = [TemplateDisk(**disk) for disk in planned.pop("template_disks")]
@@ -156,11 +154,7 @@ async def create(run: Provisioning) -> None:
         **planned,
         storage_domain_ids=run.plan.get("storage_domain_ids", ()),
     )
-
-    async def send() -> str:
-        return (await run.engine.machines.create(wanted, correlation_id=run.correlation_id)).id
-
-    await create_once(run, row, doing=f"create VM {row.name}", find=lambda: find_made(run, row), send=send)
+    await create_vm(run, row, wanted)
 
 
 def phases(request: machines_pb2.CreateMachineRequest) -> Sequence[Phase[Provisioning]]:

@@ -3,7 +3,7 @@
 One that is tested or replaces another is made under a temporary name and gets its own when it counts.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import sqlalchemy as sa
@@ -63,7 +63,10 @@ async def resolve(call: Call) -> dict[str, Any]:
     request = call.request
     # Before the look-ups, so that no near miss tells what else there is.
     insist_on_allowed(call, "templates", request.name, "name")
-    vm = None if request.validate_only else await source_of(call)
+    vm = None
+    if not request.validate_only:
+        vm = await source_of(call, request.machine_key)
+        await _insist_on_making(call, vm)
     plan = await all_at_once(
         find_name(call),
         find_tags(call.engine, request.tags),
@@ -85,21 +88,21 @@ async def resolve(call: Call) -> dict[str, Any]:
     return plan
 
 
-async def source_of(call: Call) -> Vm:
-    """The VM of the Machine. Raises MachineNotFound, MachineNotDown, NotOurs and ForeignDiskAttached."""
-    row = find_machine(call.ledger, call.owner, call.engine.name, call.request.machine_key)
+async def source_of(call: Call, key: str) -> Vm:
+    """The VM of the Machine that a template is to be made of, whole and with the discs in its drives. Raises
+    MachineNotFound, MachineNotDown, NotOurs and ForeignDiskAttached."""
+    row = find_machine(call.ledger, call.owner, call.engine.name, key)
     vm = await vm_that_is_down(call, row, follow="disk_attachments.disk,cdroms", all_content=True)
     _insist_on_own_disks(call.ledger, row, vm)
-    if call.request.seal and vm.os_type.startswith("windows"):
-        raise InvalidRequest(
-            [
-                Violation(
-                    "seal", f"the engine cannot seal Windows ({vm.os_type}); run sysprep in the guest instead"
-                )
-            ]
-        )
-    await call.engine.account.insist(f"create template {call.request.name}", needs_of_template(vm.cluster_id))
     return vm
+
+
+async def _insist_on_making(call: Call, vm: Vm) -> None:
+    """Raises InvalidRequest for a guest that the engine cannot seal, and EnginePermissionDenied."""
+    if call.request.seal and vm.os_type.startswith("windows"):
+        wrong = f"the engine cannot seal Windows ({vm.os_type}); run sysprep in the guest instead"
+        raise InvalidRequest([Violation("seal", wrong)])
+    await call.engine.account.insist(f"create template {call.request.name}", needs_of_template(vm.cluster_id))
 
 
 async def _insist_on_sparsifiable(call: Call, vm: Vm, changes: Sequence[dict[str, Any]]) -> None:
@@ -202,23 +205,46 @@ def intend(call: Call, plan: dict[str, Any], connection: sa.Connection) -> Inten
     insist_on_idle(call.ledger, source)
     if "old_object_id" in plan:
         insist_on_no_other(call.ledger, plan["old_object_id"])
+    object_id = intend_template(
+        call, connection, name=first_name(request), key=source.key, generation=source.generation
+    )
+    plan = {**plan, "source_object_id": source.id}
+    if request.HasField("boot_test"):
+        plan["test_object_id"] = boot_test.intend_test(call, connection, disks=plan["disks"])
+    return Intent(object_id=object_id, plan=plan)
+
+
+def intend_template(
+    call: Call,
+    connection: sa.Connection,
+    *,
+    name: str,
+    key: str,
+    generation: int = 1,
+    arguments: Mapping[str, Any] | None = None,
+) -> int:
+    """Writes the template that a call is to make of the Machine of that key and generation, and returns its
+    row id. It lives without a client."""
     object_id = call.ledger.add_object(
         connection,
         engine=call.engine.name,
         kind="template",
         engine_id=None,
-        name=temporary_name(request.name, request.request_id) if is_renamed(request) else request.name,
+        name=name,
         owner=call.owner,
-        key=source.key,
-        generation=source.generation,
-        request_id=request.request_id,
+        key=key,
+        generation=generation,
+        request_id=call.request.request_id,
         state=INTENDED,
+        arguments=arguments or {},
     )
     call.ledger.set_lease(connection, object_id, HANDED_OVER)
-    plan = {**plan, "source_object_id": source.id}
-    if request.HasField("boot_test"):
-        plan["test_object_id"] = boot_test.intend_test(call, connection, disks=plan["disks"])
-    return Intent(object_id=object_id, plan=plan)
+    return object_id
+
+
+def first_name(request: templates_pb2.CreateTemplateRequest) -> str:
+    """What it is called until it counts."""
+    return temporary_name(request.name, request.request_id) if is_renamed(request) else request.name
 
 
 def is_renamed(request: templates_pb2.CreateTemplateRequest) -> bool:

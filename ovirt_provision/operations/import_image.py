@@ -47,7 +47,7 @@ from ovirt_provision.operations.problems import all_at_once
 from ovirt_provision.operations.provisioning import Provisioning
 from ovirt_provision.operations.references import find_permissions, find_tags, grant
 from ovirt_provision.operations.removal import forget_intents, remove_disk
-from ovirt_provision.operations.replacement import insist_on_no_other, temporary_name
+from ovirt_provision.operations.replacement import insist_on_no_other
 from ovirt_provision.operations.timeouts import violations_of_timeouts
 from ovirt_provision.operations.transfers import (
     Meter,
@@ -283,24 +283,22 @@ def intend(call: Call, plan: dict[str, Any], connection: sa.Connection) -> Inten
     if "reused" in plan:
         return Intent(operation=call.ledger.operation_or_fail(plan["reused"]))
     request = call.request
-    common: dict[str, Any] = {
-        "engine": call.engine.name,
-        "owner": call.owner,
-        "request_id": request.request_id,
-        "state": INTENDED,
-        "arguments": {"import": plan["import"]},
-    }
+    imported = {"import": plan["import"]}
     if not request.HasField("template"):
         engine_id = imported_disk_id(call.installation, call.owner, request.request_id)
         disk = call.ledger.add_object(
             connection,
+            engine=call.engine.name,
             kind="disk",
             engine_id=engine_id,
             name=request.disk.name,
+            owner=call.owner,
             key="",
             generation=1,
+            request_id=request.request_id,
+            state=INTENDED,
+            arguments=imported,
             details={"description": request.disk.description},
-            **common,
         )
         call.ledger.set_lease(connection, disk, HANDED_OVER)
         plan = plan | _intend_transfer(call, connection, engine_id, request.disk.name)
@@ -308,17 +306,13 @@ def intend(call: Call, plan: dict[str, Any], connection: sa.Connection) -> Inten
     if "old_object_id" in plan:
         insist_on_no_other(call.ledger, plan["old_object_id"])
     of_template, of_machine = _template_request(request), _machine_request(request)
-    renamed = create_template.is_renamed(of_template)
-    template = call.ledger.add_object(
+    template = create_template.intend_template(
+        call,
         connection,
-        kind="template",
-        engine_id=None,
-        name=temporary_name(request.template.name, request.request_id) if renamed else request.template.name,
+        name=create_template.first_name(of_template),
         key=of_machine.key,
-        generation=1,
-        **common,
+        arguments=imported,
     )
-    call.ledger.set_lease(connection, template, HANDED_OVER)
     vm = intend_machine(
         replace(call, request=of_machine),
         connection,

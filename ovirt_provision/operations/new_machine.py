@@ -9,6 +9,7 @@ import sqlalchemy as sa
 from google.protobuf.json_format import MessageToDict
 from google.protobuf.message import Message
 
+from ovirt_provision.engine.machines import VmRequest
 from ovirt_provision.engine.model import Vm
 from ovirt_provision.errors import (
     Code,
@@ -36,6 +37,7 @@ from ovirt_provision.ledger.store import (
 )
 from ovirt_provision.operations import static_ranges
 from ovirt_provision.operations.allowance import insist_on_room
+from ovirt_provision.operations.create_once import create_once
 from ovirt_provision.operations.destroy_machine import DESTROY_MACHINE
 from ovirt_provision.operations.machines import kept_selection
 from ovirt_provision.operations.provisioning import Provisioning, is_going, is_ours
@@ -131,6 +133,16 @@ def intend_machine(
 def name_of_vm(name: str, key: str) -> str:
     """The name of a Machine's VM: as given, else the key in the engine's letters."""
     return name or _NOT_IN_NAMES.sub("-", key)[:_LONGEST_NAME]
+
+
+async def create_vm(run: Provisioning, row: Object, wanted: VmRequest) -> None:
+    """Sends the create until the VM of a row stands with our mark (law 1): under our id or, where the engine
+    does not honour that for a copy of a snapshot, under its own."""
+
+    async def send() -> str:
+        return (await run.engine.machines.create(wanted, correlation_id=run.correlation_id)).id
+
+    await create_once(run, row, doing=f"create VM {row.name}", find=lambda: find_made(run, row), send=send)
 
 
 async def find_made(run: Provisioning, row: Object) -> str | None:

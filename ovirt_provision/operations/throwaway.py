@@ -9,8 +9,7 @@ import sqlalchemy as sa
 from ovirt_provision.engine.machines import VmRequest
 from ovirt_provision.ledger.identity import vm_id
 from ovirt_provision.ledger.store import GONE, HANDED_OVER, INTENDED, Object
-from ovirt_provision.operations.create_once import create_once
-from ovirt_provision.operations.new_machine import find_made
+from ovirt_provision.operations.new_machine import create_vm
 from ovirt_provision.operations.provisioning import Provisioning
 from ovirt_provision.operations.removal import left_to_the_janitor, remove_machine
 from ovirt_provision.operations.verb import Call
@@ -39,7 +38,7 @@ def intend(call: Call, connection: sa.Connection, *, key: str, disks: int) -> in
 async def create(
     run: Provisioning, row: Object, *, template_id: str, cluster_id: str, description: str
 ) -> None:
-    """Sends the create until the VM with our id and our mark stands (law 1). It stands on its template."""
+    """Has the VM made, which stands on its template."""
     wanted = VmRequest(
         id=row.known_id,
         name=row.name,
@@ -48,11 +47,7 @@ async def create(
         cluster_id=cluster_id,
         description=description,
     )
-
-    async def send() -> str:
-        return (await run.engine.machines.create(wanted, correlation_id=run.correlation_id)).id
-
-    await create_once(run, row, doing=f"create VM {row.name}", find=lambda: find_made(run, row), send=send)
+    await create_vm(run, row, wanted)
 
 
 async def remove(run: Provisioning, row: Object) -> None:
