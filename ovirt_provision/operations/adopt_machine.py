@@ -11,14 +11,16 @@ from ovirt_provision.engine.readings import WITH_ADDRESSES
 from ovirt_provision.errors import (
     AdoptionNotAllowed,
     KeyInUse,
+    MachineBusy,
     ReferencesNotFound,
     Violation,
     VmNotAdoptable,
 )
 from ovirt_provision.ledger.identity import Mark
-from ovirt_provision.ledger.store import GONE, LATE, PRESENT, SESSION, Object
+from ovirt_provision.ledger.store import GONE, LATE, PRESENT, SESSION, Ledger, Object
 from ovirt_provision.operations.allowance import insist_on_room
-from ovirt_provision.operations.machines import insist_on_idle, kept_selection
+from ovirt_provision.operations.destroy_machine import DESTROY_MACHINE
+from ovirt_provision.operations.machines import kept_selection, operations_on
 from ovirt_provision.operations.verb import Call
 
 
@@ -31,7 +33,7 @@ async def adopt_machine(call: Call) -> tuple[Object, Vm]:
     with ledger.transaction() as connection:
         living = _adopted_already(call)
         if living is not None:
-            insist_on_idle(ledger, living)
+            _insist_on_stay(ledger, living)
             return living, vm
         _insist_on_nobodys(call, vm)
         insist_on_room(call, connection)
@@ -88,6 +90,13 @@ def _adopted_already(call: Call) -> Object | None:
     if differing:
         raise KeyInUse(key=living.key, differing=", ".join(differing))
     return living
+
+
+def _insist_on_stay(ledger: Ledger, row: Object) -> None:
+    """Raises MachineBusy while the Machine is being forgotten."""
+    for other in operations_on(ledger, row.id):
+        if other.verb == DESTROY_MACHINE.name:
+            raise MachineBusy(key=row.key, operation=other.id, verb=other.verb)
 
 
 def _insist_on_nobodys(call: Call, vm: Vm) -> None:

@@ -13,6 +13,7 @@ from ovirt_provision.errors import (
     AdoptionNotAllowed,
     KeyInUse,
     MachineAdopted,
+    MachineBusy,
     ProvisionError,
     ReferencesNotFound,
     TooManyMachines,
@@ -20,6 +21,7 @@ from ovirt_provision.errors import (
 )
 from ovirt_provision.ledger.identity import Mark, vm_id
 from ovirt_provision.ledger.store import GONE, SUCCEEDED, Object
+from ovirt_provision.operations import destroy_machine
 from ovirt_provision.operations.adopt_machine import adopt_machine
 from ovirt_provision.operations.provisioning import Provisioning
 from ovirt_provision.v1 import machines_pb2
@@ -186,6 +188,36 @@ def test_adopting_again_is_the_same_machine_and_another_is_refused(site, run_vir
     run_virtually(
         scenario(),
     )
+
+
+def test_adopting_again_is_refused_only_while_the_machine_is_being_forgotten(
+    direct_site, run_virtually, monkeypatch
+):
+    """A client that begins anew does not know that its start is still under way."""
+    forget = destroy_machine.remove_machine
+
+    async def scenario() -> None:
+        async with direct_site() as s:
+
+            async def slowly(*how: Any) -> None:
+                await s.clock.sleep(60)
+                await forget(*how)
+
+            monkeypatch.setattr(destroy_machine, "remove_machine", slowly)
+            vm = await theirs(s)
+            row = await adopt(s, vm)
+            starting = await s.call("StartMachine", key="web")
+
+            assert (await adopt(s, vm)).id == row.id
+
+            assert (await s.ended(starting)).state == SUCCEEDED
+            destroying = await s.call("DestroyMachine", key="web")
+            with pytest.raises(MachineBusy, match=destroying.id):
+                await adopt(s, vm)
+            await s.ended(destroying)
+            assert (await adopt(s, vm)).generation == 2
+
+    run_virtually(scenario())
 
 
 def test_a_machine_of_anybody_is_not_adopted(site, run_virtually):

@@ -37,6 +37,11 @@ BACKUP: dict[str, Any] = {
     "storage_domain": "vault",
     "name": "saved",
 }
+RESTORED: dict[str, Any] = {
+    "backup": resources_pb2.TemplateRef(name="saved"),
+    "storage_domain": "data",
+    "name": "restored",
+}
 _SWEPT = 60 + 30 + 2 * 60
 
 
@@ -230,6 +235,10 @@ async def vault(site: Site) -> None:
     add_vault(site.simulator)
 
 
+async def bare_vault(site: Site) -> None:
+    add_vault(site.simulator, backup=False)
+
+
 async def back_up(site: Site) -> Operation:
     return await site.ended(await call(site, "CreateBackup", **BACKUP))
 
@@ -237,6 +246,30 @@ async def back_up(site: Site) -> Operation:
 async def back_up_and_cancel(site: Site) -> Operation:
     saving = await call(site, "CreateBackup", **BACKUP)
     async for seen in site.bridge.dispatcher.runner.watch(saving.id):
+        if seen.phase == "copying-disks":
+            site.bridge.dispatcher.cancel(seen, "by its client")
+    return seen
+
+
+async def mark_vault(site: Site) -> Operation:
+    (vault,) = [one for one in site.simulator.world.domains.values() if one.name == "vault"]
+    ended = await site.ended(await call(site, "MarkBackupDomain", id=vault.id, backup=True))
+    assert vault.backup
+    return ended
+
+
+async def backed_up(site: Site) -> None:
+    await vault(site)
+    await site.run("CreateBackup", **BACKUP)
+
+
+async def restore(site: Site) -> Operation:
+    return await site.ended(await call(site, "RestoreBackup", **RESTORED))
+
+
+async def restore_and_cancel(site: Site) -> Operation:
+    restoring = await call(site, "RestoreBackup", **RESTORED)
+    async for seen in site.bridge.dispatcher.runner.watch(restoring.id):
         if seen.phase == "copying-disks":
             site.bridge.dispatcher.cancel(seen, "by its client")
     return seen
@@ -304,20 +337,32 @@ async def wait_for_guest(site: Site) -> Operation:
     return await site.ended(stopping)
 
 
-async def adopted(site: Site) -> None:
-    """A Machine `web` that somebody else has made."""
-    vm_id = str(uuid.uuid4())
+async def theirs(site: Site) -> None:
+    """A VM that somebody else has made."""
     site.simulator.call(
         "POST",
         "/vms",
-        f'<vm id="{vm_id}"><name>theirs</name><cluster><name>Default</name></cluster>'
+        "<vm><name>theirs</name><cluster><name>Default</name></cluster>"
         "<template><name>debian-12</name></template></vm>",
     )
     await site.clock.sleep(120)
-    request = machines_pb2.AdoptMachineRequest(key="web", vm_id=vm_id)
+
+
+async def adopt_and_start(site: Site) -> Operation:
+    (vm,) = site.simulator.world.vms.values()
+    request = machines_pb2.AdoptMachineRequest(key="web", vm_id=vm.id)
     await adopt_machine(site.bridge.dispatcher.make_call(OWNER, ENGINE, request))
+    ended = await site.ended(await call(site, "StartMachine", key="web"))
     keep(site, "web")
-    await site.run("StartMachine", key="web")
+    assert (vm.status, vm.comment) == ("up", "")
+    assert [row.known_id for row in site.bridge.ledger.list_machines(OWNER, ENGINE)] == [vm.id]
+    return ended
+
+
+async def adopted(site: Site) -> None:
+    """A Machine `web` that somebody else has made."""
+    await theirs(site)
+    await adopt_and_start(site)
 
 
 async def restart(site: Site) -> Operation:
@@ -472,6 +517,25 @@ EQUIPPED = {
         changes=2,
         readings=53,
     ),
+    "restore": Scenario(
+        restore,
+        prepare=backed_up,
+        templates=("restored", "saved"),
+        disks=2,
+        commits=22,
+        changes=3,
+        readings=99,
+    ),
+    "restore-cancel": Scenario(
+        restore_and_cancel,
+        prepare=backed_up,
+        state=CANCELLED,
+        templates=("saved",),
+        disks=1,
+        commits=22,
+        changes=4,
+        readings=107,
+    ),
 }
 
 SCENARIOS = {
@@ -584,12 +648,16 @@ SCENARIOS = {
     "backup-cancel": Scenario(
         back_up_and_cancel, prepare=vault, state=CANCELLED, commits=22, changes=4, readings=107, stride=3
     ),
+    "mark-backup": Scenario(mark_vault, prepare=bare_vault, commits=4, changes=1, readings=12, stride=2),
     "export": Scenario(export, prepare=imported, disks=1, commits=16, changes=2, readings=7, stride=2),
     "export-template": Scenario(to_a_host, commits=4, changes=1, readings=50, stride=2),
     "export-template-cancel": Scenario(
         to_the_shelf_and_cancel, prepare=shelf, state=CANCELLED, commits=6, changes=1, readings=50, stride=2
     ),
     "destroy-disk": Scenario(drop_disk, prepare=detached, commits=8, changes=1, readings=26, stride=2),
+    "adopt": Scenario(
+        adopt_and_start, prepare=theirs, vms=("theirs",), disks=1, commits=9, changes=1, readings=40, stride=4
+    ),
     "adopted-restart": Scenario(
         restart, prepare=adopted, vms=("theirs",), disks=1, commits=12, changes=2, readings=53, stride=6
     ),
