@@ -72,7 +72,8 @@ func (s *ExportImage) checkOutput() error {
 
 // download writes the file beside its place, so that there it is whole or not at all.
 func (s *ExportImage) download(ctx context.Context, state multistep.StateBag) (err error) {
-	part, err := os.CreateTemp(filepath.Dir(s.Output), filepath.Base(s.Output)+".part*")
+	// Who may read it is the umask's to say: a disk may hold secrets.
+	part, err := os.OpenFile(s.Output+".part-"+s.NewID(), os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o666)
 	if err != nil {
 		return err
 	}
@@ -87,9 +88,6 @@ func (s *ExportImage) download(ctx context.Context, state multistep.StateBag) (e
 	shown := showBytes(ui, "download", s.Image.GetSizeBytes())
 	defer shown.close()
 	if err := clientOf(state).DownloadImage(ctx, s.Image, part, shown.to); err != nil {
-		return err
-	}
-	if err := part.Chmod(0o644); err != nil {
 		return err
 	}
 	if err := part.Close(); err != nil {

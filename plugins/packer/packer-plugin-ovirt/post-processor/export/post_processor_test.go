@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 
 	packersdk "github.com/hashicorp/packer-plugin-sdk/packer"
@@ -93,6 +94,23 @@ func TestRequests(t *testing.T) {
 				t.Errorf("left: %v", left)
 			}
 		})
+	}
+}
+
+// A disk may hold secrets: nobody can read it whom the user's umask keeps from the user's files.
+func TestWhoMayReadTheFile(t *testing.T) {
+	for _, mask := range []int{0o022, 0o077} {
+		buildtest.Daemon(t)
+		output := filepath.Join(t.TempDir(), "disk.qcow2")
+		before := syscall.Umask(mask)
+		_, _, _, err := newPostProcessor(t, map[string]any{"output": output}).PostProcess(t.Context(), &buildtest.UI{}, built(common.KindTemplate))
+		syscall.Umask(before)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if info, err := os.Stat(output); err != nil || int(info.Mode().Perm()) != 0o666&^mask {
+			t.Errorf("with umask %03o: %v, %v", mask, info, err)
+		}
 	}
 }
 
