@@ -7,12 +7,14 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path"
 	"path/filepath"
 	"strings"
 	"time"
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/backoff"
+	"google.golang.org/grpc/codes"
 	healthpb "google.golang.org/grpc/health/grpc_health_v1"
 
 	pb "github.com/ovirt-provision/ovirt-provision/plugins/internal/ovirtprovisionv1"
@@ -187,11 +189,18 @@ func (c *Client) repeat(
 	}
 }
 
+// attempt is one call. It is the transport that ends a call that takes too long, and knows no name of the time-out.
 func (c *Client) attempt(
 	ctx context.Context, method string, request, reply any,
 	connection *grpc.ClientConn, invoke grpc.UnaryInvoker, options ...grpc.CallOption,
 ) error {
-	ctx, cancel := context.WithTimeout(ctx, c.timeouts.Call)
+	limited, cancel := context.WithTimeout(ctx, c.timeouts.Call)
 	defer cancel()
-	return invoke(ctx, method, request, reply, connection, options...)
+	err := invoke(limited, method, request, reply, connection, options...)
+	var late *Error
+	if errors.As(fromStatus(err), &late) && !late.Typed && codes.Code(late.Detail.GetCode()) == codes.DeadlineExceeded {
+		return &Error{Detail: &pb.Error{Code: late.Detail.GetCode(), Message: fmt.Sprintf(
+			"the daemon at %s has not answered %s within %s (time-out `Call`)", c.address, path.Base(method), c.timeouts.Call)}}
+	}
+	return err
 }

@@ -3,6 +3,7 @@ package client
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"time"
 
@@ -18,6 +19,26 @@ import (
 func (c *Client) Run(
 	ctx context.Context, call func(context.Context) (*pb.Operation, error), onProgress func(*pb.Operation),
 ) (*pb.Operation, error) {
+	operation, err := c.begin(ctx, call)
+	if err != nil {
+		return nil, err
+	}
+	return c.WaitOperation(ctx, operation.GetId(), onProgress)
+}
+
+// RunWithoutCancel is as Run for a verb that is to go on in the daemon when ctx ends.
+func (c *Client) RunWithoutCancel(
+	ctx context.Context, call func(context.Context) (*pb.Operation, error), onProgress func(*pb.Operation),
+) (*pb.Operation, error) {
+	operation, err := c.begin(ctx, call)
+	if err != nil {
+		return nil, err
+	}
+	return c.FollowOperation(ctx, operation.GetId(), onProgress)
+}
+
+// begin calls a verb. Once called, its answer is waited for beyond the end of ctx, for up to Timeouts.Answer.
+func (c *Client) begin(ctx context.Context, call func(context.Context) (*pb.Operation, error)) (*pb.Operation, error) {
 	if cause := ended(ctx); cause != nil {
 		return nil, cause
 	}
@@ -28,10 +49,10 @@ func (c *Client) Run(
 	})
 	operation, err := call(calling)
 	stop()
-	if err != nil {
-		return nil, errors.Join(ended(ctx), err)
+	if cause := ended(ctx); err != nil && cause != nil && !errors.Is(err, cause) {
+		err = errors.Join(cause, err)
 	}
-	return c.WaitOperation(ctx, operation.GetId(), onProgress)
+	return operation, err
 }
 
 // WaitOperation follows an operation until it has ended and tells onProgress, which may be nil, each snapshot. While
@@ -52,7 +73,8 @@ func (c *Client) WaitOperation(
 		}
 		return follower.last, err
 	}
-	undo, cancel := context.WithTimeout(context.WithoutCancel(ctx), c.timeouts.Undo)
+	undo, cancel := context.WithTimeoutCause(context.WithoutCancel(ctx), c.timeouts.Undo, fmt.Errorf(
+		"the daemon has not undone operation %s within %s (time-out `Undo`), and goes on with it", id, c.timeouts.Undo))
 	defer cancel()
 	if _, err := c.Operations.CancelOperation(undo, &pb.CancelOperationRequest{Id: id}); err != nil {
 		return follower.last, errors.Join(cause, err)
@@ -63,9 +85,9 @@ func (c *Client) WaitOperation(
 	return follower.last, cause
 }
 
-// FollowOperation waits until an operation has ended that another client has begun, and that is not cancelled when ctx ends.
-func (c *Client) FollowOperation(ctx context.Context, id string) (*pb.Operation, error) {
-	follower := &follower{client: c, id: id}
+// FollowOperation is as WaitOperation, but the operation is not cancelled when ctx ends.
+func (c *Client) FollowOperation(ctx context.Context, id string, onProgress func(*pb.Operation)) (*pb.Operation, error) {
+	follower := &follower{client: c, id: id, onProgress: onProgress}
 	if err := follower.follow(ctx); err != nil {
 		return follower.last, err
 	}

@@ -253,7 +253,51 @@ func TestUndoHasATimeout(t *testing.T) {
 	daemon.On("DestroyMachine", fakedaemon.Behaviour{Hang: true, OnCall: cancel})
 	c := connect(t, daemon, Timeouts{Undo: 300 * time.Millisecond})
 	_, err := c.Run(ctx, destroy(c), nil)
-	if !errors.Is(err, context.Canceled) || !errors.Is(err, context.DeadlineExceeded) {
+	if !errors.Is(err, context.Canceled) {
+		t.Errorf("got %v", err)
+	}
+	mustSay(t, err, "within 300ms (time-out `Undo`)")
+}
+
+// What clears up goes on in the daemon when nobody waits for it any more.
+func TestRunWithoutCancel(t *testing.T) {
+	errLate := errors.New("too late")
+	daemon := fakedaemon.Start(t)
+	daemon.On("DestroyMachine", fakedaemon.Behaviour{Hang: true})
+	c := connect(t, daemon, Timeouts{})
+	ctx, cancel := context.WithCancelCause(t.Context())
+	_, err := c.RunWithoutCancel(ctx, destroy(c), func(*pb.Operation) { cancel(errLate) })
+	if !errors.Is(err, errLate) || daemon.Running() != 1 || slices.Contains(daemon.Methods(), "CancelOperation") {
+		t.Errorf("got %v; %d operations run; methods: %v", err, daemon.Running(), daemon.Methods())
+	}
+}
+
+// A daemon that accepts a call and never answers is not waited for without end, and the error names what to set.
+func TestACallHasATimeout(t *testing.T) {
+	daemon := fakedaemon.Start(t)
+	answer := make(chan struct{})
+	defer close(answer)
+	daemon.On("DestroyMachine", fakedaemon.Behaviour{OnCall: func() { <-answer }})
+	c := connect(t, daemon, Timeouts{Call: 20 * time.Millisecond})
+	_, err := c.Run(t.Context(), destroy(c), nil)
+	mustSay(t, err, daemon.Address, "has not answered DestroyMachine within 20ms (time-out `Call`)")
+	if !MayHaveEffect(nil, err) {
+		t.Error("nobody knows what the daemon did, but nothing is said to be left")
+	}
+}
+
+// Who gives up a call says why, once.
+func TestAnAnswerThatNeverComes(t *testing.T) {
+	daemon := fakedaemon.Start(t)
+	answer := make(chan struct{})
+	defer close(answer)
+	ctx, cancel := context.WithCancelCause(t.Context())
+	daemon.On("DestroyMachine", fakedaemon.Behaviour{OnCall: func() {
+		cancel(errors.New("interrupted"))
+		<-answer
+	}})
+	c := connect(t, daemon, Timeouts{Answer: time.Millisecond})
+	if _, err := c.Run(ctx, destroy(c), nil); err == nil || err.Error() != "interrupted" {
 		t.Errorf("got %v", err)
 	}
 }

@@ -131,7 +131,7 @@ func (s *stepImport) Run(ctx context.Context, state multistep.StateBag) multiste
 		reused = reply.GetReused()
 		if reused && reply.GetOperation().GetEndTime() == nil {
 			ui.Say("Another build imports it already...")
-			return daemon.FollowOperation(ctx, reply.GetOperation().GetId())
+			return daemon.FollowOperation(ctx, reply.GetOperation().GetId(), nil)
 		}
 		return reply.GetOperation(), err
 	})

@@ -40,7 +40,7 @@ func Check(request proto.Message, nameRegex string) error {
 
 // Ask connects to the daemon, which it starts where that is ours to do, and asks it about the engine of a profile.
 func Ask[Reply any](profile string, ask func(context.Context, *client.Client) (Reply, error)) (reply Reply, err error) {
-	ctx, cancel := context.WithTimeout(context.Background(), timeout)
+	ctx, cancel := context.WithTimeoutCause(context.Background(), timeout, fmt.Errorf("the look-up takes longer than %s", timeout))
 	defer cancel()
 	daemon, err := client.Connect(ctx, client.Options{
 		Profile:   profile,
