@@ -446,6 +446,21 @@ func TestTemplateStandsWhenTheMachineCannotBeDestroyed(t *testing.T) {
 	}
 }
 
+// A machine whose destroy takes longer than the user wants to wait is not kept by that: the daemon goes on.
+func TestADestroyThatTakesTooLong(t *testing.T) {
+	build := newTestBuild(t, buildtest.With(minimal(), map[string]any{"cleanup_timeout": "50ms"}))
+	build.Daemon.On("DestroyMachine", fakedaemon.Behaviour{Hang: true})
+	if _, err := build.Run(); err != nil {
+		t.Fatal(err)
+	}
+	if text := build.UI.Text(); !strings.Contains(text, "could not be destroyed yet: it takes longer than 50ms (cleanup_timeout)") {
+		t.Errorf("the user reads:\n%s", text)
+	}
+	if slices.Contains(build.Daemon.Methods(), "CancelOperation") {
+		t.Error("the destroy is cancelled")
+	}
+}
+
 // A panic anywhere is a failed build that cleans up, never (nil, nil).
 func TestPanic(t *testing.T) {
 	for at, name := range map[int]string{2: "create machine", 3: "stop", 4: "create template", 5: "destroy machine"} {

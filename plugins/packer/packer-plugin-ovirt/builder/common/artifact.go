@@ -1,7 +1,6 @@
 package common
 
 import (
-	"context"
 	"fmt"
 	"log"
 	"strings"
@@ -144,7 +143,7 @@ func (a *Artifact) Destroy() error {
 }
 
 func (a *Artifact) destroy() error {
-	ctx, cancel := context.WithTimeout(context.Background(), a.cleanupTimeout)
+	ctx, cancel := untilCleanupTimeout(a.cleanupTimeout)
 	defer cancel()
 	daemon, err := client.Connect(ctx, a.options)
 	if err != nil {
@@ -155,6 +154,6 @@ func (a *Artifact) destroy() error {
 	if a.disk != nil {
 		destroy = destroyDisk(daemon, a.newID, a.disk.GetId())
 	}
-	_, err = daemon.Run(ctx, destroy, nil)
+	_, err = daemon.RunWithoutCancel(ctx, destroy, nil)
 	return err
 }

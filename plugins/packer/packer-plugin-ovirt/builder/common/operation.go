@@ -2,6 +2,7 @@ package common
 
 import (
 	"context"
+	"fmt"
 	"time"
 
 	"github.com/hashicorp/packer-plugin-sdk/multistep"
@@ -18,9 +19,34 @@ type call = func(context.Context) (*pb.Operation, error)
 func run(
 	ctx context.Context, state multistep.StateBag, verb string, call call,
 ) (*pb.Operation, error) {
+	return show(state, verb, func(onProgress func(*pb.Operation)) (*pb.Operation, error) {
+		return clientOf(state).Run(ctx, call, onProgress)
+	})
+}
+
+// cleanUp is as run for what destroys something, and goes on in the daemon after the timeout. It does not depend on the context of
+// the build, which has often ended by then.
+func cleanUp(state multistep.StateBag, timeout time.Duration, verb string, call call) error {
+	ctx, cancel := untilCleanupTimeout(timeout)
+	defer cancel()
+	_, err := show(state, verb, func(onProgress func(*pb.Operation)) (*pb.Operation, error) {
+		return clientOf(state).RunWithoutCancel(ctx, call, onProgress)
+	})
+	return err
+}
+
+// untilCleanupTimeout is the context of what clears up.
+func untilCleanupTimeout(timeout time.Duration) (context.Context, context.CancelFunc) {
+	return context.WithTimeoutCause(context.Background(), timeout, fmt.Errorf("it takes longer than %s (cleanup_timeout)", timeout))
+}
+
+// show shows the operation that follow waits for.
+func show(
+	state multistep.StateBag, verb string, follow func(onProgress func(*pb.Operation)) (*pb.Operation, error),
+) (*pb.Operation, error) {
 	shown := showProgress(uiOf(state), verb)
 	defer shown.close()
-	operation, err := clientOf(state).Run(ctx, call, shown.show)
+	operation, err := follow(shown.show)
 	timingsOf(state).addPhases(operation)
 	if operation.GetCleanup() == pb.Operation_CLEANUP_PENDING {
 		uiOf(state).Say("The engine still holds a lock on what is to be removed; the daemon goes on until it is gone.")
@@ -35,14 +61,11 @@ func run(
 	return operation, err
 }
 
-// undo destroys what a step has made in a build that has failed. It does not depend on the context of the build, which has often
-// ended by then. what says what it is, such as `template golden (id 1)`.
+// undo destroys what a step has made in a build that has failed. what says what it is, such as `template golden (id 1)`.
 func undo(state multistep.StateBag, timeout time.Duration, verb, what string, destroy call) {
 	ui := uiOf(state)
 	ui.Sayf("Destroying %s...", what)
-	ctx, cancel := context.WithTimeout(context.Background(), timeout)
-	defer cancel()
-	if _, err := run(ctx, state, verb, destroy); err != nil {
+	if err := cleanUp(state, timeout, verb, destroy); err != nil {
 		ui.Errorf("It could not be destroyed, and %s still stands: %s", what, err)
 	}
 }

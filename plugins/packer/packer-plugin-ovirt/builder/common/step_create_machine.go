@@ -146,8 +146,8 @@ func (s *stepCreateMachine) Cleanup(state multistep.StateBag) {
 	s.destroy(state)
 }
 
-// destroy destroys the machine, unless that is done already. It does not depend on the context of the build, which has
-// often ended by then. When it fails, the daemon goes on by itself: the lease of the machine is renewed no more.
+// destroy destroys the machine, unless that is done already. When it fails, the daemon goes on by itself: the lease of the machine is
+// renewed no more.
 func (s *stepCreateMachine) destroy(state multistep.StateBag) {
 	if s.stopLease != nil {
 		s.stopLease()
@@ -158,9 +158,7 @@ func (s *stepCreateMachine) destroy(state multistep.StateBag) {
 	}
 	ui, daemon := uiOf(state), clientOf(state)
 	ui.Say("Destroying the virtual machine of the build...")
-	ctx, cancel := context.WithTimeout(context.Background(), s.config.CleanupTimeout)
-	defer cancel()
-	_, err := run(ctx, state, "DestroyMachine", func(ctx context.Context) (*pb.Operation, error) {
+	err := cleanUp(state, s.config.CleanupTimeout, "DestroyMachine", func(ctx context.Context) (*pb.Operation, error) {
 		reply, err := daemon.Machines.DestroyMachine(ctx, &pb.DestroyMachineRequest{
 			Engine: daemon.Engine, RequestId: s.newID(), Key: s.key,
 		})
@@ -193,7 +191,7 @@ func (s *stepCreateMachine) handOver(state multistep.StateBag) {
 	if renewed {
 		s.stopLease()
 		s.stopLease = nil
-		ctx, cancel := context.WithTimeout(context.Background(), s.config.CleanupTimeout)
+		ctx, cancel := untilCleanupTimeout(s.config.CleanupTimeout)
 		defer cancel()
 		_, err := daemon.Machines.ConfirmMachine(ctx, &pb.ConfirmMachineRequest{Engine: daemon.Engine, Key: s.key})
 		if err != nil {

@@ -101,7 +101,7 @@ func (s *ExportImage) Cleanup(state multistep.StateBag) {
 	if s.Image.GetChecksum() == "" {
 		return
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), s.Engine.CleanupTimeout)
+	ctx, cancel := untilCleanupTimeout(s.Engine.CleanupTimeout)
 	defer cancel()
 	_, err := clientOf(state).Images.RemoveImage(ctx, &pb.RemoveImageRequest{Checksum: s.Image.GetChecksum()})
 	if err != nil {
