@@ -722,6 +722,25 @@ func TestAddress(t *testing.T) {
 	}
 }
 
+// With the last address a host can be logged in to, also to see what became of the daemon.
+func TestAddressWhileNobodyCanBeAsked(t *testing.T) {
+	h := created(t)
+	h.daemon.Stop()
+	t.Run("the daemon is the user's", func(t *testing.T) {
+		if ip, err := h.again(t).GetIP(); ip != "127.0.0.1" || err != nil {
+			t.Errorf("%s, %v", ip, err)
+		}
+	})
+	t.Run("none can be started", func(t *testing.T) {
+		t.Setenv(client.AddressVariable, "")
+		t.Setenv("XDG_RUNTIME_DIR", t.TempDir())
+		t.Setenv("PATH", "/nowhere")
+		if ip, err := h.again(t).GetIP(); ip != "127.0.0.1" || err != nil {
+			t.Errorf("%s, %v", ip, err)
+		}
+	})
+}
+
 // What the hosts show for each status, and that they tell an absent VM from an engine that cannot be asked.
 func TestEveryState(t *testing.T) {
 	h := created(t)
@@ -769,6 +788,11 @@ func TestStopOfAGuestThatDoesNotObey(t *testing.T) {
 	mustSay(t, h.Stop(), "did not end within 30 s", "`kill` powers the VM off", "--ovirt-stop-power-off")
 	if err := h.Kill(); err == nil || strings.Contains(err.Error(), "`kill`") {
 		t.Errorf("kill: %v", err)
+	}
+	// It is no guest that did not answer here.
+	h.daemon.On("StopMachine", fakedaemon.Behaviour{Refuse: status.Error(codes.DeadlineExceeded, "late")})
+	if err := h.Stop(); err == nil || strings.Contains(err.Error(), "`kill`") {
+		t.Errorf("stop: %v", err)
 	}
 }
 

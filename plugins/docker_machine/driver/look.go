@@ -92,13 +92,11 @@ func (d *Driver) GetIP() (string, error) {
 	if d.fresh {
 		return d.IPAddress, nil
 	}
-	last := d.IPAddress
 	machine, err := d.look()
 	switch {
-	case status.Code(err) == codes.Unavailable && last != "":
+	case status.Code(err) == codes.Unavailable && d.IPAddress != "":
 		log.Printf("the last known address is used: %s", err)
-		d.IPAddress = last
-		return last, nil
+		return d.IPAddress, nil
 	case err != nil:
 		return "", err
 	case machine.GetStatus() != pb.Machine_STATUS_UP:

@@ -2,6 +2,7 @@ package driver
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"time"
@@ -33,7 +34,8 @@ func (d *Driver) start(ctx context.Context, daemon *client.Client) (*pb.Operatio
 // Stop shuts the VM down. A guest that does not obey in time is powered off where the user wanted that.
 func (d *Driver) Stop() error {
 	err := d.stop(false)
-	if status.Code(err) == codes.DeadlineExceeded && !d.Options.StopPowerOff {
+	var late *client.Error
+	if errors.As(err, &late) && late.Typed && status.Code(late) == codes.DeadlineExceeded && !d.Options.StopPowerOff {
 		return fmt.Errorf("%w\n  what to do: `kill` powers the VM off; with --%s at the create, `stop` does so by itself", err, flagStopPowerOff)
 	}
 	return err

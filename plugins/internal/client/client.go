@@ -58,7 +58,8 @@ type Client struct {
 	health     healthpb.HealthClient
 }
 
-// Connect finds the daemon, starts it where nothing listens and no address was named, and waits until it serves.
+// Connect finds the daemon, starts it where nothing listens and no address was named, and waits until it serves. That none can be had is
+// an error with the status UNAVAILABLE.
 func Connect(ctx context.Context, options Options) (*Client, error) {
 	c := &Client{env: options.Environment, say: options.Say, timeouts: options.Timeouts.withDefaults()}
 	if c.env == nil {
@@ -115,7 +116,7 @@ func (c *Client) Close() error {
 func (c *Client) ensureServing(ctx context.Context) error {
 	if c.address.Explicit {
 		if !c.address.listening() {
-			return fmt.Errorf("no daemon listens at %s, which %s names; start it there with `ovirt-provision serve`, or "+
+			return unreachable("no daemon listens at %s, which %s names; start it there with `ovirt-provision serve`, or "+
 				"unset the variable to have one started for you", c.address, AddressVariable)
 		}
 		return c.waitServing(ctx, "Connect", c.timeouts.Connect, nil)
@@ -139,7 +140,7 @@ var errGone = errors.New("the daemon ended before it served")
 // waitServing polls the standard health service. gone, where not nil, ends the wait with errGone.
 func (c *Client) waitServing(ctx context.Context, name string, timeout time.Duration, gone func() bool) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, timeout,
-		fmt.Errorf("the daemon at %s did not serve within %s (time-out `%s`)", c.address, timeout, name))
+		unreachable("the daemon at %s did not serve within %s (time-out `%s`)", c.address, timeout, name))
 	defer cancel()
 	last := ""
 	doubt := tlsDoubt{address: c.address}

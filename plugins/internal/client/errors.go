@@ -83,6 +83,11 @@ func fromStatus(err error) error {
 	return &Error{Detail: plain}
 }
 
+// unreachable is that no daemon answers, and none can be had: an UNAVAILABLE that no daemon has sent.
+func unreachable(format string, values ...any) error {
+	return &Error{Detail: &pb.Error{Code: int32(codes.Unavailable), Message: fmt.Sprintf(format, values...)}}
+}
+
 // operationError is the error of an operation that has ended; nil when it succeeded.
 func operationError(operation *pb.Operation) error {
 	switch operation.GetState() {

@@ -54,7 +54,7 @@ func (c *Client) start(ctx context.Context) error {
 func (c *Client) spawn(ctx context.Context, logPath string) error {
 	program, err := exec.LookPath(executable)
 	if err != nil {
-		return fmt.Errorf("no daemon runs and `%s` is not on PATH, so none can be started: install it with "+
+		return unreachable("no daemon runs and `%s` is not on PATH, so none can be started: install it with "+
 			"`pipx install ovirt-provision`, or set %s to the address of a daemon that runs elsewhere, such as "+
 			"unix:/run/ovirt-provision/daemon.sock", executable, AddressVariable)
 	}
@@ -103,7 +103,7 @@ func (c *Client) spawn(ctx context.Context, logPath string) error {
 		}
 	})
 	if errors.Is(err, errGone) {
-		err = fmt.Errorf("the daemon that was started (%s serve) ended before it served: %w", program, exit)
+		err = unreachable("the daemon that was started (%s serve) ended before it served: %s", program, exit)
 	}
 	if err != nil && ctx.Err() == nil {
 		return fmt.Errorf("%w\n  the end of its log, %s:\n%s", err, logPath, tail(log, before))
@@ -149,7 +149,7 @@ func lock(ctx context.Context, path string, timeout time.Duration) (unlock func(
 		return nil, fmt.Errorf("the lock for starting the daemon cannot be opened: %w", err)
 	}
 	ctx, cancel := context.WithTimeoutCause(ctx, timeout,
-		fmt.Errorf("another client has been starting the daemon for %s (time-out `Start`) and holds %s", timeout, path))
+		unreachable("another client has been starting the daemon for %s (time-out `Start`) and holds %s", timeout, path))
 	defer cancel()
 	for {
 		err := syscall.Flock(int(file.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
