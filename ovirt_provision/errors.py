@@ -39,11 +39,18 @@ class Violation:
 
 
 def did_you_mean(given: str, known: Iterable[str]) -> str:
-    """` Did you mean 'x'?` for the nearest known name, compared without regard to case; empty when none is
+    """`; did you mean 'x'?` for the nearest known name, compared without regard to case; empty when none is
     near."""
     by_lower = {name.lower(): name for name in known}
     near = get_close_matches(given.lower(), by_lower, n=1, cutoff=0.6)
     return f"; did you mean '{by_lower[near[0]]}'?" if near else ""
+
+
+def there_is(given: str, known: Iterable[str]) -> str:
+    """As `did_you_mean`; when none is near, what there is, at most ten."""
+    names = sorted(set(known))
+    has = f"; there is {', '.join(names[:10])}" if names else "; none is to be seen"
+    return did_you_mean(given, names) or has
 
 
 class ProvisionError(Exception):

@@ -39,30 +39,9 @@ class Host:
 
 @dataclass(frozen=True)
 class StorageDomain:
-    """A data domain of a data center; sizes are bytes.
+    """A storage domain as a place for disks; `type` is data, iso or export.
 
-    `low_space_percent` is where the engine begins to warn, `critical_space` where it refuses new disks.
     `block` is whether its disks are volumes on block devices, and not files.
-    """
-
-    id: str
-    name: str
-    data_center: str
-    data_center_id: str
-    status: str
-    available: int
-    used: int
-    low_space_percent: int
-    critical_space: int
-    backup: bool
-    block: bool
-
-
-@dataclass(frozen=True)
-class DataDomain:
-    """A storage domain of a data center as a place for disks; `type` is data, iso or export.
-
-    `block` is whether it is on block storage.
     """
 
     id: str
@@ -73,9 +52,38 @@ class DataDomain:
     block: bool
 
     @property
-    def usable(self) -> bool:
-        """Whether a VM that runs can have disks there."""
-        return self.type == "data" and self.status == "active" and not self.backup
+    def unfit(self) -> str:
+        """Why a VM that runs can have no disks there, to follow its name; empty where it can."""
+        if self.type != "data":
+            return f"is one of type {self.type}, and disks take one of type data"
+        return "is a backup domain, and no VM can run with a disk there" if self.backup else self.inactive
+
+    @property
+    def unfit_for_backups(self) -> str:
+        """Why no template can be kept there that nothing is to run from; empty where it can."""
+        if not self.backup:
+            return "is not marked as backup; an admin can mark it (MarkBackupDomain)"
+        return self.inactive
+
+    @property
+    def inactive(self) -> str:
+        """That nothing can be done with it now; empty where it can."""
+        return f"is {self.status}, not active" if self.status != "active" else ""
+
+
+@dataclass(frozen=True)
+class DataDomain(StorageDomain):
+    """A storage domain of type data with its data center and its space, in bytes.
+
+    `low_space_percent` is where the engine begins to warn, `critical_space` where it refuses new disks.
+    """
+
+    data_center: str
+    data_center_id: str
+    available: int
+    used: int
+    low_space_percent: int
+    critical_space: int
 
 
 @dataclass(frozen=True)
@@ -122,8 +130,8 @@ class Inventory:
         self._session = session
         self._clock = clock
         self._recent = recent
-        self._domains_read: Batch[Sequence[DataDomain]] = Batch(self._read_data_domains)
-        self._domains: dict[str, tuple[float, Sequence[DataDomain]]] = {}
+        self._domains_read: Batch[Sequence[StorageDomain]] = Batch(self._read_storage_domains)
+        self._domains: dict[str, tuple[float, Sequence[StorageDomain]]] = {}
 
     async def about(self) -> About:
         """The engine's version and clock, and who we are to it."""
@@ -185,13 +193,13 @@ class Inventory:
             for host in found
         ]
 
-    async def storage_domains(self) -> list[StorageDomain]:
+    async def data_domains(self) -> list[DataDomain]:
         """The data domains of every data center. Only there does the engine give their status."""
 
-        def read(system: Any) -> list[StorageDomain]:
+        def read(system: Any) -> list[DataDomain]:
             centers = system.data_centers_service()
             return [
-                _storage_domain(domain, center)
+                _data_domain(domain, center)
                 for center in centers.list()
                 for domain in centers.data_center_service(center.id).storage_domains_service().list()
                 if domain.type == types.StorageDomainType.DATA
@@ -199,7 +207,7 @@ class Inventory:
 
         return await self._list("storage domains", read)
 
-    async def data_domains(self, data_center_id: str) -> Sequence[DataDomain]:
+    async def storage_domains_of(self, data_center_id: str) -> Sequence[StorageDomain]:
         """The storage domains of a data center, maybe from a moment ago."""
         read_at, domains = self._domains.get(data_center_id, (float("-inf"), ()))
         if self._clock.monotonic() - read_at < self._recent:
@@ -209,9 +217,9 @@ class Inventory:
         self._domains[data_center_id] = (read_at, domains)
         return domains
 
-    async def _read_data_domains(self, ids: Sequence[str]) -> dict[str, Sequence[DataDomain]]:
+    async def _read_storage_domains(self, ids: Sequence[str]) -> dict[str, Sequence[StorageDomain]]:
         """Those of some data centers, each read once for all who ask at the same time; there are few."""
-        found: dict[str, Sequence[DataDomain]] = {}
+        found: dict[str, Sequence[StorageDomain]] = {}
         for center_id in ids:
             domains = await self._list(
                 "storage domains of the data center",
@@ -222,7 +230,7 @@ class Inventory:
                     .list()
                 ),
             )
-            found[center_id] = tuple(data_domain(domain) for domain in domains)
+            found[center_id] = tuple(storage_domain(domain) for domain in domains)
         return found
 
     async def quotas(self, data_center_id: str) -> dict[str, str]:
@@ -272,7 +280,7 @@ class Inventory:
 
     async def iso_images(self, data_center_id: str) -> list[IsoImage]:
         """The ISO images of a data center: disks of its data domains, and files of its ISO domain."""
-        domains = await self.data_domains(data_center_id)
+        domains = await self.storage_domains_of(data_center_id)
         data = {domain.id for domain in domains if domain.type == "data"}
         found = await self._list(
             "ISO images",
@@ -341,32 +349,27 @@ class Inventory:
         return list(await self._session.call(f"read the {what}", read))
 
 
-def data_domain(domain: types.StorageDomain) -> DataDomain:
+def storage_domain(domain: types.StorageDomain) -> StorageDomain:
     """What the engine tells of a storage domain."""
-    storage = domain.storage.type if domain.storage else None
-    return DataDomain(
+    return StorageDomain(
         id=domain.id,
         name=domain.name,
         type=domain.type.value if domain.type else "data",
         status=domain.status.value if domain.status else "unknown",
         backup=bool(domain.backup),
-        block=storage in (types.StorageType.ISCSI, types.StorageType.FCP),
+        block=domain.storage is not None and domain.storage.type in _BLOCK,
     )
 
 
-def _storage_domain(domain: types.StorageDomain, center: types.DataCenter) -> StorageDomain:
-    return StorageDomain(
-        id=domain.id,
-        name=domain.name,
+def _data_domain(domain: types.StorageDomain, center: types.DataCenter) -> DataDomain:
+    return DataDomain(
+        **vars(storage_domain(domain)),
         data_center=center.name,
         data_center_id=center.id,
-        status=domain.status.value if domain.status else "unknown",
         available=domain.available or 0,
         used=domain.used or 0,
         low_space_percent=domain.warning_low_space_indicator or 0,
         critical_space=(domain.critical_space_action_blocker or 0) * _GIB,
-        backup=bool(domain.backup),
-        block=domain.storage is not None and domain.storage.type in _BLOCK,
     )
 
 

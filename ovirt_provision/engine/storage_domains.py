@@ -3,7 +3,7 @@
 from ovirtsdk4 import types
 
 from ovirt_provision.engine.errors import EngineNotFound
-from ovirt_provision.engine.inventory import DataDomain, data_domain
+from ovirt_provision.engine.inventory import StorageDomain, storage_domain
 from ovirt_provision.engine.session import Session
 
 
@@ -13,7 +13,7 @@ class StorageDomains:
     def __init__(self, session: Session) -> None:
         self._session = session
 
-    async def get(self, domain_id: str) -> DataDomain | None:
+    async def get(self, domain_id: str) -> StorageDomain | None:
         """The storage domain with that id, or None; its status is unknown, which only a data center tells."""
         try:
             found = await self._session.call(
@@ -22,7 +22,7 @@ class StorageDomains:
             )
         except EngineNotFound:
             return None
-        return data_domain(found)
+        return storage_domain(found)
 
     async def has_template(self, domain_id: str, template_id: str) -> bool:
         """Whether an export domain has a copy of that template version."""
@@ -41,7 +41,7 @@ class StorageDomains:
             return False
         return True
 
-    async def mark(self, domain: DataDomain, *, backup: bool, correlation_id: str) -> None:
+    async def mark(self, domain: StorageDomain, *, backup: bool, correlation_id: str) -> None:
         """Marks a storage domain as one for backups, or takes the mark away; as it is already is fine.
 
         It is refused for one with disks of VMs that run (behaviour.md 62).

@@ -12,7 +12,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from ovirt_provision.engine import Engine
-from ovirt_provision.engine.inventory import StorageDomain
+from ovirt_provision.engine.inventory import DataDomain
 from ovirt_provision.engine.model import Disk, Template
 from ovirt_provision.engine.templates import needs_of_template
 from ovirt_provision.errors import InvalidRequest, ReferencesNotFound, Violation, did_you_mean
@@ -26,13 +26,13 @@ from ovirt_provision.operations.lookups import Named, list_templates
 from ovirt_provision.operations.machines import find_machine, insist_on_idle
 from ovirt_provision.operations.new_machine import wait_until_ready
 from ovirt_provision.operations.provisioning import Provisioning
-from ovirt_provision.operations.references import find_template
+from ovirt_provision.operations.references import find_domain, find_template
 from ovirt_provision.operations.removal import forget_intents
 from ovirt_provision.operations.verb import Call, Intent, Verb
 from ovirt_provision.v1 import backups_pb2, templates_pb2
 
 
-def is_backup(template: Template, domains: Sequence[StorageDomain]) -> bool:
+def is_backup(template: Template, domains: Sequence[DataDomain]) -> bool:
     """Whether all disks of a template, which has some, are on storage domains for backups alone."""
     backup = {domain.id for domain in domains if domain.backup}
     return bool(template.disks) and all(set(disk.domain_ids) <= backup for disk in template.disks)
@@ -41,7 +41,7 @@ def is_backup(template: Template, domains: Sequence[StorageDomain]) -> bool:
 async def list_backups(engine: Engine, domain_name: str, *, may_see: Callable[[str], bool]) -> list[Template]:
     """The backups on a backup domain, or on all, by name and version; `may_see` says of which names the
     caller may know. Raises ReferencesNotFound."""
-    domains = await engine.inventory.storage_domains()
+    domains = await engine.inventory.data_domains()
     wanted = [one for one in domains if one.backup and domain_name in ("", one.name)]
     if domain_name and not wanted:
         near = did_you_mean(domain_name, [one.name for one in domains if one.backup])
@@ -79,7 +79,7 @@ async def resolve_backup(call: Call) -> dict[str, Any]:
 
 async def resolve_restore(call: Call) -> dict[str, Any]:
     template = await find_template(call, call.request.backup, "backup")
-    domains = await call.engine.inventory.storage_domains()
+    domains = await call.engine.inventory.data_domains()
     if not is_backup(template, domains):
         names = {domain.id: domain.name for domain in domains}
         where = sorted({names.get(one, one) for disk in template.disks for one in disk.domain_ids})
@@ -119,27 +119,13 @@ async def _insist_on_making(call: Call, name: str, cluster_id: str) -> None:
     await call.engine.account.insist(f"create template {name}", needs_of_template(cluster_id))
 
 
-async def _domain(call: Call, data_center_id: str, *, backup: bool) -> StorageDomain:
+async def _domain(call: Call, data_center_id: str, *, backup: bool) -> DataDomain:
     """The storage domain that the copy goes to. Raises ReferencesNotFound and InvalidRequest."""
-    name = call.request.storage_domain
-    known = [
-        one for one in await call.engine.inventory.storage_domains() if one.data_center_id == data_center_id
-    ]
-    domain = next((one for one in known if one.name == name), None)
-    if domain is None:
-        near = did_you_mean(name, [one.name for one in known if one.backup == backup])
-        wrong = f"no storage domain '{name}' in the data center{near}"
-        raise ReferencesNotFound([Violation("storage_domain", wrong)])
-    wrong = ""
-    if backup and not domain.backup:
-        wrong = f"'{name}' is not marked as backup; an admin can mark it (MarkBackupDomain)"
-    elif domain.backup and not backup:
-        wrong = f"'{name}' is for backups: no VM runs from there"
-    elif domain.status != "active":
-        wrong = f"'{name}' is {domain.status}, not active"
-    if wrong:
-        raise InvalidRequest([Violation("storage_domain", f"storage domain {wrong}")])
-    return domain
+    domains = await call.engine.inventory.data_domains()
+    known = [one for one in domains if one.data_center_id == data_center_id]
+    return find_domain(
+        call.request.storage_domain, "storage_domain", known, where=" in the data center", backup=backup
+    )
 
 
 def _moved(

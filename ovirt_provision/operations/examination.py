@@ -426,12 +426,12 @@ class _Examination:
 
     async def _storage(self, *, sees_all: bool) -> Finding:
         try:
-            domains = await self._engine.inventory.storage_domains()
+            domains = await self._engine.inventory.data_domains()
         except ProvisionError as error:
             return _unread("storage", "storage domains", error, WARNING)
         if not domains and not sees_all:
             return _hidden("storage", "no storage domain is to be seen, which may be for want of a role")
-        usable = [domain for domain in domains if domain.status == "active" and not domain.backup]
+        usable = [domain for domain in domains if not domain.unfit]
         if not usable:
             states = ", ".join(
                 f"{domain.name} is {'for backups' if domain.backup else domain.status}"

@@ -105,7 +105,7 @@ async def _insist_on_domain(
     call: Call, template: Template, center: str, _found: dict[str, Any]
 ) -> dict[str, Any]:
     name, field = call.request.export_domain.storage_domain, "export_domain.storage_domain"
-    known = await call.engine.inventory.data_domains(center)
+    known = await call.engine.inventory.storage_domains_of(center)
     domain = next((one for one in known if one.name == name), None)
     near = did_you_mean(name, [one.name for one in known if one.type == "export"])
     wrong = ""
@@ -113,8 +113,8 @@ async def _insist_on_domain(
         wrong = f"'{name}' is not in the data center of template '{template.name}'{near}"
     elif domain.type != "export":
         wrong = f"'{name}' is one of type {domain.type}, not export{near}"
-    elif domain.status != "active":
-        wrong = f"'{name}' is {domain.status}, not active"
+    elif domain.inactive:
+        wrong = f"'{name}' {domain.inactive}"
     if domain is None or wrong:
         raise InvalidRequest([Violation(field, f"storage domain {wrong}")])
     replace = call.request.export_domain.replace

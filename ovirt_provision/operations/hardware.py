@@ -10,13 +10,14 @@ from dataclasses import dataclass
 from typing import Any, Literal, TypeVar
 
 from ovirt_provision.engine.errors import EngineNotFound
-from ovirt_provision.engine.inventory import DataDomain
+from ovirt_provision.engine.inventory import StorageDomain
 from ovirt_provision.engine.model import Cluster, Disk, Nic, Template, VnicProfile
 from ovirt_provision.errors import (
     EnginePermissionDenied,
     EngineRefused,
     Violation,
     did_you_mean,
+    there_is,
 )
 from ovirt_provision.ledger.store import GONE
 from ovirt_provision.operations.enumerations import (
@@ -76,7 +77,7 @@ class HardwareResolver:
         self._cluster = cluster
         self._problems = problems
         self._inventory = call.engine.inventory
-        self._domains: Mapping[str, DataDomain] = {}
+        self._domains: Mapping[str, StorageDomain] = {}
         self._quotas: Mapping[str, str] = {}
         self._bootable: list[_Boot] = []
 
@@ -88,7 +89,9 @@ class HardwareResolver:
         if cluster is not None:
             self._domains = {
                 domain.id: domain
-                for domain in await self._visible(self._inventory.data_domains(cluster.data_center_id), ())
+                for domain in await self._visible(
+                    self._inventory.storage_domains_of(cluster.data_center_id), ()
+                )
             }
             if spec.quota or any(disk.quota for _, disk in self._disk_specs()):
                 self._quotas = await self._visible(self._inventory.quotas(cluster.data_center_id), {})
@@ -216,7 +219,7 @@ class HardwareResolver:
             "told": bool(named or moved or converted or quota),
         }
 
-    def _inherited_domain(self, path: str, disk: Disk) -> DataDomain | None:
+    def _inherited_domain(self, path: str, disk: Disk) -> StorageDomain | None:
         """Where a disk goes of which nobody says anything: not to a backup domain, from which no VM runs."""
         known = [self._domains[one] for one in disk.domain_ids if one in self._domains]
         usable = [domain for domain in known if not domain.backup]
@@ -318,7 +321,7 @@ class HardwareResolver:
         return wanted.incremental_backup if given else disk.incremental_backup
 
     def _check_storage(
-        self, path: str, disk_format: str, sparse: bool, domain: DataDomain | None, *, incremental: bool
+        self, path: str, disk_format: str, sparse: bool, domain: StorageDomain | None, *, incremental: bool
     ) -> None:
         """Source: the engine's matrix of formats and storage (behaviour.md 51)."""
         if disk_format == "cow" and not sparse:
@@ -333,7 +336,7 @@ class HardwareResolver:
     def _domain_field(self, path: str, wanted: resources_pb2.DiskSpec) -> str:
         return f"{path}.storage_domain" if wanted.storage_domain else "spec.storage_domain"
 
-    def _domain(self, path: str, wanted: resources_pb2.DiskSpec) -> DataDomain | None:
+    def _domain(self, path: str, wanted: resources_pb2.DiskSpec) -> StorageDomain | None:
         """The storage domain that is named for a disk, if it can have disks of a VM that runs."""
         name = wanted.storage_domain or self._spec.storage_domain
         if not name or self._cluster is None:
@@ -341,19 +344,13 @@ class HardwareResolver:
         field = self._domain_field(path, wanted)
         domain = next((one for one in self._domains.values() if one.name == name), None)
         if domain is None:
-            fit = [one.name for one in self._domains.values() if one.usable]
-            has = f"; it has {', '.join(sorted(fit))}" if fit else "; none of it can be seen"
+            has = there_is(name, [one.name for one in self._domains.values() if not one.unfit])
             self._missing(
                 field,
-                f"the data center of cluster '{self._cluster.name}' has no storage domain '{name}'{has}"
-                f"{did_you_mean(name, fit)}",
+                f"the data center of cluster '{self._cluster.name}' has no storage domain '{name}'{has}",
             )
-        elif domain.type != "data":
-            self._wrong(field, f"'{name}' is a storage domain for {domain.type}, and disks take one for data")
-        elif domain.backup:
-            self._wrong(field, f"'{name}' is a backup domain, and no VM can run with a disk there")
-        elif domain.status != "active":
-            self._wrong(field, f"storage domain '{name}' is {domain.status}, not active")
+        elif domain.unfit:
+            self._wrong(field, f"storage domain '{name}' {domain.unfit}")
         else:
             return domain
         return None
@@ -684,11 +681,7 @@ class HardwareResolver:
         return known.get(name, "")
 
     def _unknown(self, field: str, kind: str, name: str, known: Iterable[str]) -> None:
-        names = sorted(known)
-        has = did_you_mean(name, names) or (
-            f"; there is {', '.join(names[:10])}" if names else "; none is to be seen"
-        )
-        self._missing(field, f"no {kind} '{name}'{has}")
+        self._missing(field, f"no {kind} '{name}'{there_is(name, known)}")
 
     def _missing(self, field: str, description: str) -> None:
         self._tell(self._problems.missing, field, description)

@@ -13,14 +13,13 @@ from typing import Any, TypeVar
 import sqlalchemy as sa
 
 from ovirt_provision.engine.account import Need
-from ovirt_provision.engine.inventory import StorageDomain
+from ovirt_provision.engine.inventory import DataDomain
 from ovirt_provision.engine.templates import needs_of_template
 from ovirt_provision.errors import (
     InvalidRequest,
     ProvisionError,
     ReferencesNotFound,
     Violation,
-    did_you_mean,
 )
 from ovirt_provision.images import qemu_img
 from ovirt_provision.images.errors import ImageRefused
@@ -45,7 +44,7 @@ from ovirt_provision.operations.equip_machine import attach_disks, create_disk
 from ovirt_provision.operations.new_machine import intend_machine
 from ovirt_provision.operations.problems import all_at_once
 from ovirt_provision.operations.provisioning import Provisioning
-from ovirt_provision.operations.references import find_permissions, find_tags, grant
+from ovirt_provision.operations.references import find_domain, find_permissions, find_tags, grant
 from ovirt_provision.operations.removal import forget_intents, remove_disk
 from ovirt_provision.operations.replacement import insist_on_no_other
 from ovirt_provision.operations.timeouts import violations_of_timeouts
@@ -146,7 +145,7 @@ def _insist_on_kind(request: images_pb2.ImportImageRequest, image: Image) -> Non
 
 async def _resolve_disk(call: Call) -> dict[str, Any]:
     wanted = call.request.disk
-    domains = await call.engine.inventory.storage_domains()
+    domains = await call.engine.inventory.data_domains()
     domain = _domain(wanted.storage_domain, "disk.storage_domain", domains)
     _check_sparse("disk", wanted.format, wanted.sparse if wanted.HasField("sparse") else None, domain)
     needs = [Need("create_disk", "storage domain", domain.id, domain.name)]
@@ -155,28 +154,19 @@ async def _resolve_disk(call: Call) -> dict[str, Any]:
     return {"domain_id": domain.id, "block": domain.block, "disk_name": wanted.name, **granted}
 
 
-def _domain(name: str, field: str, domains: Sequence[StorageDomain]) -> StorageDomain:
-    """The data domain that is named, or the only one. Raises ReferencesNotFound."""
-    usable = [one for one in domains if one.status == "active" and not one.backup]
-    if not name and len(usable) == 1:
+def _domain(name: str, field: str, domains: Sequence[DataDomain]) -> DataDomain:
+    """The data domain that is named, or the only one. Raises ReferencesNotFound and InvalidRequest."""
+    if name:
+        return find_domain(name, field, domains)
+    usable = [one for one in domains if not one.unfit]
+    if len(usable) == 1:
         return usable[0]
-    found = next((one for one in domains if one.name == name), None)
     names = ", ".join(sorted(one.name for one in usable)) or "none"
-    if not name:
-        why = f"is needed: there is no single storage domain to choose, but {names}"
-    elif found is None:
-        near = did_you_mean(name, [one.name for one in usable])
-        why = f"no storage domain '{name}' for disks there; there is {names}{near}"
-    elif found.backup:
-        why = f"storage domain '{name}' is for backups: no VM runs from there"
-    elif found.status != "active":
-        why = f"storage domain '{name}' is {found.status}, not active"
-    else:
-        return found
+    why = f"is needed: there is no single storage domain to choose, but {names}"
     raise ReferencesNotFound([Violation(field, why)])
 
 
-def _check_sparse(path: str, disk_format: int, sparse: bool | None, domain: StorageDomain) -> None:
+def _check_sparse(path: str, disk_format: int, sparse: bool | None, domain: DataDomain) -> None:
     """Source: the engine's matrix of formats and storage (behaviour.md 51)."""
     prefix = "disk_" if path == "template" else ""
     if sparse is False and disk_format == resources_pb2.DISK_FORMAT_COW:
@@ -211,7 +201,7 @@ async def _resolve_machine(call: Call) -> dict[str, Any]:
             [Violation("template.machine.template", f"has {plan['disks']} disks; take Blank, which has none")]
         )
     center = await call.engine.inventory.data_center_of(plan["cluster_id"])
-    domains = [one for one in await call.engine.inventory.storage_domains() if one.data_center_id == center]
+    domains = [one for one in await call.engine.inventory.data_domains() if one.data_center_id == center]
     domain = _domain(wanted.storage_domain, "template.storage_domain", domains)
     sparse = wanted.disk_sparse if wanted.HasField("disk_sparse") else None
     _check_sparse("template", wanted.disk_format, sparse, domain)

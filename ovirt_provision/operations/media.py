@@ -9,10 +9,9 @@ out again before the next start and before a template is made.
 from collections.abc import Sequence
 from typing import Any
 
-from ovirt_provision.engine.inventory import IsoImage
 from ovirt_provision.engine.machines import Media, Payload
 from ovirt_provision.engine.model import Cluster
-from ovirt_provision.errors import Violation, did_you_mean
+from ovirt_provision.errors import Violation, there_is
 from ovirt_provision.ledger.store import Object
 from ovirt_provision.operations.enumerations import BOOT_DEVICES, PAYLOAD_TYPES
 from ovirt_provision.operations.problems import Problems
@@ -92,7 +91,7 @@ async def _find_iso(
     else:
         named = [image for image in images if image.name == wanted.name]
         field, told = f"{field}.name", f"'{wanted.name}'"
-        near = _near(wanted.name, images)
+        near = there_is(wanted.name, [image.name for image in images])
     usable = [image for image in named if image.status == "ok"] or named
     disks = [image for image in usable if image.is_disk]
     found = disks or usable[:1]
@@ -106,12 +105,6 @@ async def _find_iso(
     else:
         return found[0].id
     return ""
-
-
-def _near(name: str, images: Sequence[IsoImage]) -> str:
-    names = sorted({image.name for image in images})
-    has = f"; it has {', '.join(names[:10])}" if names else "; it has none"
-    return did_you_mean(name, names) or has
 
 
 def has_media(run: Provisioning) -> bool:

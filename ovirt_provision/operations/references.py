@@ -5,6 +5,7 @@ from typing import Any
 
 from ovirt_provision.engine import Engine
 from ovirt_provision.engine.catalog import Wanted
+from ovirt_provision.engine.inventory import DataDomain
 from ovirt_provision.engine.model import BLANK, Template, Vm
 from ovirt_provision.engine.permissions import Principal, same_user
 from ovirt_provision.errors import (
@@ -12,6 +13,7 @@ from ovirt_provision.errors import (
     ReferencesNotFound,
     Violation,
     did_you_mean,
+    there_is,
 )
 from ovirt_provision.operations.allowance import insist_on_allowed
 from ovirt_provision.operations.enumerations import DISK_FORMATS
@@ -103,31 +105,39 @@ def _principal(name: str, known: Sequence[Principal]) -> Principal | None:
     )
 
 
+def find_domain(
+    name: str, field: str, known: Sequence[DataDomain], *, where: str = "", backup: bool = False
+) -> DataDomain:
+    """The data domain of that name, if disks of VMs that run can be there, or with `backup` if it is for
+    backups. `where` says for people where the known ones are.
+
+    Raises ReferencesNotFound, and InvalidRequest for one that is unfit.
+    """
+    found = next((one for one in known if one.name == name), None)
+    if found is None:
+        has = there_is(name, [one.name for one in known if one.backup == backup])
+        raise ReferencesNotFound([Violation(field, f"no storage domain '{name}'{where}{has}")])
+    if unfit := found.unfit_for_backups if backup else found.unfit:
+        raise InvalidRequest([Violation(field, f"storage domain '{name}' {unfit}")])
+    return found
+
+
 async def find_storage(engine: Engine, domain_name: str, disk_format: int, vm: Vm | None) -> dict[str, Any]:
     """`disk_changes`: what is to differ in the copies of the VM's disks, as fields of `DiskChange`.
 
-    Raises ReferencesNotFound. Without a VM it only looks whether there is such a storage domain.
+    Raises ReferencesNotFound and InvalidRequest. Without a VM it only looks whether there is such a storage
+    domain.
     """
     if not domain_name and not disk_format:
         return {}
-    domains = await engine.inventory.storage_domains()
+    domains = await engine.inventory.data_domains()
     by_id = {domain.id: domain for domain in domains}
     target = None
     if domain_name:
         center = await engine.inventory.data_center_of(vm.cluster_id) if vm is not None else ""
-        usable = [one for one in domains if not center or one.data_center_id == center]
-        target = next((one for one in usable if one.name == domain_name), None)
-        why = ""
-        if target is None:
-            near = did_you_mean(domain_name, [one.name for one in usable])
-            where = " in the data center of the Machine" if center else ""
-            why = f"no storage domain '{domain_name}'{where}{near}"
-        elif target.backup:
-            why = f"storage domain '{domain_name}' is for backups: no VM runs from there"
-        elif target.status != "active":
-            why = f"storage domain '{domain_name}' is {target.status}, not active"
-        if why:
-            raise ReferencesNotFound([Violation("storage_domain", why)])
+        known = [one for one in domains if not center or one.data_center_id == center]
+        where = " in the data center of the Machine" if center else ""
+        target = find_domain(domain_name, "storage_domain", known, where=where)
     changes = []
     for disk in vm.disks if vm is not None else ():
         place = target or next((by_id[one] for one in disk.domain_ids if one in by_id), None)

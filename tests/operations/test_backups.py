@@ -194,7 +194,7 @@ def test_what_is_wrong_is_refused_before_the_first_effect(direct_site, run_virtu
             assert commands(s) == before
             saved = made_of(s, await s.run("CreateBackup", template=BASE, storage_domain="vault"))
             again = resources_pb2.TemplateRef(id=saved.id)
-            with pytest.raises(InvalidRequest, match="no VM runs from there"):
+            with pytest.raises(InvalidRequest, match="no VM can run with a disk there"):
                 await s.call("RestoreBackup", backup=again, name="golden", storage_domain="vault")
             with pytest.raises(TemplateExists):
                 await s.call("RestoreBackup", backup=again, name=saved.name, storage_domain="data")
