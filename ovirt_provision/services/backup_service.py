@@ -1,17 +1,15 @@
 """BackupService: calls in, messages out."""
 
 from collections.abc import Callable
-from typing import Any
 
 from ovirt_provision.operations.backups import CREATE_BACKUP, RESTORE_BACKUP, list_backups
 from ovirt_provision.operations.bridge import Bridge
 from ovirt_provision.operations.mark_backup_domain import MARK_BACKUP_DOMAIN
 from ovirt_provision.operations.provisioning import our_template
-from ovirt_provision.operations.verb import Verb
-from ovirt_provision.services.calls import Context, caller_of, engine_of, owner_of
-from ovirt_provision.services.messages import details_of, operation_message, template_message
+from ovirt_provision.services.calls import Context, caller_of, engine_of, run_verb
+from ovirt_provision.services.messages import details_of, template_message
 from ovirt_provision.services.pages import next_page, offset_of
-from ovirt_provision.v1 import backups_pb2, backups_pb2_grpc, resources_pb2
+from ovirt_provision.v1 import backups_pb2, backups_pb2_grpc
 
 _DEFAULT_PAGE = 100
 
@@ -20,22 +18,18 @@ class BackupServicer(backups_pb2_grpc.BackupServiceServicer):
     def __init__(self, bridge: Callable[[], Bridge]) -> None:
         self._bridge = bridge
 
-    async def _run(self, verb: Verb, request: Any, context: Context) -> resources_pb2.Operation:
-        bridge = self._bridge()
-        engine = engine_of(bridge, request.engine, context)
-        operation = await bridge.dispatcher.call(verb, owner_of(context), engine.name, request)
-        return operation_message(bridge, operation)
-
     async def MarkBackupDomain(
         self, request: backups_pb2.MarkBackupDomainRequest, context: Context
     ) -> backups_pb2.MarkBackupDomainResponse:
-        operation = await self._run(MARK_BACKUP_DOMAIN, request, context)
+        operation = await run_verb(self._bridge(), MARK_BACKUP_DOMAIN, request, context)
         return backups_pb2.MarkBackupDomainResponse(operation=operation)
 
     async def CreateBackup(
         self, request: backups_pb2.CreateBackupRequest, context: Context
     ) -> backups_pb2.CreateBackupResponse:
-        return backups_pb2.CreateBackupResponse(operation=await self._run(CREATE_BACKUP, request, context))
+        return backups_pb2.CreateBackupResponse(
+            operation=await run_verb(self._bridge(), CREATE_BACKUP, request, context)
+        )
 
     async def ListBackups(
         self, request: backups_pb2.ListBackupsRequest, context: Context
@@ -69,4 +63,6 @@ class BackupServicer(backups_pb2_grpc.BackupServiceServicer):
     async def RestoreBackup(
         self, request: backups_pb2.RestoreBackupRequest, context: Context
     ) -> backups_pb2.RestoreBackupResponse:
-        return backups_pb2.RestoreBackupResponse(operation=await self._run(RESTORE_BACKUP, request, context))
+        return backups_pb2.RestoreBackupResponse(
+            operation=await run_verb(self._bridge(), RESTORE_BACKUP, request, context)
+        )

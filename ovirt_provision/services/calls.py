@@ -10,6 +10,8 @@ from ovirt_provision.config import Config, Owner
 from ovirt_provision.engine import Engine
 from ovirt_provision.errors import NotAllowed, NotAnAdmin, did_you_mean
 from ovirt_provision.operations.bridge import Bridge
+from ovirt_provision.operations.verb import Verb
+from ovirt_provision.services.messages import operation_message
 from ovirt_provision.v1 import resources_pb2
 
 Context = grpc.aio.ServicerContext[Any, Any]
@@ -71,6 +73,21 @@ def engine_of(bridge: Bridge, reference: resources_pb2.EngineRef, context: Conte
         )
     name, _ = bridge.config.engine(reference.profile, reference.fingerprint)
     return bridge.engine(name)
+
+
+async def run_verb(
+    bridge: Bridge, verb: Verb, request: Any, context: Context
+) -> resources_pb2.Operation | None:
+    """The operation that does what is asked for; None where that was only to be validated.
+
+    Raises what the verb raises for a request that cannot be accepted.
+    """
+    engine, owner = engine_of(bridge, request.engine, context), owner_meant(request, context)
+    if getattr(request, "validate_only", False):
+        await bridge.dispatcher.validate(verb, owner, engine.name, request)
+        return None
+    operation = await bridge.dispatcher.call(verb, owner, engine.name, request)
+    return operation_message(bridge, operation)
 
 
 def engines_for(caller: Caller, config: Config) -> list[str]:

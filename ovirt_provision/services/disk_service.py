@@ -1,7 +1,6 @@
 """DiskService: calls in, messages out."""
 
 from collections.abc import Callable, Mapping
-from typing import Any
 
 from ovirt_provision.engine.model import Disk
 from ovirt_provision.ledger.store import PRESENT, REMOVING, Object
@@ -10,9 +9,8 @@ from ovirt_provision.operations.destroy_disk import DESTROY_DISK
 from ovirt_provision.operations.detach_disk import DETACH_DISK
 from ovirt_provision.operations.lookups import Named, find_disk, list_disks
 from ovirt_provision.operations.sparsify_disk import SPARSIFY_DISK
-from ovirt_provision.operations.verb import Verb
-from ovirt_provision.services.calls import Context, caller_of, engine_of, owner_of
-from ovirt_provision.services.messages import Details, details_of, disk_message, operation_message
+from ovirt_provision.services.calls import Context, caller_of, engine_of, run_verb
+from ovirt_provision.services.messages import Details, details_of, disk_message
 from ovirt_provision.services.pages import next_page, offset_of
 from ovirt_provision.v1 import disks_pb2, disks_pb2_grpc, resources_pb2
 
@@ -22,12 +20,6 @@ _DEFAULT_PAGE = 100
 class DiskServicer(disks_pb2_grpc.DiskServiceServicer):
     def __init__(self, bridge: Callable[[], Bridge]) -> None:
         self._bridge = bridge
-
-    async def _run(self, verb: Verb, request: Any, context: Context) -> resources_pb2.Operation:
-        bridge = self._bridge()
-        engine = engine_of(bridge, request.engine, context)
-        operation = await bridge.dispatcher.call(verb, owner_of(context), engine.name, request)
-        return operation_message(bridge, operation)
 
     def _known(self, engine: str) -> dict[str, Object]:
         """The ledger rows of disks by their ids in the engine."""
@@ -44,22 +36,23 @@ class DiskServicer(disks_pb2_grpc.DiskServiceServicer):
     async def DetachDisk(
         self, request: disks_pb2.DetachDiskRequest, context: Context
     ) -> disks_pb2.DetachDiskResponse:
-        if request.validate_only:
-            bridge = self._bridge()
-            engine = engine_of(bridge, request.engine, context)
-            await bridge.dispatcher.validate(DETACH_DISK, owner_of(context), engine.name, request)
-            return disks_pb2.DetachDiskResponse()
-        return disks_pb2.DetachDiskResponse(operation=await self._run(DETACH_DISK, request, context))
+        return disks_pb2.DetachDiskResponse(
+            operation=await run_verb(self._bridge(), DETACH_DISK, request, context)
+        )
 
     async def DestroyDisk(
         self, request: disks_pb2.DestroyDiskRequest, context: Context
     ) -> disks_pb2.DestroyDiskResponse:
-        return disks_pb2.DestroyDiskResponse(operation=await self._run(DESTROY_DISK, request, context))
+        return disks_pb2.DestroyDiskResponse(
+            operation=await run_verb(self._bridge(), DESTROY_DISK, request, context)
+        )
 
     async def SparsifyDisk(
         self, request: disks_pb2.SparsifyDiskRequest, context: Context
     ) -> disks_pb2.SparsifyDiskResponse:
-        return disks_pb2.SparsifyDiskResponse(operation=await self._run(SPARSIFY_DISK, request, context))
+        return disks_pb2.SparsifyDiskResponse(
+            operation=await run_verb(self._bridge(), SPARSIFY_DISK, request, context)
+        )
 
     async def ListDisks(
         self, request: disks_pb2.ListDisksRequest, context: Context

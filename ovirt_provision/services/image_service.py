@@ -7,7 +7,7 @@ from ovirt_provision.errors import InvalidRequest, Violation
 from ovirt_provision.operations.bridge import Bridge
 from ovirt_provision.operations.export_image import EXPORT_IMAGE
 from ovirt_provision.operations.import_image import IMPORT_IMAGE
-from ovirt_provision.services.calls import Context, engine_of, owner_of
+from ovirt_provision.services.calls import Context, engine_of, owner_of, run_verb
 from ovirt_provision.services.messages import image_message, operation_message
 from ovirt_provision.v1 import images_pb2, images_pb2_grpc
 
@@ -75,13 +75,9 @@ class ImageServicer(images_pb2_grpc.ImageServiceServicer):
     async def ExportImage(
         self, request: images_pb2.ExportImageRequest, context: Context
     ) -> images_pb2.ExportImageResponse:
-        bridge, owner = self._bridge(), owner_of(context)
-        engine = engine_of(bridge, request.engine, context)
-        if request.validate_only:
-            await bridge.dispatcher.validate(EXPORT_IMAGE, owner, engine.name, request)
-            return images_pb2.ExportImageResponse()
-        operation = await bridge.dispatcher.call(EXPORT_IMAGE, owner, engine.name, request)
-        return images_pb2.ExportImageResponse(operation=operation_message(bridge, operation))
+        return images_pb2.ExportImageResponse(
+            operation=await run_verb(self._bridge(), EXPORT_IMAGE, request, context)
+        )
 
     async def DownloadImage(
         self, request: images_pb2.DownloadImageRequest, context: Context

@@ -1,7 +1,6 @@
 """MachineService: calls in, messages out."""
 
 from collections.abc import Callable
-from typing import Any
 
 from google.protobuf.duration_pb2 import Duration
 
@@ -16,9 +15,8 @@ from ovirt_provision.operations.machines import find_machine
 from ovirt_provision.operations.restart_machine import RESTART_MACHINE
 from ovirt_provision.operations.start_machine import START_MACHINE
 from ovirt_provision.operations.stop_machine import STOP_MACHINE
-from ovirt_provision.operations.verb import Verb
-from ovirt_provision.services.calls import Context, engine_of, owner_meant, owner_of
-from ovirt_provision.services.messages import lease_message, machine_message, operation_message
+from ovirt_provision.services.calls import Context, engine_of, owner_meant, owner_of, run_verb
+from ovirt_provision.services.messages import lease_message, machine_message
 from ovirt_provision.v1 import machines_pb2, machines_pb2_grpc, resources_pb2
 
 _DEFAULT_PAGE = 100
@@ -27,12 +25,6 @@ _DEFAULT_PAGE = 100
 class MachineServicer(machines_pb2_grpc.MachineServiceServicer):
     def __init__(self, bridge: Callable[[], Bridge]) -> None:
         self._bridge = bridge
-
-    async def _run(self, verb: Verb, request: Any, context: Context) -> resources_pb2.Operation:
-        bridge = self._bridge()
-        engine = engine_of(bridge, request.engine, context)
-        operation = await bridge.dispatcher.call(verb, owner_meant(request, context), engine.name, request)
-        return operation_message(bridge, operation)
 
     def _heard(
         self, request: machines_pb2.ConfirmMachineRequest | machines_pb2.RenewLeaseRequest, context: Context
@@ -56,28 +48,36 @@ class MachineServicer(machines_pb2_grpc.MachineServiceServicer):
             plan = await bridge.dispatcher.validate(CREATE_MACHINE, owner_of(context), engine.name, request)
             template = resources_pb2.Template(engine=engine.name, id=plan["template_id"], **plan["template"])
             return machines_pb2.CreateMachineResponse(template=template)
-        return machines_pb2.CreateMachineResponse(operation=await self._run(CREATE_MACHINE, request, context))
+        return machines_pb2.CreateMachineResponse(
+            operation=await run_verb(self._bridge(), CREATE_MACHINE, request, context)
+        )
 
     async def CloneMachine(
         self, request: machines_pb2.CloneMachineRequest, context: Context
     ) -> machines_pb2.CloneMachineResponse:
-        return machines_pb2.CloneMachineResponse(operation=await self._run(CLONE_MACHINE, request, context))
+        return machines_pb2.CloneMachineResponse(
+            operation=await run_verb(self._bridge(), CLONE_MACHINE, request, context)
+        )
 
     async def StartMachine(
         self, request: machines_pb2.StartMachineRequest, context: Context
     ) -> machines_pb2.StartMachineResponse:
-        return machines_pb2.StartMachineResponse(operation=await self._run(START_MACHINE, request, context))
+        return machines_pb2.StartMachineResponse(
+            operation=await run_verb(self._bridge(), START_MACHINE, request, context)
+        )
 
     async def StopMachine(
         self, request: machines_pb2.StopMachineRequest, context: Context
     ) -> machines_pb2.StopMachineResponse:
-        return machines_pb2.StopMachineResponse(operation=await self._run(STOP_MACHINE, request, context))
+        return machines_pb2.StopMachineResponse(
+            operation=await run_verb(self._bridge(), STOP_MACHINE, request, context)
+        )
 
     async def RestartMachine(
         self, request: machines_pb2.RestartMachineRequest, context: Context
     ) -> machines_pb2.RestartMachineResponse:
         return machines_pb2.RestartMachineResponse(
-            operation=await self._run(RESTART_MACHINE, request, context)
+            operation=await run_verb(self._bridge(), RESTART_MACHINE, request, context)
         )
 
     async def AdoptMachine(
@@ -105,7 +105,7 @@ class MachineServicer(machines_pb2_grpc.MachineServiceServicer):
         self, request: machines_pb2.DestroyMachineRequest, context: Context
     ) -> machines_pb2.DestroyMachineResponse:
         return machines_pb2.DestroyMachineResponse(
-            operation=await self._run(DESTROY_MACHINE, request, context)
+            operation=await run_verb(self._bridge(), DESTROY_MACHINE, request, context)
         )
 
     async def GetMachine(

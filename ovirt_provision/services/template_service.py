@@ -11,8 +11,8 @@ from ovirt_provision.operations.destroy_template import DESTROY_TEMPLATE
 from ovirt_provision.operations.export_template import EXPORT_TEMPLATE
 from ovirt_provision.operations.lookups import Named, find_template, list_templates
 from ovirt_provision.operations.provisioning import our_template
-from ovirt_provision.services.calls import Context, caller_of, engine_of, owner_of
-from ovirt_provision.services.messages import Details, details_of, operation_message, template_message
+from ovirt_provision.services.calls import Context, caller_of, engine_of, run_verb
+from ovirt_provision.services.messages import Details, details_of, template_message
 from ovirt_provision.services.pages import next_page, offset_of
 from ovirt_provision.v1 import resources_pb2, templates_pb2, templates_pb2_grpc
 
@@ -43,32 +43,23 @@ class TemplateServicer(templates_pb2_grpc.TemplateServiceServicer):
     async def CreateTemplate(
         self, request: templates_pb2.CreateTemplateRequest, context: Context
     ) -> templates_pb2.CreateTemplateResponse:
-        bridge = self._bridge()
-        engine = engine_of(bridge, request.engine, context)
-        if request.validate_only:
-            await bridge.dispatcher.validate(CREATE_TEMPLATE, owner_of(context), engine.name, request)
-            return templates_pb2.CreateTemplateResponse()
-        operation = await bridge.dispatcher.call(CREATE_TEMPLATE, owner_of(context), engine.name, request)
-        return templates_pb2.CreateTemplateResponse(operation=operation_message(bridge, operation))
+        return templates_pb2.CreateTemplateResponse(
+            operation=await run_verb(self._bridge(), CREATE_TEMPLATE, request, context)
+        )
 
     async def DestroyTemplate(
         self, request: templates_pb2.DestroyTemplateRequest, context: Context
     ) -> templates_pb2.DestroyTemplateResponse:
-        bridge = self._bridge()
-        engine = engine_of(bridge, request.engine, context)
-        operation = await bridge.dispatcher.call(DESTROY_TEMPLATE, owner_of(context), engine.name, request)
-        return templates_pb2.DestroyTemplateResponse(operation=operation_message(bridge, operation))
+        return templates_pb2.DestroyTemplateResponse(
+            operation=await run_verb(self._bridge(), DESTROY_TEMPLATE, request, context)
+        )
 
     async def ExportTemplate(
         self, request: templates_pb2.ExportTemplateRequest, context: Context
     ) -> templates_pb2.ExportTemplateResponse:
-        bridge = self._bridge()
-        engine = engine_of(bridge, request.engine, context)
-        if request.validate_only:
-            await bridge.dispatcher.validate(EXPORT_TEMPLATE, owner_of(context), engine.name, request)
-            return templates_pb2.ExportTemplateResponse()
-        operation = await bridge.dispatcher.call(EXPORT_TEMPLATE, owner_of(context), engine.name, request)
-        return templates_pb2.ExportTemplateResponse(operation=operation_message(bridge, operation))
+        return templates_pb2.ExportTemplateResponse(
+            operation=await run_verb(self._bridge(), EXPORT_TEMPLATE, request, context)
+        )
 
     async def GetTemplate(
         self, request: templates_pb2.GetTemplateRequest, context: Context
