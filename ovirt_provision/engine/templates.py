@@ -1,7 +1,8 @@
 """Templates: create from a VM, remove and read."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from ovirtsdk4 import types
 
@@ -188,34 +189,38 @@ class Templates:
     ) -> None:
         """Has a host begin to write a template to an OVA file. Nothing keeps a second request from writing to
         the same file at the same time: the engine's lock is shared (`ExportVmTemplateToOvaCommand`)."""
-        self.forget()
-        await self._session.call(
-            f"export template {template.name}",
-            lambda system: (
-                system.templates_service()
-                .template_service(template.id)
-                .export_to_path_on_host(host=types.Host(id=host_id), directory=directory, filename=file_name)
+        await self._export(
+            template,
+            lambda service: service.export_to_path_on_host(
+                host=types.Host(id=host_id), directory=directory, filename=file_name
             ),
-            correlation_id=correlation_id,
-            once=True,
-            needs=needs_of_ova(template),
+            needs_of_ova(template),
+            correlation_id,
         )
 
     async def export_to_domain(
         self, template: Template, domain_id: str, *, replace: bool, correlation_id: str
     ) -> None:
         """Has the engine begin to copy a template to an export domain; with `replace` over what is there."""
+        await self._export(
+            template,
+            lambda service: service.export(
+                exclusive=replace, storage_domain=types.StorageDomain(id=domain_id)
+            ),
+            needs_of_export(domain_id),
+            correlation_id,
+        )
+
+    async def _export(
+        self, template: Template, ask: Callable[[Any], Any], needs: Sequence[Need], correlation_id: str
+    ) -> None:
         self.forget()
         await self._session.call(
             f"export template {template.name}",
-            lambda system: (
-                system.templates_service()
-                .template_service(template.id)
-                .export(exclusive=replace, storage_domain=types.StorageDomain(id=domain_id))
-            ),
+            lambda system: ask(system.templates_service().template_service(template.id)),
             correlation_id=correlation_id,
             once=True,
-            needs=needs_of_export(domain_id),
+            needs=needs,
         )
 
     async def remove(self, template_id: str, name: str, *, correlation_id: str) -> None:
