@@ -7,7 +7,13 @@ import typer
 from ovirt_provision.cli import options, output
 from ovirt_provision.cli.client import Daemon
 from ovirt_provision.cli.machine import make
-from ovirt_provision.cli.options import EngineOption, NoWaitOption, OutputOption, RequestIdOption
+from ovirt_provision.cli.options import (
+    DryRunOption,
+    EngineOption,
+    NoWaitOption,
+    OutputOption,
+    RequestIdOption,
+)
 from ovirt_provision.cli.output import Format
 from ovirt_provision.cli.verbs import run_verb
 from ovirt_provision.v1 import backups_pb2, machines_pb2, resources_pb2
@@ -83,6 +89,7 @@ def create(
         str, typer.Option(metavar="NAME", help="Name of the backup. Default: that of the source, and more.")
     ] = "",
     description: Annotated[str, typer.Option(metavar="TEXT", help="Description in the engine.")] = "",
+    dry_run: DryRunOption = False,
     engine: EngineOption = "",
     request_id: RequestIdOption = "",
     no_wait: NoWaitOption = False,
@@ -98,11 +105,16 @@ def create(
         storage_domain=to,
         name=name,
         description=description,
+        validate_only=dry_run,
     )
     if machine:
         request.machine_key = machine
     else:
         request.template.CopyFrom(options.template_reference(template))
+    if dry_run:
+        daemon.call(daemon.backups.CreateBackup, request)
+        output.note(f"{'Machine' if machine else 'Template'} {machine or template} can be copied to {to}.")
+        return
     run_verb(output_format, daemon, daemon.backups.CreateBackup, request, wait=not no_wait)
 
 
@@ -134,6 +146,7 @@ def restore(
         str, typer.Option(metavar="KEY", help="Make a Machine with this key instead; it is kept, and down.")
     ] = "",
     description: Annotated[str, typer.Option(metavar="TEXT", help="Description in the engine.")] = "",
+    dry_run: DryRunOption = False,
     engine: EngineOption = "",
     request_id: RequestIdOption = "",
     no_wait: NoWaitOption = False,
@@ -149,8 +162,12 @@ def restore(
             template=reference, clone=True, storage_domain=to, description=description
         )
         wanted = machines_pb2.CreateMachineRequest(
-            engine=daemon.engine, request_id=request_id, key=machine, spec=spec
+            engine=daemon.engine, request_id=request_id, key=machine, spec=spec, validate_only=dry_run
         )
+        if dry_run:
+            daemon.call(daemon.machines.CreateMachine, wanted)
+            output.note(f"Machine {machine} can be made of backup {backup}.")
+            return
         make(daemon, daemon.machines.CreateMachine, wanted, no_wait=no_wait, output_format=output_format)
         return
     request = backups_pb2.RestoreBackupRequest(
@@ -160,5 +177,10 @@ def restore(
         name=name,
         storage_domain=to,
         description=description,
+        validate_only=dry_run,
     )
+    if dry_run:
+        daemon.call(daemon.backups.RestoreBackup, request)
+        output.note(f"Backup {backup} can be restored as {name}.")
+        return
     run_verb(output_format, daemon, daemon.backups.RestoreBackup, request, wait=not no_wait)

@@ -12,6 +12,7 @@ import typer
 from ovirt_provision.cli import hardware, options, output
 from ovirt_provision.cli.client import Daemon, DaemonUnreachable
 from ovirt_provision.cli.options import (
+    DryRunOption,
     EngineOption,
     GrantGroupOption,
     GrantOption,
@@ -103,7 +104,7 @@ def import_image(
         bool,
         typer.Option(help="Take what an earlier import has made of the same image with the same options."),
     ] = True,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only check all that it refers to.")] = False,
+    dry_run: DryRunOption = False,
     engine: EngineOption = "",
     request_id: RequestIdOption = "",
     no_wait: NoWaitOption = False,

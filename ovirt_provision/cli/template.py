@@ -8,6 +8,7 @@ import typer
 from ovirt_provision.cli import options, output
 from ovirt_provision.cli.client import Daemon
 from ovirt_provision.cli.options import (
+    DryRunOption,
     EngineOption,
     GrantGroupOption,
     GrantOption,
@@ -283,7 +284,7 @@ def export(
     replace: Annotated[
         bool, typer.Option("--replace", help="With --export-domain: replace the copy that is there.")
     ] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only check all that it refers to.")] = False,
+    dry_run: DryRunOption = False,
     engine: EngineOption = "",
     request_id: RequestIdOption = "",
     no_wait: NoWaitOption = False,

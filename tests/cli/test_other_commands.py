@@ -187,6 +187,14 @@ def test_backups(cli: Cli, daemon: FakeDaemon) -> None:
     assert listed.out.splitlines()[1].split()[:5] == ["web.backup-1f6f0a3c", "1", "vault", "3", "GiB"]
     assert run("restore", "saved", "--name", "golden", "--to", "data") == 0
     assert daemon.last(backups_pb2.RestoreBackupRequest).backup.name == "saved"
+    for arguments, request in (
+        (("create", "golden", "--to", "vault"), backups_pb2.CreateBackupRequest),
+        (("restore", "saved", "--name", "golden", "--to", "data"), backups_pb2.RestoreBackupRequest),
+        (("restore", "saved", "--machine", "web", "--to", "data"), machines_pb2.CreateMachineRequest),
+    ):
+        checked = cli.run("backup", *arguments, "--dry-run")
+        assert (checked.code, checked.out) == (0, "")
+        assert daemon.last(request).validate_only
     for command, backup in (("mark", True), ("unmark", False)):
         assert run(command, "the-id") == 0
         assert daemon.last(backups_pb2.MarkBackupDomainRequest).backup == backup

@@ -1,5 +1,8 @@
 """Storage domains for backups: marked by admins alone, given copies of templates and Machines."""
 
+import uuid
+from typing import Any, cast
+
 import pytest
 
 from ovirt_provision.errors import (
@@ -13,9 +16,11 @@ from ovirt_provision.errors import (
 )
 from ovirt_provision.ledger.store import CANCELLED, FAILED, SUCCEEDED, Operation
 from ovirt_provision.operations.backups import list_backups
+from ovirt_provision.services.backup_service import BackupServicer
+from ovirt_provision.services.calls import Caller, Context, calling
 from ovirt_provision.services.messages import operation_message
 from ovirt_provision.simulator.entities import Template
-from ovirt_provision.v1 import resources_pb2
+from ovirt_provision.v1 import backups_pb2, resources_pb2
 from tests.harness import ENGINE, OWNER, TEMPLATE, Site, add_vault, spec, started
 
 BASE = resources_pb2.TemplateRef(name=TEMPLATE)
@@ -198,6 +203,34 @@ def test_what_is_wrong_is_refused_before_the_first_effect(direct_site, run_virtu
                 await s.call("RestoreBackup", backup=again, name="golden", storage_domain="vault")
             with pytest.raises(TemplateExists):
                 await s.call("RestoreBackup", backup=again, name=saved.name, storage_domain="data")
+
+    run_virtually(scenario())
+
+
+def test_a_call_that_only_validates_tells_what_is_wrong_and_makes_nothing(direct_site, run_virtually):
+    async def scenario() -> None:
+        async with direct_site() as s:
+            add_vault(s.simulator)
+            saved = made_of(s, await s.run("CreateBackup", template=BASE, storage_domain="vault"))
+            calling.set(Caller(OWNER, s.bridge.config.limits(OWNER)))
+            service, context = BackupServicer(lambda: s.bridge), cast(Context, None)
+            ids: dict[str, Any] = {"request_id": str(uuid.uuid4()), "validate_only": True}
+            create = backups_pb2.CreateBackupRequest(template=BASE, storage_domain="vault", **ids)
+            restore = backups_pb2.RestoreBackupRequest(
+                backup=resources_pb2.TemplateRef(id=saved.id), name="golden", storage_domain="data", **ids
+            )
+            before = commands(s)
+
+            assert not (await service.CreateBackup(create, context)).HasField("operation")
+            assert not (await service.RestoreBackup(restore, context)).HasField("operation")
+            create.storage_domain, restore.name = "data", saved.name
+            with pytest.raises(InvalidRequest, match="'data' is not marked as backup"):
+                await service.CreateBackup(create, context)
+            with pytest.raises(TemplateExists):
+                await service.RestoreBackup(restore, context)
+
+            assert commands(s) == before
+            assert s.bridge.ledger.operation_of_request(OWNER, ids["request_id"]) is None
 
     run_virtually(scenario())
 
