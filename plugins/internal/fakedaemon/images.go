@@ -136,12 +136,17 @@ func (d *Daemon) importing(request *pb.ImportImageRequest) *pb.Operation {
 	return nil
 }
 
-// SparsifyDisk implements the schema: half of the disk was not used.
+// halfOfADisk is what the engine gives back: half of the disk was not used.
+func halfOfADisk() []*pb.SparsifiedDisk {
+	return []*pb.SparsifiedDisk{{Id: DiskID, Name: "disk", BytesBefore: 2 << 30, BytesAfter: 1 << 30}}
+}
+
+// SparsifyDisk implements the schema.
 func (d *Daemon) SparsifyDisk(
 	_ context.Context, request *pb.SparsifyDiskRequest,
 ) (*pb.SparsifyDiskResponse, error) {
 	return &pb.SparsifyDiskResponse{Operation: d.begin(
 		"SparsifyDisk", request.GetRequestId(), request.GetMachineKey(), func(operation *pb.Operation) {
-			operation.Sparsified = []*pb.SparsifiedDisk{{Id: DiskID, Name: "disk", BytesBefore: 2 << 30, BytesAfter: 1 << 30}}
+			operation.Sparsified = halfOfADisk()
 		})}, nil
 }

@@ -222,6 +222,9 @@ func (d *Daemon) CreateTemplate(
 			}
 			d.templates[template.Id] = template
 			operation.Result = &pb.Operation_Template{Template: template}
+			if request.GetSparsify() {
+				operation.Sparsified = halfOfADisk()
+			}
 		})}, nil
 }
 

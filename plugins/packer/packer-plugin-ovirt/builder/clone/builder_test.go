@@ -108,6 +108,23 @@ func TestRequestsOfABuild(t *testing.T) {
 			[]string{"disk data"},
 		},
 		{
+			"a detached disk that is sparsified",
+			buildtest.With(minimal(), map[string]any{
+				"template_name": nil, "full_clone": true, "sparsify": true, "detached_disk": map[string]any{"name": "data"},
+			}),
+			[]string{
+				`GetEngine {"engine":{}}`,
+				call("DetachDisk", engine, 2, from+`"name":"data","validateOnly":true`),
+				call("CreateMachine", engine, 3, machine+`,"spec":{"template":{"name":"debian-12"},"clone":true}`),
+				watch("1"),
+				call("SparsifyDisk", engine, 4, strings.TrimSuffix(from, ",")),
+				watch("2"),
+				call("DetachDisk", engine, 5, from+`"name":"data"`),
+				watch("3"),
+			},
+			[]string{"disk data"},
+		},
+		{
 			"nothing to be left",
 			buildtest.With(minimal(), map[string]any{"skip_create_artifact": true}),
 			[]string{
@@ -219,6 +236,7 @@ func everything() map[string]any {
 		"keep_versions":               2,
 		"boot_test":                   true,
 		"boot_test_ssh_port":          2222,
+		"sparsify":                    true,
 	})
 }
 
@@ -246,7 +264,7 @@ const (
 	everyTemplate = `"name":"golden","description":"golden image","newVersion":true,"versionName":"spring","tags":["golden"],` +
 		`"permissions":[{"role":"UserTemplateBasedVm","user":"jane@internal"}],"keepVersions":2,` +
 		`"bootTest":{"initialization":{` + everyNic + `,"dnsServers":["10.11.0.2"],"dnsSearchDomains":["example.com"]},"sshPort":2222,` + everyAddress + `}`
-	everyTemplateEnd = `,"storageDomain":"archive","diskFormat":"DISK_FORMAT_COW","clonePermissions":true`
+	everyTemplateEnd = `,"storageDomain":"archive","diskFormat":"DISK_FORMAT_COW","clonePermissions":true,"sparsify":true`
 )
 
 // started is a configuration whose machine is started, but that needs no guest.
@@ -599,6 +617,33 @@ func TestNoWayBackFromAReplacement(t *testing.T) {
 			}
 		})
 	}
+}
+
+// What the storage got back is told, whether a template or a disk is made.
+func TestSparsify(t *testing.T) {
+	for name, options := range map[string]map[string]any{
+		"a template": {"template_disk_format": "raw"},
+		"a disk":     {"template_name": nil, "full_clone": true, "detached_disk": map[string]any{"name": "data"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			build := newTestBuild(t, buildtest.With(buildtest.With(minimal(), options), map[string]any{"sparsify": true}))
+			if _, err := build.Run(); err != nil {
+				t.Fatal(err)
+			}
+			if text := build.UI.Text(); !strings.Contains(text, "Disk disk takes 1.0 GiB, and took 2.0 GiB before it was sparsified") {
+				t.Errorf("the user reads:\n%s", text)
+			}
+		})
+	}
+	t.Run("a disk that cannot be sparsified", func(t *testing.T) {
+		build := newTestBuild(t, buildtest.With(minimal(), map[string]any{
+			"template_name": nil, "full_clone": true, "detached_disk": map[string]any{"name": "data"}, "sparsify": true,
+		}))
+		build.Daemon.On("SparsifyDisk", fakedaemon.Behaviour{Fail: &pb.Error{Message: "Sparsifying is not supported for QCOW2 disk"}})
+		if err := build.MustFail(t); !strings.Contains(err.Error(), "error sparsifying the disk: Sparsifying is not supported") {
+			t.Errorf("error: %v", err)
+		}
+	})
 }
 
 // The disk goes again when the build ends otherwise than with it.
