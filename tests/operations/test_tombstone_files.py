@@ -4,13 +4,16 @@ import json
 import uuid
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
 from ovirt_provision.errors import RequestIdReused
 from ovirt_provision.ledger.store import Operation
 from ovirt_provision.operations.dispatcher import Dispatcher
+from ovirt_provision.services.calls import Caller, Context, calling
+from ovirt_provision.services.machine_service import MachineServicer
+from ovirt_provision.v1 import machines_pb2
 from tests.harness import OWNER, Site, spec
 
 KEY = "docker-machine-web-1"
@@ -70,6 +73,32 @@ def test_a_forgotten_host_leaves_no_vm(site: Any, run_virtually: Any, defence: s
             assert s.vms() == ([] if defence == "on" else ["web"])
             assert s.disks() == (1 if defence == "on" else 2)
             assert not file.exists()
+
+    run_virtually(scenario())
+
+
+@pytest.mark.parametrize("ttl", [7200, None])
+def test_a_host_whose_config_is_lost_ends_by_its_ttl(
+    direct_site: Any, run_virtually: Any, ttl: int | None
+) -> None:
+    """Nobody runs `rm`, so there is no tombstone; all that is left is what the plugin said at the create."""
+
+    async def scenario() -> None:
+        async with direct_site() as s:
+            calling.set(Caller(OWNER, s.bridge.config.limits(OWNER)))
+            await s.run("CreateMachine", key=KEY, spec=spec(name="web"))
+            confirmed = machines_pb2.ConfirmMachineRequest(key=KEY)
+            if ttl is not None:
+                confirmed.ttl.seconds = ttl
+            machines = MachineServicer(lambda: s.bridge)
+            lease = (await machines.ConfirmMachine(confirmed, cast(Context, None))).machine.lease
+            assert lease.HasField("expire_time") == (ttl is not None)
+            await s.clock.sleep(3600)
+            await s.restart()
+            await s.clock.sleep(3600 - 60)
+            assert s.vms() == ["web"]
+            await s.clock.sleep(120)
+            assert (s.vms(), s.disks()) == (([], 1) if ttl is not None else (["web"], 2))
 
     run_virtually(scenario())
 
