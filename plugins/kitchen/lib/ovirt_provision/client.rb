@@ -63,7 +63,12 @@ module OvirtProvision
       begin
         @stubs.fetch(service).public_send(method, request, deadline: Time.now + @timeouts[:call])
       rescue GRPC::BadStatus => e
-        absence.wait(Refused.from_status(e))
+        refused = Refused.from_status(e)
+        if refused.unanswered?
+          raise Unreachable,
+                "the daemon at #{address} has not answered #{method} within #{@timeouts[:call]} s (time-out `call`)"
+        end
+        absence.wait(refused)
         retry
       end
     end

@@ -19,6 +19,7 @@ module OvirtProvision
   class Refused < Error
     # What a daemon says that is starting up or going down.
     NOT_SERVING = "DAEMON_NOT_SERVING"
+    DEADLINE_EXCEEDED = 4
     UNIMPLEMENTED = 12
     UNAVAILABLE = 14
 
@@ -52,6 +53,11 @@ module OvirtProvision
     # An UNAVAILABLE of the daemon's own, such as an engine that cannot be reached, is an answer.
     def away?
       code == UNAVAILABLE && (!@typed || reason == NOT_SERVING)
+    end
+
+    # True when the transport has ended a call to which the daemon gave no answer in time.
+    def unanswered?
+      code == DEADLINE_EXCEEDED && !@typed
     end
 
     # The whole error for people; the block may rename the fields of the request.
