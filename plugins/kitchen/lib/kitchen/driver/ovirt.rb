@@ -212,8 +212,11 @@ module Kitchen
       # Waits until the transport is ready. Until then the Machine has but a session, which is kept alive. Yields when
       # that fails.
       def reach(machine, state, seen)
-        address = seen.addresses.first&.ip
+        # A guest whose agent is silent for a moment is where it was.
+        address = seen.addresses.first&.ip || state[:hostname]
         save(state.merge!(hostname: address, vm_id: seen.id, vm_name: seen.name))
+        raise ActionFailed, "#{instance.to_str}, VM #{seen.name}, reports no address" unless address
+
         info("#{instance.to_str} has the address #{address}; waiting for #{instance.transport.name}...")
         machine.in_session { instance.transport.connection(state).wait_until_ready }
       rescue ::StandardError

@@ -215,6 +215,13 @@ RSpec.describe Kitchen::Driver::Ovirt do
       end
     end
 
+    it "is destroyed where it reports no address, and no transport is tried" do
+      fake.on(:WatchOperation) { fake.watch([fake.operation(:STATE_SUCCEEDED, 3, machine: fake.machine(addresses: []))]) }
+      expect { driver.create(state) }.to raise_error(Kitchen::ActionFailed, /VM vm, reports no address/)
+      expect(transport.connections).to be_empty
+      expect(fake.requests(:DestroyMachine).size).to eq(1)
+    end
+
     it "lives as long as its ttl" do
       driver(ttl: "8h").create(state)
       expect(fake.requests(:ConfirmMachine).map { |request| request.ttl.seconds }).to eq([28_800])
@@ -308,6 +315,13 @@ RSpec.describe Kitchen::Driver::Ovirt do
     it "leaves a machine that stands as it is" do
       2.times { driver.create(state) }
       expect(fake.requests(:CreateMachine).size).to eq(1)
+    end
+
+    it "remembers the address of a machine that stands and reports none" do
+      driver.create(state)
+      fake.on(:GetMachine) { OvirtProvision::V1::GetMachineResponse.new(machine: fake.machine(addresses: [])) }
+      driver.create(state)
+      expect(transport.connections.map { |to| to[:hostname] }).to eq(["10.11.0.1"] * 2)
     end
 
     it "starts a machine that stands but is down" do
