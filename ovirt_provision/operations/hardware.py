@@ -20,6 +20,7 @@ from ovirt_provision.errors import (
     there_is,
 )
 from ovirt_provision.ledger.store import GONE
+from ovirt_provision.operations.allowance import is_callers
 from ovirt_provision.operations.enumerations import (
     AFFINITIES,
     BIOS_TYPES,
@@ -101,12 +102,15 @@ class HardwareResolver:
         self._check_virtio_scsi(plan)
         plan["nics"] = await self._nics()
         vm = plan["vm"]
-        await self._operating_system(vm)
+        systems: Mapping[str, str] = {}
+        if spec.operating_system or spec.HasField("tpm"):
+            systems = await self._visible(self._inventory.operating_systems(), {})
+        self._operating_system(vm, systems)
         vm["template_disks"] = plan.pop("template_disks")
         if spec.quota:
             vm["quota_id"] = self._named("spec.quota", "quota", spec.quota, self._quotas)
         await self._memory(vm)
-        await self._firmware()
+        self._firmware(systems)
         await self._placement(vm)
         await self._custom_properties(vm)
         await self._groups(plan)
@@ -361,7 +365,8 @@ class HardwareResolver:
         return self._named(f"{path}.quota", "quota", wanted.quota, self._quotas)
 
     async def _attached_disks(self) -> list[dict[str, Any]]:
-        """Checks that those which are to be attached are free, whole and no Machine's own."""
+        """Checks that those which are to be attached are free, whole and neither a Machine's own nor another
+        owner's, of which the caller does not know."""
         wanted = self._spec.attached_disks
         if not wanted:
             return []
@@ -372,13 +377,13 @@ class HardwareResolver:
         plans = []
         for n, one in enumerate(wanted):
             path, disk = f"spec.attached_disks[{n}]", found.get(one.id.lower())
-            if disk is None:
+            row = ledger.object_in_engine(engine.name, "disk", one.id.lower())
+            ours = row if row is not None and row.state != GONE else None
+            if disk is None or (ours and ours.parent_id is None and not is_callers(self._call, ours)):
                 self._missing(f"{path}.id", f"the engine has no disk with the id {one.id}")
                 continue
-            row = ledger.object_in_engine(engine.name, "disk", disk.id)
-            if row is not None and row.state != GONE and row.parent_id is not None:
-                if ledger.object(row.parent_id).state != GONE:
-                    self._wrong(f"{path}.id", f"disk '{disk.name}' belongs to a Machine")
+            if ours and ours.parent_id is not None and ledger.object(ours.parent_id).state != GONE:
+                self._wrong(f"{path}.id", f"disk '{disk.name}' belongs to a Machine")
             elif disk.content_type != "data":
                 self._wrong(f"{path}.id", f"disk '{disk.name}' is for {disk.content_type}, not for data")
             elif disk.status != "ok":
@@ -572,8 +577,9 @@ class HardwareResolver:
                 "give memory_bytes, too",
             )
 
-    async def _firmware(self) -> None:
-        """Source: `isTpmDeviceSupported` of VmDeviceUtils and `isBiosTypeSupported` of VmValidator."""
+    def _firmware(self, systems: Mapping[str, str]) -> None:
+        """`systems` as of `Inventory.operating_systems`. Source: `isTpmDeviceSupported` of VmDeviceUtils and
+        `isBiosTypeSupported` of VmValidator."""
         spec, cluster, template = self._spec, self._cluster, self._template
         other = cluster is not None and cluster.architecture not in ("", "undefined", _X86)
         if spec.bios_type and other and cluster is not None:
@@ -597,20 +603,18 @@ class HardwareResolver:
                 "spec.tpm",
                 f"takes UEFI: bios_type must be Q35_OVMF or Q35_SECURE_BOOT; it is {bios.upper()}, {whose}",
             )
-        systems = await self._visible(self._inventory.operating_systems(), {})
         support = systems.get(os_type, "")
         if spec.tpm and support == "unsupported":
             self._wrong("spec.tpm", f"the {system}, {os_type}, can have no TPM")
         elif not spec.tpm and support == "required":
             self._wrong("spec.tpm", f"the {system}, {os_type}, has to have a TPM")
 
-    async def _operating_system(self, vm: dict[str, Any]) -> None:
+    def _operating_system(self, vm: dict[str, Any], systems: Mapping[str, str]) -> None:
         """What the engine does not know becomes `other` without a word, so it is looked at here."""
         name = self._spec.operating_system
         if not name:
             return
         vm["os_type"] = name
-        systems = await self._visible(self._inventory.operating_systems(), {})
         if systems and name not in systems:
             self._unknown("spec.operating_system", "operating system", name, systems)
 

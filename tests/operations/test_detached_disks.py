@@ -1,5 +1,7 @@
 """A boot disk that outlives its Machine: handed over, named, and destroyed only when it is asked for."""
 
+import uuid
+
 import pytest
 
 from ovirt_provision.errors import (
@@ -13,9 +15,10 @@ from ovirt_provision.errors import (
 from ovirt_provision.ledger.retention import forget
 from ovirt_provision.ledger.store import FAILED, SUCCEEDED, Operation
 from ovirt_provision.operations import detach_disk
+from ovirt_provision.operations.dispatcher import VERBS
 from ovirt_provision.services.messages import operation_message
-from ovirt_provision.v1 import resources_pb2
-from tests.harness import OWNER, Site, spec, started
+from ovirt_provision.v1 import machines_pb2, resources_pb2
+from tests.harness import ENGINE, OWNER, Site, spec, started
 
 MARK = "ovirt-provision/1 disk "
 
@@ -221,5 +224,26 @@ def test_an_id_in_capitals_is_the_same_id(site, run_virtually):
             assert (await s.run("DestroyTemplate", id=template)).state == SUCCEEDED
 
             assert (s.disks(), s.templates()) == (before, [])
+
+    run_virtually(scenario())
+
+
+def test_a_disk_of_another_owner_cannot_be_attached(site, run_virtually):
+    async def scenario() -> None:
+        async with site(owners={"jane": {}, "admin": {"role": "admin"}}) as s:
+            await build(s)
+            disk = disk_of(s, await detach(s))
+            lent = spec(attached_disks=[resources_pb2.AttachedDisk(id=disk)])
+
+            async def check(owner: str) -> None:
+                request = machines_pb2.CreateMachineRequest(
+                    request_id=str(uuid.uuid4()), key="web", spec=lent
+                )
+                await s.bridge.dispatcher.validate(VERBS["CreateMachine"], owner, ENGINE, request)
+
+            with pytest.raises(ReferencesNotFound, match="the engine has no disk with the id"):
+                await check("jane")
+            for owner in (OWNER, "admin"):
+                await check(owner)
 
     run_virtually(scenario())

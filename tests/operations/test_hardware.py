@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from ovirt_provision.engine.inventory import Inventory
 from ovirt_provision.engine.machines import Machines
 from ovirt_provision.errors import InvalidRequest, ReferencesNotFound
 from ovirt_provision.ledger.store import FAILED, SUCCEEDED
@@ -648,5 +649,26 @@ def test_what_a_machine_consists_of_is_shown(play):
         assert [(nic.name, bool(nic.mac), nic.linked) for nic in told.nics] == [("nic1", True, True)]
         assert told.memory_bytes > 0
         assert told.cpu.cores > 0
+
+    play(scenario)
+
+
+def test_what_operating_systems_there_are_is_asked_once(play, monkeypatch):
+    read, asked = Inventory.operating_systems, []
+
+    async def noted(inventory: Inventory) -> dict[str, str]:
+        asked.append(1)
+        return await read(inventory)
+
+    monkeypatch.setattr(Inventory, "operating_systems", noted)
+
+    async def scenario(s: Site, stock: Stock) -> None:
+        await s.validate("CreateMachine", key="web", spec=spec())
+        assert asked == []
+        wanted = spec(
+            operating_system="rhel_9x64", tpm=True, bios_type=resources_pb2.BIOS_TYPE_Q35_SECURE_BOOT
+        )
+        await s.validate("CreateMachine", key="web", spec=wanted)
+        assert asked == [1]
 
     play(scenario)
