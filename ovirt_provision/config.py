@@ -262,8 +262,8 @@ class Owner(_Model):
     )
     templates: tuple[_Pattern, ...] | None = Field(
         None,
-        description="Names of the templates that are seen, that Machines may be made from and that may be "
-        "made; * and ? match. Default: all.",
+        description="Names of the templates that are seen, that Machines may be made from (`Blank` too) and "
+        "that may be made; * and ? match. Default: all.",
     )
     adopt: tuple[_Pattern, ...] | None = Field(
         None,

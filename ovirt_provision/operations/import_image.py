@@ -193,8 +193,11 @@ async def _resolve_template(call: Call) -> dict[str, Any]:
 
 async def _resolve_machine(call: Call) -> dict[str, Any]:
     """The VM round the disk, and where that is."""
-    wanted = call.request.template
-    of_machine = replace(call, request=_machine_request(call.request))
+    wanted, limits = call.request.template, call.limits
+    if limits.templates is not None:
+        # Blank holds nothing that an allow-list could keep, and the VM never runs.
+        limits = limits.model_copy(update={"templates": (*limits.templates, "Blank")})
+    of_machine = replace(call, request=_machine_request(call.request), limits=limits)
     plan = await _under("template.machine.", create_machine.resolve(of_machine), old="spec.")
     if plan["disks"]:
         raise InvalidRequest(

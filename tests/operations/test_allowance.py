@@ -6,10 +6,11 @@ import pytest
 
 from ovirt_provision.config import Config
 from ovirt_provision.errors import Code, NotAllowed, NotYours, ReferencesNotFound, TooManyMachines
-from ovirt_provision.ledger.store import Ledger
+from ovirt_provision.ledger.store import SUCCEEDED, Ledger
 from ovirt_provision.operations.dispatcher import VERBS
-from ovirt_provision.v1 import resources_pb2
+from ovirt_provision.v1 import images_pb2, resources_pb2
 from tests.harness import ENGINE, OWNER, TEMPLATE, spec
+from tests.image_files import RAW
 
 
 def hold(site, owner=OWNER, **limits):
@@ -190,5 +191,24 @@ def test_a_template_is_removed_by_its_owner_or_an_admin(site, run_virtually):
             hold(s, "ci", role="admin")
             await s.ended(await s.bridge.dispatcher.call(verb, "ci", ENGINE, request()))
             assert s.templates() == []
+
+    run_virtually(scenario())
+
+
+def test_a_template_is_imported_by_who_may_not_use_blank(direct_site, run_virtually):
+    async def scenario():
+        async with direct_site() as s:
+            hold(s, templates=["golden"])
+            blank = spec(template=resources_pb2.TemplateRef(name="Blank"), cluster="Default")
+            wanted = images_pb2.ImportedTemplate(name="golden", machine=blank)
+            done = await s.run("ImportImage", checksum=await s.upload(RAW), template=wanted)
+            assert done.state == SUCCEEDED, done.error
+            assert s.templates() == ["golden"]
+
+            wanted.name = "silver"
+            with pytest.raises(NotAllowed, match="may not use template 'silver'"):
+                await s.validate("ImportImage", checksum=done.request["checksum"], template=wanted)
+            with pytest.raises(NotAllowed, match="may not use template 'Blank'"):
+                await s.validate("CreateMachine", key="web", spec=blank)
 
     run_virtually(scenario())
