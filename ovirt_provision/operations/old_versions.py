@@ -71,8 +71,10 @@ async def _remove(run: Provisioning, row: Object, template: Template) -> None:
     if users:
         _warn(run, f"{_told(template)} was not removed: it is in use by {', '.join(users)}")
         return
-    await insist_on_own_versions(
-        run.engine, run.ledger, run.installation, template, correlation_id=run.correlation_id
+    await run.insist(
+        lambda: insist_on_own_versions(
+            run.engine, run.ledger, run.installation, template, correlation_id=run.correlation_id
+        )
     )
     run.note(f"removing {_told(template)}")
     new = run.object

@@ -1,8 +1,11 @@
 """Templates that count only when they are whole: tags and roles, tests, replacement, and versions that go."""
 
+from typing import Any
+
 import pytest
 
 from ovirt_provision.errors import (
+    EngineUnreachable,
     InvalidRequest,
     NameInUse,
     NotOurs,
@@ -12,7 +15,7 @@ from ovirt_provision.errors import (
     TooManyMachines,
 )
 from ovirt_provision.ledger.store import CANCELLED, FAILED, SUCCEEDED, Operation
-from ovirt_provision.operations import replacement
+from ovirt_provision.operations import old_versions, replacement
 from ovirt_provision.v1 import resources_pb2, templates_pb2
 from tests.harness import OWNER, TEMPLATE, Site, spec, started
 
@@ -533,5 +536,27 @@ def test_what_the_engine_refuses_to_remove_is_told_and_no_error(site, run_virtua
             (told,) = warnings(s, made)
             assert "being used by the following VMs: user" in told
             assert [e[0] for e in await s.census() if e[1] == "template"] == ["ours", "ours"]
+
+    run_virtually(scenario())
+
+
+def test_an_old_version_goes_though_the_engine_was_away_for_a_moment(site, run_virtually, monkeypatch):
+    look, looks = old_versions.insist_on_own_versions, 0
+
+    async def away(*arguments: Any, **options: Any) -> None:
+        nonlocal looks
+        looks += 1
+        if looks == 1:
+            raise EngineUnreachable(url="https://engine", detail="no route to host")
+        await look(*arguments, **options)
+
+    monkeypatch.setattr(old_versions, "insist_on_own_versions", away)
+
+    async def scenario() -> None:
+        async with site() as s:
+            await golden(s)
+            made = await create(s, new_version=True, keep_versions=1)
+            assert (made.state, looks) == (SUCCEEDED, 2), made.error
+            assert (versions(s), warnings(s, made)) == ([2], [])
 
     run_virtually(scenario())
