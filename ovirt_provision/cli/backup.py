@@ -8,6 +8,7 @@ from ovirt_provision.cli import options, output
 from ovirt_provision.cli.client import Daemon
 from ovirt_provision.cli.machine import make
 from ovirt_provision.cli.options import (
+    DescriptionOption,
     DryRunOption,
     EngineOption,
     NoWaitOption,
@@ -88,7 +89,7 @@ def create(
     name: Annotated[
         str, typer.Option(metavar="NAME", help="Name of the backup. Default: that of the source, and more.")
     ] = "",
-    description: Annotated[str, typer.Option(metavar="TEXT", help="Description in the engine.")] = "",
+    description: DescriptionOption = "",
     dry_run: DryRunOption = False,
     engine: EngineOption = "",
     request_id: RequestIdOption = "",
@@ -145,7 +146,7 @@ def restore(
     machine: Annotated[
         str, typer.Option(metavar="KEY", help="Make a Machine with this key instead; it is kept, and down.")
     ] = "",
-    description: Annotated[str, typer.Option(metavar="TEXT", help="Description in the engine.")] = "",
+    description: DescriptionOption = "",
     dry_run: DryRunOption = False,
     engine: EngineOption = "",
     request_id: RequestIdOption = "",

@@ -7,6 +7,7 @@ import typer
 from ovirt_provision.cli import options, output
 from ovirt_provision.cli.client import Daemon
 from ovirt_provision.cli.options import (
+    DescriptionOption,
     EngineOption,
     GrantGroupOption,
     GrantOption,
@@ -44,7 +45,7 @@ def detach(
         typer.Argument(metavar="KEY", help="Key of the Machine; it must be down, and made with --clone."),
     ],
     name: Annotated[str, typer.Argument(metavar="NAME", help="Name of the disk.")],
-    description: Annotated[str, typer.Option(metavar="TEXT", help="Description in the engine.")] = "",
+    description: DescriptionOption = "",
     grant: GrantOption = [],  # noqa: B006
     grant_group: GrantGroupOption = [],  # noqa: B006
     engine: EngineOption = "",

@@ -12,6 +12,7 @@ import typer
 from ovirt_provision.cli import hardware, options, output
 from ovirt_provision.cli.client import Daemon, DaemonUnreachable
 from ovirt_provision.cli.options import (
+    DescriptionOption,
     DryRunOption,
     EngineOption,
     GrantGroupOption,
@@ -21,6 +22,7 @@ from ovirt_provision.cli.options import (
     RequestIdOption,
 )
 from ovirt_provision.cli.output import Format
+from ovirt_provision.cli.progress import Bytes
 from ovirt_provision.cli.template import FORMATS, DiskFormat
 from ovirt_provision.cli.verbs import run_verb
 from ovirt_provision.errors import Code, ProvisionError
@@ -65,7 +67,7 @@ def import_image(
     ] = "",
     disk: Annotated[str, typer.Option(metavar="NAME", help="Make a disk of this name.")] = "",
     template: Annotated[str, typer.Option(metavar="NAME", help="Make a template of this name.")] = "",
-    description: Annotated[str, typer.Option(metavar="TEXT", help="Description in the engine.")] = "",
+    description: DescriptionOption = "",
     storage_domain: Annotated[
         str, typer.Option(metavar="NAME", help="Where the disk goes. Default: the only one there is.")
     ] = "",
@@ -191,7 +193,7 @@ def _checksum_of(file: Path, given: str) -> str:
 def _upload(daemon: Daemon, file: Path, checksum: str) -> None:
     """Sends a file, from where the daemon has it already; an upload that breaks off is gone on with."""
     size = file.stat().st_size
-    with output.Bytes(f"Uploading {file.name}", size) as progress:
+    with Bytes(f"Uploading {file.name}", size) as progress:
         tries, before = 0, -1
         while True:
             known = daemon.call(daemon.images.GetImage, images_pb2.GetImageRequest(checksum=checksum))
@@ -211,7 +213,7 @@ def _upload(daemon: Daemon, file: Path, checksum: str) -> None:
 
 
 def _requests(
-    file: Path, size: int, checksum: str, offset: int, progress: output.Bytes
+    file: Path, size: int, checksum: str, offset: int, progress: Bytes
 ) -> Iterator[images_pb2.UploadImageRequest]:
     header = images_pb2.UploadImageRequest.Header(checksum=checksum, size_bytes=size, offset=offset)
     yield images_pb2.UploadImageRequest(header=header)
@@ -339,7 +341,7 @@ def _append(daemon: Daemon, request: images_pb2.DownloadImageRequest, part: Path
     done = request.offset
     with part.open("ab") as opened, daemon.stream(daemon.images.DownloadImage, request) as replies:
         size = next(replies).image.size_bytes
-        with output.Bytes(f"Downloading {part.name}", size) as progress:
+        with Bytes(f"Downloading {part.name}", size) as progress:
             for reply in replies:
                 opened.write(reply.chunk)
                 done += len(reply.chunk)

@@ -8,6 +8,7 @@ from ovirt_provision.cli import output
 from ovirt_provision.cli.client import CallFailed, Daemon
 from ovirt_provision.cli.options import OutputOption, OwnerOption
 from ovirt_provision.cli.output import Format
+from ovirt_provision.cli.progress import Progress
 from ovirt_provision.v1 import operations_pb2
 from ovirt_provision.v1.resources_pb2 import Operation
 
@@ -51,7 +52,7 @@ def watch(operation_id: IdArgument, output_format: OutputOption = Format.TABLE) 
     daemon = Daemon()
     request = operations_pb2.GetOperationRequest(id=operation_id)
     begun = daemon.call(daemon.operations.GetOperation, request).operation
-    with output.Progress() as progress:
+    with Progress() as progress:
         operation = daemon.watch(begun, progress.show)
     _print(output_format, operation)
     if operation.state != Operation.STATE_SUCCEEDED:
@@ -64,7 +65,7 @@ def cancel(operation_id: IdArgument, output_format: OutputOption = Format.TABLE)
     daemon = Daemon()
     request = operations_pb2.CancelOperationRequest(id=operation_id)
     cancelled = daemon.call(daemon.operations.CancelOperation, request).operation
-    with output.Progress() as progress:
+    with Progress() as progress:
         operation = daemon.watch(cancelled, progress.show)
     _print(output_format, operation)
 

@@ -190,6 +190,7 @@ OutputOption = Annotated[
         "--output", "-o", help="json: the schema's messages, for programs.", callback=_remember_format
     ),
 ]
+DescriptionOption = Annotated[str, typer.Option(metavar="TEXT", help="Description in the engine.")]
 DryRunOption = Annotated[bool, typer.Option("--dry-run", help="Only check all that it refers to.")]
 NoWaitOption = Annotated[
     bool, typer.Option("--no-wait", help="Print the operation at once instead of waiting for it.")

@@ -1,8 +1,7 @@
-"""What `ovirt-provision` prints: results on stdout as a table or JSON, progress and errors on stderr."""
+"""What `ovirt-provision` prints: results on stdout as a table or JSON, errors on stderr."""
 
 import json
 import sys
-import time
 from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -12,17 +11,6 @@ from google.protobuf.json_format import MessageToDict
 from google.protobuf.message import Message
 from google.protobuf.timestamp_pb2 import Timestamp
 from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    DownloadColumn,
-    SpinnerColumn,
-    TaskID,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-    TransferSpeedColumn,
-)
-from rich.progress import Progress as Bar
 from rich.table import Table
 from rich.text import Text
 
@@ -57,7 +45,6 @@ Shown = TypeVar("Shown", bound=Message)
 
 # Wide enough that a log or a pipe gets every row on one line.
 _WIDTH_OF_A_FILE = 250
-_PERCENT_PER_LINE = 10
 
 
 class Format(StrEnum):
@@ -65,14 +52,15 @@ class Format(StrEnum):
     JSON = "json"
 
 
-def _console(*, stderr: bool) -> Console:
+def console(*, stderr: bool) -> Console:
+    """Where to print: as wide as the terminal, or as a file is for our tables."""
     file = sys.stderr if stderr else sys.stdout
     return Console(stderr=stderr, highlight=False, width=None if file.isatty() else _WIDTH_OF_A_FILE)
 
 
 def _say(text: Text) -> None:
-    console = _console(stderr=True)
-    console.print(text, soft_wrap=not console.is_terminal)
+    errors = console(stderr=True)
+    errors.print(text, soft_wrap=not errors.is_terminal)
 
 
 def note(text: str) -> None:
@@ -105,7 +93,7 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[str | Text]]) ->
         table.add_column(column, overflow="fold")
     for row in rows:
         table.add_row(*(cell if isinstance(cell, Text) else Text(cell) for cell in row))
-    _console(stderr=False).print(table)
+    console(stderr=False).print(table)
 
 
 def print_fields(fields: Iterable[tuple[str, str | Text]]) -> None:
@@ -116,7 +104,7 @@ def print_fields(fields: Iterable[tuple[str, str | Text]]) -> None:
     for name, value in fields:
         if value:
             table.add_row(name, value if isinstance(value, Text) else Text(value))
-    _console(stderr=False).print(table)
+    console(stderr=False).print(table)
 
 
 def print_error(error: ErrorReport, output_format: Format) -> None:
@@ -160,105 +148,6 @@ def print_error(error: ErrorReport, output_format: Format) -> None:
                 }
             }
         )
-
-
-class Progress:
-    """Shows a running operation: a bar on a terminal, otherwise a line for each phase and each 10 %."""
-
-    def __init__(self) -> None:
-        console = _console(stderr=True)
-        self._started = time.monotonic()
-        self._phase = ""
-        self._printed_percent = 0
-        self._printed_bytes = 0
-        self._console = console
-        self._bar: Bar | None = None
-        self._task: TaskID | None = None
-        if console.is_terminal:
-            self._bar = Bar(
-                SpinnerColumn(),
-                TextColumn("{task.description}", markup=False),
-                BarColumn(bar_width=24),
-                TextColumn("{task.percentage:>3.0f} %"),
-                TimeElapsedColumn(),
-                TextColumn("{task.fields[doing]}", markup=False, style="dim"),
-                console=console,
-                transient=True,
-            )
-
-    def __enter__(self) -> "Progress":
-        if self._bar:
-            self._bar.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self._bar:
-            self._bar.stop()
-
-    def show(self, operation: Operation) -> None:
-        """Shows the operation as it is now."""
-        undoing = operation.state == Operation.STATE_UNDOING
-        phase = f"{operation.phase} (undoing)" if undoing else operation.phase
-        if self._bar:
-            description = f"{operation.verb}: {phase}" if phase else operation.verb
-            if self._task is None:
-                self._task = self._bar.add_task(description, total=100, doing="")
-            self._bar.update(
-                self._task, description=description, completed=operation.percent, doing=operation.progress
-            )
-        elif phase and (phase != self._phase or self._is_further(operation)):
-            self._printed_percent = operation.percent - operation.percent % _PERCENT_PER_LINE
-            self._printed_bytes = operation.transferred.done_bytes
-            doing = f": {operation.progress}" if operation.progress else ""
-            seconds = time.monotonic() - self._started
-            note(f"[{seconds:6.1f} s] {operation.verb} {operation.percent:3d} % {phase}{doing}")
-        self._phase = phase
-
-    def _is_further(self, operation: Operation) -> bool:
-        moved = operation.transferred
-        if (moved.done_bytes - self._printed_bytes) * _PERCENT_PER_LINE >= moved.total_bytes > 0:
-            return True
-        return operation.percent >= self._printed_percent + _PERCENT_PER_LINE
-
-
-class Bytes:
-    """Shows how far bytes are: a bar on a terminal, otherwise a line for each 10 %."""
-
-    def __init__(self, description: str, total: int) -> None:
-        console = _console(stderr=True)
-        self._description = description
-        self._total = total
-        self._printed_percent = -_PERCENT_PER_LINE
-        self._bar: Bar | None = None
-        if console.is_terminal:
-            self._bar = Bar(
-                TextColumn("{task.description}", markup=False),
-                BarColumn(bar_width=24),
-                DownloadColumn(binary_units=True),
-                TransferSpeedColumn(),
-                TimeRemainingColumn(),
-                console=console,
-                transient=True,
-            )
-            self._task = self._bar.add_task(description, total=total)
-
-    def __enter__(self) -> "Bytes":
-        if self._bar:
-            self._bar.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self._bar:
-            self._bar.stop()
-
-    def show(self, done: int) -> None:
-        """So many bytes are done."""
-        percent = 100 * done // self._total if self._total else 100
-        if self._bar:
-            self._bar.update(self._task, completed=done)
-        elif percent >= self._printed_percent + _PERCENT_PER_LINE:
-            self._printed_percent = percent - percent % _PERCENT_PER_LINE
-            note(f"{self._description}: {percent} % of {size(self._total)}")
 
 
 def word(enum_name: str) -> str:

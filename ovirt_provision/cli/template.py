@@ -8,6 +8,7 @@ import typer
 from ovirt_provision.cli import options, output
 from ovirt_provision.cli.client import Daemon
 from ovirt_provision.cli.options import (
+    DescriptionOption,
     DryRunOption,
     EngineOption,
     GrantGroupOption,
@@ -77,7 +78,7 @@ def create(
         str, typer.Argument(metavar="KEY", help="Key of the Machine to make it from; it must be down.")
     ],
     name: Annotated[str, typer.Argument(metavar="NAME", help="Name of the template.")],
-    description: Annotated[str, typer.Option(metavar="TEXT", help="Description in the engine.")] = "",
+    description: DescriptionOption = "",
     seal: Annotated[
         bool,
         typer.Option(help="Remove what clones must not share, such as host keys and machine-id. Linux only."),

@@ -9,6 +9,7 @@ from ovirt_provision.cli import output
 from ovirt_provision.cli.client import Daemon, Interrupted, Verb
 from ovirt_provision.cli.exit_codes import ExitCode
 from ovirt_provision.cli.output import Format
+from ovirt_provision.cli.progress import Progress
 from ovirt_provision.v1.resources_pb2 import Operation
 
 _SIGTERM_EXIT = 143
@@ -35,7 +36,7 @@ def run_verb(
         return operation
     seen: list[Operation] = []
     try:
-        with output.Progress() as progress:
+        with Progress() as progress:
 
             def show(operation: Operation) -> None:
                 seen[:] = [operation]
