@@ -267,7 +267,9 @@ def export(
         str, typer.Option(metavar="NAME", help="Which disk. Default: the one that a guest boots from.")
     ] = "",
     image_format: Annotated[ImageFormat, typer.Option("--format")] = ImageFormat.QCOW2,
-    keep: Annotated[bool, typer.Option("--keep", help="Leave the image with the daemon, too.")] = False,
+    keep: Annotated[
+        bool, typer.Option("--keep", help="Leave the image with the daemon, too, as one that it had before.")
+    ] = False,
     engine: EngineOption = "",
     request_id: RequestIdOption = "",
     output_format: OutputOption = Format.TABLE,
@@ -293,7 +295,7 @@ def export(
     def fetch(operation: resources_pb2.Operation) -> None:
         _download(daemon, operation.image.checksum, to)
         if not keep:
-            removal = images_pb2.RemoveImageRequest(checksum=operation.image.checksum)
+            removal = images_pb2.RemoveImageRequest(checksum=operation.image.checksum, export_id=operation.id)
             daemon.call(daemon.images.RemoveImage, removal)
 
     run_verb(output_format, daemon, daemon.images.ExportImage, request, wait=True, on_success=fetch)

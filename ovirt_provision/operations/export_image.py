@@ -17,14 +17,15 @@ from ovirt_provision.engine.transfers import needs_of_transfer
 from ovirt_provision.errors import (
     InvalidRequest,
     NotOurs,
+    OperationNotFound,
     ReferencesNotFound,
     Violation,
     did_you_mean,
 )
 from ovirt_provision.images import qemu_img
-from ovirt_provision.images.store import Image
+from ovirt_provision.images.store import Image, ImageStore
 from ovirt_provision.ledger.runner import Phase
-from ovirt_provision.ledger.store import GONE, Object
+from ovirt_provision.ledger.store import GONE, Ledger, Object
 from ovirt_provision.operations.allowance import insist_on_callers
 from ovirt_provision.operations.machines import find_machine, insist_on_idle, vm_that_is_down
 from ovirt_provision.operations.provisioning import Provisioning, our_template
@@ -165,6 +166,19 @@ async def _image(run: Provisioning) -> Image:
     run.note("taking the checksum of the image")
     with run.clock.hold():
         return await run.wait(run.images.adopt(run.operation.owner, half))
+
+
+def remove_image(images: ImageStore, ledger: Ledger, owner: str, checksum: str, export_id: str) -> None:
+    """Removes an image of an owner; with the id of the export that it is the result of only if the daemon did
+    not have it before. Raises OperationNotFound, ImageBusy and ImageNotFound."""
+    if export_id:
+        made = ledger.operation(export_id.lower())
+        told = made.plan.get("image") if made is not None and made.owner == owner else None
+        if made is None or told is None or told["checksum"] != checksum:
+            raise OperationNotFound(id=export_id)
+        if told["created_at"] < made.created_at:
+            return
+    images.remove(owner, checksum)
 
 
 def phases(_request: images_pb2.ExportImageRequest) -> Sequence[Phase[Provisioning]]:

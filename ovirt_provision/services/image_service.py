@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator, Callable
 
 from ovirt_provision.errors import InvalidRequest, Violation
 from ovirt_provision.operations.bridge import Bridge
-from ovirt_provision.operations.export_image import EXPORT_IMAGE
+from ovirt_provision.operations.export_image import EXPORT_IMAGE, remove_image
 from ovirt_provision.operations.import_image import IMPORT_IMAGE
 from ovirt_provision.services.calls import Context, engine_of, owner_of, run_verb
 from ovirt_provision.services.messages import image_message, operation_message
@@ -55,7 +55,8 @@ class ImageServicer(images_pb2_grpc.ImageServiceServicer):
     async def RemoveImage(
         self, request: images_pb2.RemoveImageRequest, context: Context
     ) -> images_pb2.RemoveImageResponse:
-        self._bridge().images.remove(owner_of(context), request.checksum)
+        bridge, owner = self._bridge(), owner_of(context)
+        remove_image(bridge.images, bridge.ledger, owner, request.checksum, request.export_id)
         return images_pb2.RemoveImageResponse()
 
     async def ImportImage(

@@ -125,8 +125,9 @@ def test_an_export_that_breaks_off_is_gone_on_with_and_checked(
     assert (sent.template.name, sent.template.version, sent.disk_name) == ("golden", 2, "golden_Disk1")
     offsets = [one.offset for one in daemon.requests if isinstance(one, images_pb2.DownloadImageRequest)]
     assert offsets == [0, 1 << 20]
-    checksum = daemon.last(images_pb2.RemoveImageRequest).checksum
-    assert checksum == f"sha256:{hashlib.sha256(daemon.image).hexdigest()}"
+    removal = daemon.last(images_pb2.RemoveImageRequest)
+    assert removal.checksum == f"sha256:{hashlib.sha256(daemon.image).hexdigest()}"
+    assert removal.export_id == operation(9).id
     assert sorted(file.name for file in tmp_path.glob("golden*")) == ["golden.qcow2"]
 
     again = cli.run("image", "export", "golden", "--to", str(target))

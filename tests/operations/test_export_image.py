@@ -2,6 +2,7 @@
 
 import subprocess
 from pathlib import Path
+from typing import cast
 
 import pytest
 
@@ -10,12 +11,15 @@ from ovirt_provision.errors import (
     MachineBusy,
     MachineNotDown,
     NotOurs,
+    OperationNotFound,
     ReferencesNotFound,
 )
 from ovirt_provision.images import qemu_img
 from ovirt_provision.images.errors import QemuImgFailed, TransferFailed
 from ovirt_provision.images.transfer import MoveFailed
 from ovirt_provision.ledger.store import CANCELLED, FAILED, SUCCEEDED, Operation
+from ovirt_provision.services.calls import Caller, Context, calling
+from ovirt_provision.services.image_service import ImageServicer
 from ovirt_provision.services.messages import operation_message
 from ovirt_provision.v1 import images_pb2, resources_pb2
 from tests.crashes import AFTER_COMMIT, Crashes
@@ -276,5 +280,33 @@ def test_what_goes_wrong_is_told_and_undone(direct_site, run_virtually, monkeypa
             failed = await s.run("ExportImage", template=GOLDEN)
             assert (failed.state, failed.phase) == (FAILED, "converting")
             assert left(s) == []
+
+    run_virtually(scenario())
+
+
+def test_what_the_daemon_had_before_an_export_stays_when_the_export_is_done_with(direct_site, run_virtually):
+    async def scenario() -> None:
+        async with direct_site() as s:
+            await golden(s)
+            uploaded = await s.upload(RAW)
+            await s.clock.sleep(1)
+            calling.set(Caller(OWNER, s.bridge.config.limits(OWNER)))
+            service, context = ImageServicer(lambda: s.bridge), cast(Context, None)
+
+            async def done_with(operation: Operation, checksum: str) -> None:
+                request = images_pb2.RemoveImageRequest(checksum=checksum, export_id=operation.id)
+                await service.RemoveImage(request, context)
+
+            for image_format, stays in ((AS_RAW, True), (resources_pb2.Image.FORMAT_QCOW2, False)):
+                exported = await s.run("ExportImage", template=GOLDEN, format=image_format)
+                checksum = operation_message(s.bridge, exported).image.checksum
+                assert (checksum == uploaded) == stays
+                await done_with(exported, checksum)
+                assert (s.bridge.images.find(OWNER, checksum) is not None) == stays
+            with pytest.raises(OperationNotFound):
+                await done_with(exported, uploaded)
+            calling.set(Caller("jane", s.bridge.config.limits(OWNER)))
+            with pytest.raises(OperationNotFound):
+                await done_with(exported, checksum)
 
     run_virtually(scenario())

@@ -27,6 +27,8 @@ type ExportImage struct {
 	NewID     func() string
 	// Image is what the daemon calls the file, once it is whole.
 	Image *pb.Image
+
+	exportID string
 }
 
 // Run implements multistep.Step.
@@ -43,7 +45,7 @@ func (s *ExportImage) Run(ctx context.Context, state multistep.StateBag) multist
 		return reply.GetOperation(), err
 	})
 	if operation.GetState() == pb.Operation_STATE_SUCCEEDED {
-		s.Image = operation.GetImage()
+		s.Image, s.exportID = operation.GetImage(), operation.GetId()
 	}
 	if err != nil {
 		return Halt(ctx, state, doing, s.Origins.Rename(err))
@@ -96,14 +98,14 @@ func (s *ExportImage) download(ctx context.Context, state multistep.StateBag) (e
 	return os.Rename(part.Name(), s.Output)
 }
 
-// Cleanup has the daemon forget the image, in every outcome.
+// Cleanup has the daemon forget the image, in every outcome, unless it had that before.
 func (s *ExportImage) Cleanup(state multistep.StateBag) {
 	if s.Image.GetChecksum() == "" {
 		return
 	}
 	ctx, cancel := untilCleanupTimeout(s.Engine.CleanupTimeout)
 	defer cancel()
-	_, err := clientOf(state).Images.RemoveImage(ctx, &pb.RemoveImageRequest{Checksum: s.Image.GetChecksum()})
+	_, err := clientOf(state).Images.RemoveImage(ctx, &pb.RemoveImageRequest{Checksum: s.Image.GetChecksum(), ExportId: s.exportID})
 	if err != nil {
 		uiOf(state).Errorf("The daemon still has the image %s: %s", s.Image.GetChecksum(), err)
 	}
