@@ -1,5 +1,6 @@
 """The whole API: all operations of all resources."""
 
+import functools
 from collections.abc import Sequence
 
 from ovirt_provision.simulator import surface
@@ -76,8 +77,9 @@ _RESOURCES = (
 )
 
 
+@functools.cache
 def make_router() -> Router:
-    """All operations that are simulated."""
+    """All operations that are simulated; it holds no state, so that all simulators of a process share it."""
     return Router(module.routes for module in _RESOURCES)
 
 
