@@ -722,6 +722,7 @@ async def play(
         lose()
 
     ended = await crashes.play(lambda: scenario.client(site))
+    assert lose is not None or not site.simulator.world.injections.armed, "what was to come late came at once"
 
     assert ended.state == scenario.state, ended.error
     assert ended.cleanup == "done" or lose is not None
