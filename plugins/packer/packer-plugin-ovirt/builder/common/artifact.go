@@ -41,9 +41,9 @@ const (
 func NewArtifact(builderID string, state multistep.StateBag, engine EngineConfig, newID func() string) *Artifact {
 	artifact := &Artifact{
 		builderID:      builderID,
-		template:       templateOf(state),
-		disk:           diskOf(state),
-		machine:        machineOf(state),
+		template:       soFar[*pb.Template](state, stateTemplate),
+		disk:           soFar[*pb.DiskInfo](state, stateDisk),
+		machine:        soFar[*pb.Machine](state, stateMachine),
 		engine:         engineOf(state),
 		options:        engine.clientOptions(nil),
 		newID:          newID,

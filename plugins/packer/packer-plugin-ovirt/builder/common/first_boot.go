@@ -214,10 +214,7 @@ func (c *Config) renderUserData(variables guestVariables) (string, error) {
 
 // httpVariables are where the guest finds the HTTP server, as the steps before have found out.
 func httpVariables(state multistep.StateBag, name string) guestVariables {
-	variables := guestVariables{Name: name}
-	variables.HTTPIP, _ = state.Get(stateHTTPAddress).(string)
-	variables.HTTPPort, _ = state.Get(stateHTTPPort).(int)
-	return variables
+	return guestVariables{HTTPIP: soFar[string](state, stateHTTPAddress), HTTPPort: soFar[int](state, stateHTTPPort), Name: name}
 }
 
 func (c *Config) hasCD() bool {

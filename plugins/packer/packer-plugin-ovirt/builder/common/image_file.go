@@ -141,15 +141,11 @@ func (f *ImageFile) find(ctx context.Context, ui packersdk.Ui) error {
 	if f.checksum != "" {
 		return nil
 	}
-	file, err := os.Open(f.path)
+	file, size, err := openSized(f.path)
 	if err != nil {
 		return err
 	}
 	defer file.Close()
-	info, err := file.Stat()
-	if err != nil {
-		return err
-	}
 	kind, wanted, _ := strings.Cut(f.given, ":")
 	ours, given := sha256.New(), io.Discard
 	var theirs hash.Hash
@@ -159,8 +155,8 @@ func (f *ImageFile) find(ctx context.Context, ui packersdk.Ui) error {
 	} else {
 		theirs = ours
 	}
-	ui.Sayf("Reading %s (%s)...", f.path, client.DescribeSize(info.Size()))
-	shown := showBytes(ui, "checksum", info.Size())
+	ui.Sayf("Reading %s (%s)...", f.path, client.DescribeSize(size))
+	shown := showBytes(ui, "checksum", size)
 	defer shown.close()
 	if _, err := io.Copy(io.MultiWriter(ours, given, shown), &endingReader{ctx, file}); err != nil {
 		return err
@@ -185,27 +181,36 @@ func (f *ImageFile) download() multistep.Step {
 // upload sends the file to the daemon, unless that has it or fetches it.
 func (f *ImageFile) upload(ctx context.Context, state multistep.StateBag) error {
 	path := f.path
-	if downloaded, is := state.Get(stateDownloaded).(string); is {
+	if downloaded := soFar[string](state, stateDownloaded); downloaded != "" {
 		path = downloaded
 	}
 	if path == "" {
 		return nil
 	}
-	file, err := os.Open(path)
+	file, size, err := openSized(path)
 	if err != nil {
 		return err
 	}
 	defer file.Close()
+	ui := uiOf(state)
+	ui.Sayf("Uploading %s (%s) to the daemon...", path, client.DescribeSize(size))
+	shown := showBytes(ui, "upload", size)
+	defer shown.close()
+	_, err = clientOf(state).UploadImage(ctx, file, f.checksum, size, shown.to)
+	return err
+}
+
+// openSized opens a file and tells how many bytes it has.
+func openSized(path string) (file *os.File, size int64, err error) {
+	if file, err = os.Open(path); err != nil {
+		return nil, 0, err
+	}
 	info, err := file.Stat()
 	if err != nil {
-		return err
+		_ = file.Close()
+		return nil, 0, err
 	}
-	ui := uiOf(state)
-	ui.Sayf("Uploading %s (%s) to the daemon...", path, client.DescribeSize(info.Size()))
-	shown := showBytes(ui, "upload", info.Size())
-	defer shown.close()
-	_, err = clientOf(state).UploadImage(ctx, file, f.checksum, info.Size(), shown.to)
-	return err
+	return file, info.Size(), nil
 }
 
 // endingReader ends with its context.

@@ -8,7 +8,7 @@ import (
 )
 
 // commonOptions, templateOptions and diskOptions say where the fields of the requests come from.
-var commonOptions = append(HardwareOrigins("spec."), options.Origins{
+var commonOptions = slices.Concat(HardwareOrigins("spec."), options.Origins{
 	{Field: "engine.profile", Option: "engine"},
 	{Field: "spec.name", Option: "vm_name"},
 	{Field: "spec.description", Option: "vm_description"},
@@ -27,42 +27,22 @@ var commonOptions = append(HardwareOrigins("spec."), options.Origins{
 	{Field: "start_with.user_name", Option: "ssh_username"},
 	{Field: "start_with.host_name", Option: "host_name"},
 	{Field: "start_with.time_zone", Option: "time_zone"},
-	{Field: "start_with.nic_configurations", Option: "nic_configuration"},
-	{Field: "start_with.dns_servers", Option: "dns_servers"},
-	{Field: "start_with.dns_search_domains", Option: "dns_search_domains"},
 	{Field: "start_with.ssh_password_authentication", Option: "ssh_password_authentication"},
 	{Field: "start_with.user_data", Option: "user_data"},
-	{Field: "start_with.ignition", Option: "ignition"},
-	{Field: "start_with.sysprep.", Option: "sysprep."},
-	{Field: "start_with.sysprep", Option: "sysprep"},
 	{Field: "start_with.files", Option: "cd_files"},
 	{Field: `timeouts["address"]`, Option: "ip_wait_timeout"},
-	{Field: "address_selection.settle_time", Option: "ip_settle_timeout"},
-	{Field: "address_selection.cidrs[]", Option: "ip_wait_address"},
-	{Field: "address_selection.ignored_cidrs", Option: "ip_ignored_addresses"},
-	{Field: "address_selection.family", Option: "ip_wait_family"},
-	{Field: "address_selection.nics", Option: "ip_wait_interfaces"},
-}...)
+}, guestOrigins("start_with."), addressOrigins("address_selection."))
 
-var templateOptions = append(TemplateOrigins(""), options.Origins{
+var templateOptions = slices.Concat(TemplateOrigins(""), options.Origins{
 	{Field: "engine.profile", Option: "engine"},
 	{Field: "clone_permissions", Option: "template_clone_permissions"},
 	{Field: "seal", Option: "template_seal"},
 	{Field: "sparsify", Option: "sparsify"},
 	{Field: "boot_test.ssh_port", Option: "boot_test_ssh_port"},
 	{Field: "boot_test.address_only", Option: "boot_test_address_only"},
-	{Field: "boot_test.initialization.nic_configurations", Option: "nic_configuration"},
-	{Field: "boot_test.initialization.dns_servers", Option: "dns_servers"},
-	{Field: "boot_test.initialization.dns_search_domains", Option: "dns_search_domains"},
-	{Field: "boot_test.initialization.ignition", Option: "ignition"},
-	{Field: "boot_test.initialization.sysprep.", Option: "sysprep."},
-	{Field: "boot_test.address_selection.settle_time", Option: "ip_settle_timeout"},
-	{Field: "boot_test.address_selection.cidrs[]", Option: "ip_wait_address"},
-	{Field: "boot_test.address_selection.ignored_cidrs", Option: "ip_ignored_addresses"},
-	{Field: "boot_test.address_selection.family", Option: "ip_wait_family"},
-	{Field: "boot_test.address_selection.nics", Option: "ip_wait_interfaces"},
+}, guestOrigins("boot_test.initialization."), addressOrigins("boot_test.address_selection."), options.Origins{
 	{Field: "boot_test", Option: "boot_test"},
-}...)
+})
 
 var diskOptions = options.Origins{
 	{Field: "engine.profile", Option: "engine"},
@@ -100,6 +80,29 @@ func HardwareOrigins(prefix string) options.Origins {
 		{Field: prefix + "affinity_labels", Option: "affinity_labels"},
 		{Field: prefix + "quota", Option: "quota"},
 		{Field: prefix + "custom_properties", Option: "custom_properties"},
+	}
+}
+
+// guestOrigins say where the fields of an Initialization come from that the guests of the build and of its boot test are both told.
+func guestOrigins(prefix string) options.Origins {
+	return options.Origins{
+		{Field: prefix + "nic_configurations", Option: "nic_configuration"},
+		{Field: prefix + "dns_servers", Option: "dns_servers"},
+		{Field: prefix + "dns_search_domains", Option: "dns_search_domains"},
+		{Field: prefix + "ignition", Option: "ignition"},
+		{Field: prefix + "sysprep.", Option: "sysprep."},
+		{Field: prefix + "sysprep", Option: "sysprep"},
+	}
+}
+
+// addressOrigins say where the fields of an AddressSelection come from.
+func addressOrigins(prefix string) options.Origins {
+	return options.Origins{
+		{Field: prefix + "settle_time", Option: "ip_settle_timeout"},
+		{Field: prefix + "cidrs[]", Option: "ip_wait_address"},
+		{Field: prefix + "ignored_cidrs", Option: "ip_ignored_addresses"},
+		{Field: prefix + "family", Option: "ip_wait_family"},
+		{Field: prefix + "nics", Option: "ip_wait_interfaces"},
 	}
 }
 

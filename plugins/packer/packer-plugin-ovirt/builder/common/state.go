@@ -43,28 +43,15 @@ func timingsOf(state multistep.StateBag) *timings {
 	return state.Get(stateTimings).(*timings)
 }
 
+// soFar is what the state has under a key; zero while it has nothing.
+func soFar[T any](state multistep.StateBag, key string) T {
+	value, _ := state.Get(key).(T)
+	return value
+}
+
 // engineOf is the engine that the build uses; nil before the log-in.
 func engineOf(state multistep.StateBag) *pb.Engine {
-	engine, _ := state.Get(stateEngine).(*pb.Engine)
-	return engine
-}
-
-// machineOf is the Machine of the build; nil while there is none.
-func machineOf(state multistep.StateBag) *pb.Machine {
-	machine, _ := state.Get(stateMachine).(*pb.Machine)
-	return machine
-}
-
-// templateOf is the template that the build has made; nil while there is none.
-func templateOf(state multistep.StateBag) *pb.Template {
-	template, _ := state.Get(stateTemplate).(*pb.Template)
-	return template
-}
-
-// diskOf is the disk that the build has made; nil while there is none.
-func diskOf(state multistep.StateBag) *pb.DiskInfo {
-	disk, _ := state.Get(stateDisk).(*pb.DiskInfo)
-	return disk
+	return soFar[*pb.Engine](state, stateEngine)
 }
 
 // Halt ends the build with an error, which it shows before the clean-up starts.

@@ -192,7 +192,6 @@ func Imported(state multistep.StateBag) string {
 	if state == nil {
 		return ""
 	}
-	operation, _ := state.Get(stateImported).(*pb.Operation)
-	id, _ := imported(operation)
+	id, _ := imported(soFar[*pb.Operation](state, stateImported))
 	return id
 }
