@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log"
 	"runtime/debug"
+	"slices"
 
 	"github.com/google/uuid"
 	"github.com/hashicorp/packer-plugin-sdk/common"
@@ -88,13 +89,16 @@ func (b *Builder) Run(ctx context.Context, ui packersdk.Ui, hook packersdk.Hook)
 
 	state, measured := newState(ui)
 	state.Put("hook", packersdk.Hook(&timedHook{Hook: hook, timings: measured}))
-	steps, created, left := b.steps(ui, fail)
-	commonsteps.NewRunner(steps, config.PackerConfig, ui).Run(ctx, state)
+	steps, created := b.steps(ui, fail)
+	// The runner puts wrappers in the place of the steps.
+	commonsteps.NewRunner(slices.Clone(steps), config.PackerConfig, ui).Run(ctx, state)
 	measured.show(ui)
 	if err := verdict(ctx, state); err != nil {
 		if config.keepsOnError() {
-			for _, step := range left {
-				step.handOver(state)
+			for _, step := range steps {
+				if owner, owns := step.(handsOver); owns {
+					owner.handOver(state)
+				}
 			}
 		}
 		return nil, err
@@ -108,9 +112,8 @@ func (b *Builder) Run(ctx context.Context, ui packersdk.Ui, hook packersdk.Hook)
 	return NewArtifact(b.ID, state, config.EngineConfig, b.NewID), nil
 }
 
-// steps are the steps of a build, the one among them that owns the machine, and all that own what -on-error may leave to the
-// user.
-func (b *Builder) steps(ui packersdk.Ui, fail func(error)) ([]multistep.Step, *stepCreateMachine, []handsOver) {
+// steps are the steps of a build, and the one among them that owns the machine.
+func (b *Builder) steps(ui packersdk.Ui, fail func(error)) ([]multistep.Step, *stepCreateMachine) {
 	config := b.Source.Shared()
 	key := fmt.Sprintf("packer-%s-%s", config.PackerBuildName, b.NewID())
 	created := &stepCreateMachine{config: config, key: key, newID: b.NewID, lost: func(err error) {
@@ -142,18 +145,16 @@ func (b *Builder) steps(ui packersdk.Ui, fail func(error)) ([]multistep.Step, *s
 		multistep.If(config.Comm.Type == "ssh", &commonsteps.StepCleanupTempKeys{Comm: &config.Comm}),
 		&stepStopMachine{config: config, key: key, newID: b.NewID},
 	)
-	left := []handsOver{created}
 	switch config.output() {
 	case outputTemplate:
 		template := &stepCreateTemplate{config: config, key: key, newID: b.NewID}
-		left = append(left, template)
 		steps = append(steps, template, &stepDestroyMachine{created: created}, &stepCheckTemplate{})
 	case outputDisk:
 		steps = append(steps, &stepDetachDisk{config: config, key: key, newID: b.NewID, created: created})
 	case outputNothing:
 		steps = append(steps, &stepDestroyMachine{created: created}, &stepFinish{})
 	}
-	return steps, created, left
+	return steps, created
 }
 
 // handsOver is a step whose work -on-error=abort or ask may leave to the user.

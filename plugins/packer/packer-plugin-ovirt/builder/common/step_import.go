@@ -164,6 +164,14 @@ func (s *stepImport) succeeded(state multistep.StateBag, operation *pb.Operation
 	}
 }
 
+// handOver says that what was made, which -on-error=abort or ask has kept from being destroyed, stands.
+func (s *stepImport) handOver(state multistep.StateBag) {
+	if s.made != nil {
+		_, what := imported(s.made)
+		uiOf(state).Sayf("What %s became stands, as -on-error asks: %s.", s.File, what)
+	}
+}
+
 func (s *stepImport) Cleanup(state multistep.StateBag) {
 	_, finished := state.GetOk(stateFinished)
 	if s.made == nil || s.RemovesTemplates || (finished && s.Keep) {

@@ -12,6 +12,7 @@ import (
 	"testing"
 
 	"github.com/ovirt-provision/ovirt-provision/plugins/internal/fakedaemon"
+	pb "github.com/ovirt-provision/ovirt-provision/plugins/internal/ovirtprovisionv1"
 	"github.com/ovirt-provision/ovirt-provision/plugins/packer/packer-plugin-ovirt/builder/buildtest"
 )
 
@@ -159,6 +160,25 @@ func TestCancel(t *testing.T) {
 				t.Errorf("error: %v", err)
 			}
 		})
+	}
+}
+
+// With -on-error=abort what the image became stands, too, and the user is told of it, unless it was there before.
+func TestOnErrorAbort(t *testing.T) {
+	build := newTestBuild(t, buildtest.With(minimal(t), map[string]any{"packer_on_error": "abort"}))
+	build.Daemon.On("CreateMachine", fakedaemon.Behaviour{Fail: &pb.Error{Message: "no room"}})
+	const stands = "stands, as -on-error asks: template debian-12.qcow2 (id " + fakedaemon.ImportedID + ")"
+	for _, isFirst := range []bool{true, false} {
+		build.UI = &buildtest.UI{}
+		if _, err := build.Run(); err == nil {
+			t.Fatal("it is built")
+		}
+		if left := build.Daemon.Left(); !slices.Contains(left, "template debian-12.qcow2") {
+			t.Errorf("left: %v", left)
+		}
+		if text := build.UI.Text(); strings.Contains(text, stands) != isFirst {
+			t.Errorf("the user reads:\n%s", text)
+		}
 	}
 }
 
