@@ -39,6 +39,6 @@ func (p *progress) show(operation *pb.Operation) {
 	p.said, p.percent = time.Now(), operation.GetPercent()
 	p.say(fmt.Sprintf("%s %s (%s)", operation.GetVerb(), client.Describe(operation), time.Since(p.started).Round(time.Second)))
 	if operation.GetCleanup() == pb.Operation_CLEANUP_PENDING {
-		p.say("The engine still holds a lock on what is to be removed; the daemon goes on until it is gone.")
+		p.say(client.CleanupPending)
 	}
 }

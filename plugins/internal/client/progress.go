@@ -12,6 +12,9 @@ const (
 	gibibyte = 1 << 30
 )
 
+// CleanupPending is what a user is told of an operation whose cleanup is CLEANUP_PENDING.
+const CleanupPending = "The engine still holds a lock on what is to be removed; the daemon goes on until it is gone."
+
 // Describe says in a line where an operation is, such as ` 40 % cloning: disk 1 of 2`.
 func Describe(operation *pb.Operation) string {
 	line := fmt.Sprintf("%3d %% %s", operation.GetPercent(), operation.GetPhase())

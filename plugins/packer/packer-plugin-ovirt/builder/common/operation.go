@@ -49,7 +49,7 @@ func show(
 	operation, err := follow(shown.show)
 	timingsOf(state).addPhases(operation)
 	if operation.GetCleanup() == pb.Operation_CLEANUP_PENDING {
-		uiOf(state).Say("The engine still holds a lock on what is to be removed; the daemon goes on until it is gone.")
+		uiOf(state).Say(client.CleanupPending)
 	}
 	for _, warning := range operation.GetWarnings() {
 		uiOf(state).Say("Warning: " + warning)
