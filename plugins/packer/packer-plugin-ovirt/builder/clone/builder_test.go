@@ -29,28 +29,27 @@ func TestRequestsOfABuild(t *testing.T) {
 	from := `"machineKey":"` + key + `",`
 	const engine, production = `{}`, `{"profile":"production"}`
 	const golden = `"name":"golden","seal":true`
+	// short is a build whose machine is not even started, of a source and with more said of the template.
+	short := func(source, template string) []string {
+		return []string{
+			`GetEngine {"engine":{}}`,
+			call("CreateTemplate", engine, 2, from+golden+template+`,"validateOnly":true`),
+			call("CreateMachine", engine, 3, machine+`,"spec":{"template":{`+source+`}}`),
+			watch("1"),
+			call("CreateTemplate", engine, 4, from+golden+template),
+			watch("2"),
+			call("DestroyMachine", engine, 5, machine),
+			watch("3"),
+			`GetTemplate {"engine":{},"id":"` + fakedaemon.TemplateID + `"}`,
+		}
+	}
 	for _, test := range []struct {
 		name    string
 		options map[string]any
 		calls   []string
 		left    []string
 	}{
-		{
-			"nothing but the required options",
-			minimal(),
-			[]string{
-				`GetEngine {"engine":{}}`,
-				call("CreateTemplate", engine, 2, from+golden+`,"validateOnly":true`),
-				call("CreateMachine", engine, 3, machine+`,"spec":{"template":{"name":"debian-12"}}`),
-				watch("1"),
-				call("CreateTemplate", engine, 4, from+golden),
-				watch("2"),
-				call("DestroyMachine", engine, 5, machine),
-				watch("3"),
-				`GetTemplate {"engine":{},"id":"` + fakedaemon.TemplateID + `"}`,
-			},
-			[]string{"template golden"},
-		},
+		{"nothing but the required options", minimal(), short(`"name":"debian-12"`, ""), []string{"template golden"}},
 		{
 			"every option of machine, first boot and template",
 			everything(),
@@ -72,17 +71,7 @@ func TestRequestsOfABuild(t *testing.T) {
 		{
 			"a template by id",
 			buildtest.With(minimal(), map[string]any{"source_template_name": nil, "source_template_id": fakedaemon.SourceID}),
-			[]string{
-				`GetEngine {"engine":{}}`,
-				call("CreateTemplate", engine, 2, from+golden+`,"validateOnly":true`),
-				call("CreateMachine", engine, 3, machine+`,"spec":{"template":{"id":"`+fakedaemon.SourceID+`"}}`),
-				watch("1"),
-				call("CreateTemplate", engine, 4, from+golden),
-				watch("2"),
-				call("DestroyMachine", engine, 5, machine),
-				watch("3"),
-				`GetTemplate {"engine":{},"id":"` + fakedaemon.TemplateID + `"}`,
-			},
+			short(`"id":"`+fakedaemon.SourceID+`"`, ""),
 			[]string{"template golden"},
 		},
 		{
@@ -139,17 +128,7 @@ func TestRequestsOfABuild(t *testing.T) {
 		{
 			"a forced build",
 			buildtest.With(minimal(), map[string]any{"packer_force": true}),
-			[]string{
-				`GetEngine {"engine":{}}`,
-				call("CreateTemplate", engine, 2, from+golden+`,"replace":true,"validateOnly":true`),
-				call("CreateMachine", engine, 3, machine+`,"spec":{"template":{"name":"debian-12"}}`),
-				watch("1"),
-				call("CreateTemplate", engine, 4, from+golden+`,"replace":true`),
-				watch("2"),
-				call("DestroyMachine", engine, 5, machine),
-				watch("3"),
-				`GetTemplate {"engine":{},"id":"` + fakedaemon.TemplateID + `"}`,
-			},
+			short(`"name":"debian-12"`, `,"replace":true`),
 			[]string{"template golden"},
 		},
 	} {
