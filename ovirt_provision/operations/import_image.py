@@ -30,6 +30,7 @@ from ovirt_provision.ledger.store import (
     GONE,
     HANDED_OVER,
     INTENDED,
+    PRESENT,
     RUNNING,
     SUCCEEDED,
     Ledger,
@@ -112,16 +113,28 @@ def _fingerprint(request: images_pb2.ImportImageRequest) -> str:
 async def _standing(call: Call, fingerprint: str) -> Operation | None:
     """The operation that has made the same already, and it stands, or is making it."""
     for row in call.ledger.imported_objects(call.owner, call.engine.name, fingerprint):
-        made = call.ledger.operation_of_request(row.owner, row.request_id)
-        if made is None or made.cancelled_by or made.state not in (RUNNING, SUCCEEDED):
+        made = _made(call.ledger, row)
+        if made is None:
             continue
         if not made.ended:
             return made
         read = call.engine.templates.get if row.kind == "template" else call.engine.disks.get
         found: Any = await read(row.known_id)
-        if found is not None and found.status == "ok":
+        # Looked at anew: somebody may have begun to destroy it meanwhile.
+        if found is not None and found.status == "ok" and _made(call.ledger, row) is not None:
             return made
     return None
+
+
+def _made(ledger: Ledger, row: Object) -> Operation | None:
+    """The operation that has imported something or is at it; None where it does not stay."""
+    made = ledger.operation_of_request(row.owner, row.request_id)
+    if made is None or made.cancelled_by or made.state not in (RUNNING, SUCCEEDED):
+        return None
+    if ledger.object(row.id).state not in (INTENDED, PRESENT):
+        return None
+    others = [one for one in ledger.unended_operations(row.id) if one.id != made.id]
+    return made if not others else None
 
 
 async def _nothing_but(wrong: Sequence[Violation]) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 import pytest
 
+from ovirt_provision.engine.disks import Disks
 from ovirt_provision.errors import InvalidRequest
 from ovirt_provision.images.errors import ImageBusy, ImageNotFound, ImageRefused
 from ovirt_provision.images.transfer import MoveFailed
@@ -168,6 +169,38 @@ def test_what_is_not_whole_any_more_is_not_reused(direct_site, run_virtually):
             made.status = "illegal"
             again = await s.run("ImportImage", checksum=checksum, reuse=True, disk=disk())
             assert again.state == "succeeded"
+            assert len(s.hosts.jobs) == 2
+
+    run_virtually(scenario())
+
+
+@pytest.mark.parametrize("moment", ["before", "while it is looked at"])
+def test_what_is_being_destroyed_is_not_reused(direct_site, run_virtually, monkeypatch, moment):
+    async def scenario():
+        async with direct_site() as s:
+            checksum = await s.upload(qcow2())
+            await s.run("ImportImage", checksum=checksum, reuse=True, disk=disk())
+            (made,) = (one for one in s.simulator.world.disks.values() if one.name == "golden")
+            get, destroying = Disks.get, []
+
+            async def destroy():
+                destroying.append(await s.call("DestroyDisk", id=made.id))
+
+            async def meanwhile(disks, disk_id):
+                found = await get(disks, disk_id)
+                if not destroying and disk_id == made.id:
+                    destroying.append(None)
+                    await destroy()
+                return found
+
+            if moment == "before":
+                await destroy()
+            else:
+                monkeypatch.setattr(Disks, "get", meanwhile)
+            again = await s.run("ImportImage", checksum=checksum, reuse=True, disk=disk())
+
+            assert (await s.ended(destroying[-1])).state == again.state == "succeeded"
+            assert [one.name for one in s.simulator.world.disks.values()].count("golden") == 1
             assert len(s.hosts.jobs) == 2
 
     run_virtually(scenario())
