@@ -125,9 +125,13 @@ class Daemon:
         """`profile` is the engine profile to name in calls; without one environment and daemon choose."""
         self._profile = profile
         self.address = paths.daemon_address()
-        self._connect()
+        self.connect()
 
-    def _connect(self) -> None:
+    def connect(self) -> None:
+        """Opens the channel, or opens it anew; a daemon that is gone is started unless somebody chose it.
+
+        Raises DaemonNotStarted, PathUnsafe, PlainTcpRefused and CredentialUnreadable.
+        """
         autostart.ensure_daemon(self.address)
         channel = open_channel(self.address)
         self.machines = MachineServiceStub(channel)
@@ -241,7 +245,7 @@ class Daemon:
                 raise WatchLost(id=operation.id, seconds=SILENCE_TIMEOUT, detail=detail)
             time.sleep(pause)
             pause = min(2 * pause, 2.0)
-            self._connect()
+            self.connect()
         return operation
 
     @contextlib.contextmanager

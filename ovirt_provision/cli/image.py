@@ -196,18 +196,20 @@ def _upload(daemon: Daemon, file: Path, checksum: str) -> None:
     with Bytes(f"Uploading {file.name}", size) as progress:
         tries, before = 0, -1
         while True:
-            known = daemon.call(daemon.images.GetImage, images_pb2.GetImageRequest(checksum=checksum))
-            if known.HasField("image"):
-                return
-            tries = tries + 1 if known.received_bytes <= before else 0
-            before = known.received_bytes
+            tries += 1
             try:
+                known = daemon.call(daemon.images.GetImage, images_pb2.GetImageRequest(checksum=checksum))
+                if known.HasField("image"):
+                    return
+                if known.received_bytes > before:
+                    tries, before = 0, known.received_bytes
                 requests = _requests(file, size, checksum, known.received_bytes, progress)
                 daemon.upload(daemon.images.UploadImage, requests)
             except DaemonUnreachable:
                 if tries >= _TRIES:
                     raise
                 time.sleep(_PAUSE)
+                daemon.connect()
             else:
                 return
 
@@ -331,6 +333,7 @@ def _download(daemon: Daemon, checksum: str, file: Path) -> None:
             if tries >= _TRIES:
                 raise
             time.sleep(_PAUSE)
+            daemon.connect()
     with part.open("rb") as opened:
         actual = f"{algorithm}:{hashlib.file_digest(opened, algorithm).hexdigest()}"
     if actual != checksum:

@@ -9,7 +9,8 @@ from typing import Annotated
 import typer
 
 from ovirt_provision.cli import hardware, keys, options, output
-from ovirt_provision.cli.client import Daemon, Verb
+from ovirt_provision.cli.autostart import DaemonNotStarted
+from ovirt_provision.cli.client import Daemon, DaemonUnreachable, Verb
 from ovirt_provision.cli.options import (
     EngineOption,
     KeyArgument,
@@ -755,8 +756,14 @@ def _hold(daemon: Daemon, key: str) -> None:
     request = machines_pb2.RenewLeaseRequest(engine=daemon.engine, key=key)
     renewed = daemon.call(daemon.machines.RenewLease, request)
     with contextlib.suppress(KeyboardInterrupt):
-        while not threading.Event().wait(renewed.renew_interval.seconds):
-            renewed = daemon.call(daemon.machines.RenewLease, request)
+        while not threading.Event().wait(renewed.renew_interval.ToNanoseconds() / 1e9):
+            try:
+                renewed = daemon.call(daemon.machines.RenewLease, request)
+            except DaemonUnreachable as error:
+                # The lease outlives several intervals; one that is over the daemon tells of.
+                output.note(f"Not renewed this time: {error}")
+                with contextlib.suppress(DaemonNotStarted):
+                    daemon.connect()
     output.note(
         f"No longer renewed: the Machine is destroyed at {output.moment(renewed.lease.expire_time)} "
         f"unless you call: ovirt-provision machine renew {key}"

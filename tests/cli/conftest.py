@@ -94,6 +94,8 @@ class FakeDaemon(
         self.image = b""
         self.breaks: list[int] = []
         self.reused = False
+        # Requests that find the daemon gone, each once.
+        self.missed: list[type[Any]] = []
         # Verbs answer only once this is set, which tests of interrupts use.
         self.answers = threading.Event()
         self.answers.set()
@@ -108,6 +110,9 @@ class FakeDaemon(
 
     def _heard(self, request: Any, context: grpc.ServicerContext) -> None:
         self.requests.append(request)
+        if type(request) in self.missed:
+            self.missed.remove(type(request))
+            context.abort(grpc.StatusCode.UNAVAILABLE, "the daemon drains")
         if self.refusal is not None:
             status = status_pb2.Status(code=self.refusal.code, message=self.refusal.message)
             status.details.add().Pack(self.refusal)

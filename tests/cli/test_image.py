@@ -51,6 +51,7 @@ def test_a_file_is_checked_uploaded_and_imported(cli: Cli, daemon: FakeDaemon, i
 
 def test_an_upload_that_breaks_off_is_gone_on_with(cli: Cli, daemon: FakeDaemon, image: Path) -> None:
     daemon.breaks = [1 << 20]
+    daemon.missed = [images_pb2.GetImageRequest]
     succeed(daemon)
     result = cli.run("image", "import", str(image), "--disk", "golden")
     assert result.code == 0, result.err

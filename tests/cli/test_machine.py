@@ -375,10 +375,13 @@ def test_an_interrupt_before_the_daemon_has_answered_cancels_too(cli: Cli, daemo
 def test_hold_renews_until_ctrl_c(cli: Cli, daemon: FakeDaemon) -> None:
     daemon.script = [succeeded()]
     process = cli.start(*CREATE, "--hold")
+    assert daemon.renewed.acquire(timeout=DEADLINE)
+    daemon.missed = [machines_pb2.RenewLeaseRequest]
     for _ in range(3):
         assert daemon.renewed.acquire(timeout=DEADLINE)
     result = cli.interrupt(process)
     assert result.code == 0
+    assert "Not renewed this time" in result.err
     assert "No longer renewed" in result.err
     assert not daemon.cancelled.is_set()
 
