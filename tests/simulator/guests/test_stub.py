@@ -1,6 +1,8 @@
 """Stubs as their clients see them: by SSH with a key, and at the port of the Docker engine by TLS."""
 
+import asyncio
 import json
+import os
 import ssl
 from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
@@ -157,6 +159,24 @@ async def test_the_exit_code_and_input_of_a_command(guests: StubGuests, key: asy
     ) as connection:
         ended = await connection.run("cat; echo wrong >&2; exit 7", input="given")
     assert (ended.stdout, ended.stderr, ended.exit_status) == ("given", "wrong\n", 7)
+
+
+async def test_nothing_runs_on_when_the_vm_is_off(guests: StubGuests, key: asyncssh.SSHKey) -> None:
+    guest = await up(guests.start(spec(config_drive(key))))
+    async with asyncssh.connect(
+        str(guest.link.host), guests.reach.ssh_port, username="me", client_keys=[key], known_hosts=None
+    ) as connection:
+        command = await connection.create_process("sleep 86400 & echo $!; wait")
+        process = os.pidfd_open(int(await command.stdout.readline()))
+        try:
+            ended = asyncio.Event()
+            asyncio.get_running_loop().add_reader(process, ended.set)
+            guest.power_off()
+            await guest.task
+            await ended.wait()
+        finally:
+            asyncio.get_running_loop().remove_reader(process)
+            os.close(process)
 
 
 async def test_a_sealed_copy_is_another_machine(guests: StubGuests, key: asyncssh.SSHKey) -> None:

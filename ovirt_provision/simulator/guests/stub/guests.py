@@ -3,7 +3,9 @@
 import asyncio
 import contextlib
 import logging
+import os
 import shutil
+import signal
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -85,6 +87,7 @@ class StubGuest:
         self._state = GuestState.BOOTING
         self._off = asyncio.Event()
         self._connections: set[asyncssh.SSHServerConnection] = set()
+        self._commands: set[asyncio.subprocess.Process] = set()
         self._docker = _Docker(spec, system)
         self.task = asyncio.create_task(self._live())
 
@@ -147,15 +150,19 @@ class StubGuest:
         assert child.stdout is not None
         assert child.stderr is not None
         feeding = asyncio.create_task(_feed(process.stdin, child.stdin))
+        self._commands.add(child)
+        if self._off.is_set():
+            _kill(child)
         try:
             await asyncio.gather(_pump(child.stdout, process.stdout), _pump(child.stderr, process.stderr))
             code = await child.wait()
         finally:
             feeding.cancel()
-            with contextlib.suppress(ProcessLookupError):
-                child.kill()
-        await self._follow_docker()
-        process.exit(code)
+            self._commands.discard(child)
+            _kill(child)
+        if not self._off.is_set():
+            await self._follow_docker()
+            process.exit(code)
 
     async def _follow_docker(self) -> None:
         await self._docker.follow(str(self.link.host), self._reach)
@@ -163,6 +170,15 @@ class StubGuest:
     def _hang_up(self) -> None:
         for connection in list(self._connections):
             connection.abort()
+        for child in self._commands:
+            _kill(child)
+
+
+def _kill(child: asyncio.subprocess.Process) -> None:
+    """Kills a command that runs, and what it has started."""
+    if child.returncode is None:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(child.pid, signal.SIGKILL)
 
 
 async def _pump(source: asyncio.StreamReader, target: "asyncssh.SSHWriter[bytes]") -> None:
