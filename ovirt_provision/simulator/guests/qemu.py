@@ -13,7 +13,6 @@ import re
 import shutil
 import socket
 import tempfile
-import uuid
 from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -23,7 +22,18 @@ from ovirt_provision.simulator.guests.image import GuestImage
 from ovirt_provision.simulator.guests.iso import make_iso
 from ovirt_provision.simulator.guests.monitor import Monitor, MonitorError
 from ovirt_provision.simulator.guests.network import Addresses, Link, Reach, find_reach
-from ovirt_provision.simulator.guests.screen import Listener
+from ovirt_provision.simulator.guests.qemu_arguments import (
+    VNC_ARGUMENTS,
+    config_drive_arguments,
+    connection_arguments,
+    disc_arguments,
+    escape,
+    floppy_arguments,
+    machine_arguments,
+    network_arguments,
+    tls_arguments,
+)
+from ovirt_provision.simulator.guests.screen import ListeningScreen
 
 SEAL_TIMEOUT = 180.0  # seconds
 POWER_OFF_TIMEOUT = 5.0  # seconds from SIGTERM, at which QEMU closes its disks, to SIGKILL
@@ -32,9 +42,6 @@ BACKUP_INTERVAL = 0.2  # seconds between two looks at the copy of a running gues
 AGENT_INTERVAL = 10.0  # seconds between two questions to the guest agent
 
 KERNEL_ARGUMENTS = "root=/dev/vda rw console=ttyS0 quiet net.ifnames=0"
-# Emulated processors guess nothing that could leak. And Linux distrusts the TSCs of several of them, though
-# QEMU keeps these in step: to know the time it would ask the HPET, which takes a hundred times as long.
-EMULATED_KERNEL_ARGUMENTS = "mitigations=off tsc=reliable"
 _LOG = logging.getLogger(__name__)
 _BLOCK = 512  # bytes, of `st_blocks`
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9-]*")
@@ -392,7 +399,7 @@ class QemuGuest:
                 return
             console = self._guests.console(self._spec.vm_id)
             process = await _start(
-                *arguments, "-serial", f"file:{_escape(str(console))}", pass_fds=descriptors
+                *arguments, "-serial", f"file:{escape(str(console))}", pass_fds=descriptors
             )
         ended = asyncio.create_task(_communicate(process))
         helpers = [
@@ -447,33 +454,19 @@ class QemuGuest:
             await asyncio.sleep(AGENT_INTERVAL if self._interfaces else 1.0)
 
 
-class QemuScreen:
+class QemuScreen(ListeningScreen):
     """The console of a guest: QEMU's VNC server, which is handed each connection by its monitor."""
 
     def __init__(self, ask: Callable[..., Awaitable[Any]]) -> None:
         """`ask` is the guest's way to its monitor."""
+        super().__init__()
         self._ask = ask
-        self._listener = Listener(self._hand_over)
         self._tickets: asyncio.Task[None] | None = None
         self._numbers = itertools.count(1)
-
-    @property
-    def port(self) -> int:
-        """See Listener."""
-        return self._listener.port
-
-    @property
-    def is_open(self) -> bool:
-        """See Listener."""
-        return self._listener.is_open
 
     def let_in(self, ticket: str, seconds: float) -> None:
         """From now on this ticket opens the console, for so long."""
         self._tickets = asyncio.create_task(self._set(ticket, seconds, self._tickets))
-
-    def close(self) -> None:
-        """The VM is off."""
-        self._listener.close()
 
     async def _set(self, ticket: str, seconds: float, before: "asyncio.Task[None] | None") -> None:
         if before is not None:
@@ -483,7 +476,7 @@ class QemuScreen:
             await self._ask("set_password", protocol="vnc", password=ticket[:8])
             await self._ask("expire_password", protocol="vnc", time=f"+{seconds:.0f}")
 
-    async def _hand_over(self, connection: socket.socket) -> None:
+    async def _handle(self, connection: socket.socket) -> None:
         with connection, contextlib.suppress(QemuError):
             if self._tickets is not None:
                 await asyncio.wait([self._tickets])
@@ -512,124 +505,6 @@ class _Work:
         return None if error is None else str(error) or repr(error)
 
 
-def machine_arguments(
-    spec: GuestSpec, accelerator: str, disks: Sequence[Path], image: GuestImage | None, kernel_arguments: str
-) -> list[str]:
-    """QEMU's arguments for processor, memory, disks and kernel; without `image` the firmware boots."""
-    arguments = ["qemu-system-x86_64", "-nodefaults", "-no-user-config", "-display", "none"]
-    arguments += [
-        "-name",
-        _escape(spec.name),
-        "-machine",
-        "q35",
-        "-m",
-        f"{max(1, spec.memory >> 20)}M",
-        "-smp",
-        str(spec.cpus),
-    ]
-    with contextlib.suppress(ValueError):
-        arguments += ["-uuid", str(uuid.UUID(spec.vm_id))]
-    if accelerator == "kvm":
-        arguments += ["-accel", "kvm", "-cpu", "host"]
-    else:
-        # The default translation buffer is a quarter of the host's memory per guest.
-        arguments += ["-accel", "tcg,tb-size=64", "-cpu", "max"]
-        kernel_arguments = f"{kernel_arguments} {EMULATED_KERNEL_ARGUMENTS}"
-    if image is not None:
-        arguments += ["-kernel", str(image.kernel), "-initrd", str(image.initrd), "-append", kernel_arguments]
-    else:
-        # Firmware and boot loaders write to a screen alone.
-        arguments += ["-device", "VGA"]
-    first = _boot_index(spec, "hd")
-    for number, disk in enumerate(disks):
-        arguments += [
-            # Unsafe only should this machine, not just QEMU, go down unasked.
-            "-drive",
-            f"if=none,id=disk{number},format=qcow2,cache=unsafe,discard=unmap,file={_escape(str(disk))}",
-            "-device", f"virtio-blk-pci,drive=disk{number},bootindex={first + number}",
-        ]  # fmt: skip
-    return [*arguments, "-device", "virtio-rng-pci"]
-
-
-def _boot_index(spec: GuestSpec, device: str) -> int:
-    """The place of the first device of a kind in the order in which the firmware tries them."""
-    order = spec.boot_devices
-    return 1 + 100 * (order.index(device) if device in order else len(order))
-
-
-def disc_arguments(disc: Path, spec: GuestSpec) -> list[str]:
-    """QEMU's arguments for the CD-ROM drive with the disc, a disk of ours, in it."""
-    return [
-        "-drive",
-        f"if=none,id=disc,media=cdrom,format=qcow2,read-only=on,file={_escape(str(disc))}",
-        "-device",
-        f"ide-cd,drive=disc,bootindex={_boot_index(spec, 'cdrom')}",
-    ]
-
-
-def floppy_arguments(folder: Path) -> list[str]:
-    """QEMU's arguments for a floppy with the files of a folder."""
-    return [
-        "-blockdev",
-        f"driver=vvfat,node-name=floppy,dir={_escape(str(folder))},floppy=on,read-only=on,fat-type=12",
-        "-device",
-        "isa-fdc,id=fdc",
-        "-device",
-        "floppy,bus=fdc.0,drive=floppy",
-    ]
-
-
-VNC_ARGUMENTS = ["-vnc", "none,password=on"]
-"""QEMU's arguments for a VNC server that waits for connections by its monitor."""
-
-
-def tls_arguments(credentials: Path) -> list[str]:
-    """The same, over TLS alone, with the certificates of a folder."""
-    return [
-        "-object",
-        f"tls-creds-x509,id=tls,endpoint=server,verify-peer=off,dir={_escape(str(credentials))}",
-        "-vnc",
-        "none,password=on,tls-creds=tls",
-    ]
-
-
-def network_arguments(
-    spec: GuestSpec, link: Link, ports: Mapping[int, int], host_ports: Sequence[int] = ()
-) -> list[str]:
-    """QEMU's arguments for the NICs: each in a network of its own; `link` is the first one's."""
-    arguments = []
-    for number, nic in enumerate(spec.nics):
-        network = link.netdev(ports, host_ports) if number == 0 else f"net=10.0.{2 + number}.0/24"
-        arguments += [
-            "-netdev",
-            f"user,id=net{number},restrict=on,ipv6=off,{network}",
-            "-device",
-            f"virtio-net-pci,netdev=net{number},mac={nic.mac},romfile=",
-        ]
-    return arguments
-
-
-def connection_arguments(monitor: int, agent: int) -> list[str]:
-    """QEMU's arguments for the monitor and the guest agent, each on the inherited socket of that number."""
-    return [
-        "-chardev", f"socket,id=monitor,fd={monitor}",
-        "-mon", "chardev=monitor,mode=control",
-        "-chardev", f"socket,id=agent,fd={agent}",
-        "-device", "virtio-serial-pci",
-        "-device", "virtserialport,chardev=agent,name=org.qemu.guest_agent.0",
-    ]  # fmt: skip
-
-
-def config_drive_arguments(descriptor: int) -> list[str]:
-    """QEMU's arguments for the config drive, a CD-ROM, on the inherited read-only file of that number."""
-    return [
-        "-add-fd", f"fd={descriptor},set=1",
-        "-drive", "if=none,id=config,media=cdrom,format=raw,read-only=on,file=/dev/fdset/1",
-        "-device", "virtio-scsi-pci",
-        "-device", "scsi-cd,drive=config",
-    ]  # fmt: skip
-
-
 def interfaces_of(found: Sequence[Mapping[str, Any]], spec: GuestSpec, link: Link) -> list[GuestInterface]:
     """What the guest agent answered, with the first NIC's address replaced by the one it is reached at."""
     first = spec.nics[0].mac.lower() if spec.nics else None
@@ -641,10 +516,6 @@ def interfaces_of(found: Sequence[Mapping[str, Any]], spec: GuestSpec, link: Lin
             addresses = [str(link.host) if item == str(link.guest.ip) else item for item in addresses]
         interfaces.append(GuestInterface(name=str(entry["name"]), mac=mac, addresses=tuple(addresses)))
     return interfaces
-
-
-def _escape(value: str) -> str:
-    return value.replace(",", ",,")
 
 
 @contextlib.contextmanager

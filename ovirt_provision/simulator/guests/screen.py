@@ -10,7 +10,8 @@ import secrets
 import socket
 import ssl
 import struct
-from collections.abc import Awaitable, Callable
+from abc import ABC, abstractmethod
+from collections.abc import Coroutine
 from pathlib import Path
 
 from cryptography.hazmat.decrepit.ciphers.algorithms import TripleDES
@@ -28,11 +29,10 @@ _LENGTHS = {0: 19, 3: 9, 5: 5}
 _ENCODINGS, _CLIPBOARD = 2, 6
 
 
-class Listener:
-    """A port of its own at `ADDRESS`, whose connections go to `handle`."""
+class ListeningScreen(ABC):
+    """A screen with a port of its own at `ADDRESS`; what answers there is up to its class."""
 
-    def __init__(self, handle: Callable[[socket.socket], Awaitable[None]]) -> None:
-        self._handle = handle
+    def __init__(self) -> None:
         self._socket: socket.socket | None = None
         self._port = 0
         self._tasks: set[asyncio.Task[None]] = set()
@@ -52,16 +52,19 @@ class Listener:
         """Whether somebody has asked for the port."""
         return self._socket is not None
 
+    @abstractmethod
+    async def _handle(self, connection: socket.socket) -> None:
+        """Answers a connection until it ends."""
+
     def close(self) -> None:
-        """Frees the port and hangs up."""
+        """The VM is off: frees the port and hangs up."""
         for task in self._tasks:
             task.cancel()
         if self._socket is not None:
             self._socket.close()
 
-    def _keep(self, work: "Awaitable[None]") -> None:
-        task = asyncio.ensure_future(work)
-        assert isinstance(task, asyncio.Task)
+    def _keep(self, work: Coroutine[None, None, None]) -> None:
+        task = asyncio.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
@@ -75,7 +78,7 @@ class Listener:
             await self._handle(connection)
 
 
-class RecordingScreen:
+class RecordingScreen(ListeningScreen):
     """The console of a VM without a guest. `keys` are the keysyms that were pressed (True) or let up (False).
 
     With `certificates` it is offered only over TLS, as by the hosts of clusters with VNC encryption; see
@@ -83,20 +86,10 @@ class RecordingScreen:
     """
 
     def __init__(self, certificates: Path | None = None) -> None:
+        super().__init__()
         self.keys: list[tuple[int, bool]] = []
-        self._listener = Listener(self._handle)
         self._certificates = certificates
         self._ticket = ""
-
-    @property
-    def port(self) -> int:
-        """See Listener."""
-        return self._listener.port
-
-    @property
-    def is_open(self) -> bool:
-        """See Listener."""
-        return self._listener.is_open
 
     @property
     def text(self) -> str:
@@ -113,10 +106,6 @@ class RecordingScreen:
     def let_in(self, ticket: str, seconds: float) -> None:  # noqa: ARG002
         """From now on this ticket opens the console; time does not pass for it here."""
         self._ticket = ticket
-
-    def close(self) -> None:
-        """The VM is off."""
-        self._listener.close()
 
     async def _handle(self, connection: socket.socket) -> None:
         reader, writer = await asyncio.open_connection(sock=connection)

@@ -11,7 +11,8 @@ from ovirt_provision.simulator.guests import GuestNic, GuestSpec
 from ovirt_provision.simulator.guests.image import GuestImage
 from ovirt_provision.simulator.guests.iso import make_iso
 from ovirt_provision.simulator.guests.network import LOOPBACK, Link
-from ovirt_provision.simulator.guests.qemu import interfaces_of, machine_arguments, network_arguments
+from ovirt_provision.simulator.guests.qemu import interfaces_of
+from ovirt_provision.simulator.guests.qemu_arguments import machine_arguments, network_arguments
 
 IMAGE = GuestImage(Path("/image"), UUID(int=1))
 SPEC = GuestSpec(
