@@ -35,6 +35,15 @@ def _ref(name: str, part: int) -> Field:
     return Field(lambda event: event.refs.get(name, (None, None))[part], free_text=part == 1)
 
 
+# What a search may ask of an event, as `event_vm`, and what it refers to.
+_EVENT_REFS = {
+    "host": "host",
+    "vm": "vm",
+    "template": "template",
+    "storage": "storage_domain",
+    "datacenter": "data_center",
+}
+
 FIELDS: Fields = {
     "type": Field(lambda event: event.code, Kind.NUMBER),
     "severity": Field(lambda event: event.severity, Kind.STATUS, values=frozenset(_SEVERITIES)),
@@ -44,26 +53,8 @@ FIELDS: Fields = {
     "correlation_id": Field(lambda event: event.correlation_id),
     "origin": Field(lambda event: event.origin),
     "custom_event_id": Field(lambda event: event.custom_id, Kind.NUMBER),
-    **{
-        f"event_{short}": _ref(name, 1)
-        for short, name in (
-            ("host", "host"),
-            ("vm", "vm"),
-            ("template", "template"),
-            ("storage", "storage_domain"),
-            ("datacenter", "data_center"),
-        )
-    },
-    **{
-        f"event_{short}_id": _ref(name, 0)
-        for short, name in (
-            ("host", "host"),
-            ("vm", "vm"),
-            ("template", "template"),
-            ("storage", "storage_domain"),
-            ("datacenter", "data_center"),
-        )
-    },
+    **{f"event_{short}": _ref(name, 1) for short, name in _EVENT_REFS.items()},
+    **{f"event_{short}_id": _ref(name, 0) for short, name in _EVENT_REFS.items()},
     "vm.name": _ref("vm", 1),
     "vm.id": _ref("vm", 0),
     "template.name": _ref("template", 1),

@@ -107,12 +107,17 @@ def show_step(request: Request, job: str, step: str) -> Reply:
     return Reply(200, render_step(found, find_or_404({one.id: one for one in found.steps}, step)))
 
 
+def _insist_on_external(job: Job, action: str) -> None:
+    """Jobs of the engine's own are nobody's to change."""
+    if not job.external:
+        raise faults.engine_fault("job not external", action=action)
+
+
 @routes.add("POST", "/jobs/{job}/steps")
 def add_step(request: Request, job: str) -> Reply:
     found: Job = find_or_404(request.world.jobs, job)
     body = request.body("step", "add")
-    if not found.external:
-        raise faults.engine_fault("job not external", action="Add")
+    _insist_on_external(found, "Add")
     parents = {one.id: one for one in found.steps}
     parent = parents.get(reference_of(body, "parent_step"))
     number = sum(1 for one in found.steps if one.parent is parent)
@@ -128,8 +133,7 @@ def end_step(request: Request, job: str, step: str) -> Reply:
     one: Step = find_or_404({each.id: each for each in found.steps}, step)
 
     def end(body: Element) -> list[Element]:
-        if not found.external:
-            raise faults.engine_fault("job not external", action="Clear")
+        _insist_on_external(found, "Clear")
         request.world.end_step(found, one, ok=find_bool(body, "succeeded", True), finalizes=False)
         return []
 
@@ -141,8 +145,7 @@ def clear_job(request: Request, job: str) -> Reply:
     found: Job = find_or_404(request.world.jobs, job)
 
     def clear(_body: Element) -> list[Element]:
-        if not found.external:
-            raise faults.engine_fault("job not external", action="Clear")
+        _insist_on_external(found, "Clear")
         del request.world.jobs[job]
         return []
 
@@ -154,8 +157,7 @@ def end_job(request: Request, job: str) -> Reply:
     found: Job = find_or_404(request.world.jobs, job)
 
     def end(body: Element) -> list[Element]:
-        if not found.external:
-            raise faults.engine_fault("job not external", action="Clear")  # as recorded
+        _insist_on_external(found, "Clear")  # as recorded
         request.world.end_job(found, ok=find_bool(body, "succeeded", True))
         return []
 
