@@ -18,7 +18,7 @@ _MOST_VERSIONS = 100
 
 
 @dataclass(frozen=True)
-class DiskChange:
+class DiskCopy:
     """What is to differ in the template's copy of a disk of the VM; empty means as it is there.
 
     `format` is cow or raw, and `sparse` counts only with it.
@@ -45,7 +45,7 @@ class TemplateRequest:
     base_id: str = ""
     version_name: str = ""
     clone_permissions: bool = False
-    disks: Sequence[DiskChange] = ()
+    disks: Sequence[DiskCopy] = ()
     cluster_id: str = ""  # of the VM, to tell which permit is missing
 
 
@@ -138,7 +138,7 @@ class Templates:
         """
         source = types.Vm(id=wanted.vm_id)
         if wanted.disks:
-            source.disk_attachments = [types.DiskAttachment(disk=_changed(disk)) for disk in wanted.disks]
+            source.disk_attachments = [types.DiskAttachment(disk=_copied(disk)) for disk in wanted.disks]
         template = types.Template(
             name=wanted.name, comment=wanted.comment, description=wanted.description, vm=source
         )
@@ -237,10 +237,10 @@ class Templates:
             return
 
 
-def _changed(disk: DiskChange) -> types.Disk:
-    changed = types.Disk(id=disk.id)
+def _copied(disk: DiskCopy) -> types.Disk:
+    copied = types.Disk(id=disk.id)
     if disk.domain_id:
-        changed.storage_domains = [types.StorageDomain(id=disk.domain_id)]
+        copied.storage_domains = [types.StorageDomain(id=disk.domain_id)]
     if disk.format:
-        changed.format, changed.sparse = types.DiskFormat(disk.format), disk.sparse
-    return changed
+        copied.format, copied.sparse = types.DiskFormat(disk.format), disk.sparse
+    return copied

@@ -52,9 +52,7 @@ class Server:
 
     def __init__(self, urls: list[str], ca_file: str, *, insecure: bool) -> None:
         self._urls = [url for url in urls if url]
-        self._trust: dict[str, Any] = (
-            {"cert_reqs": "CERT_NONE"} if insecure else {"ca_certs": ca_file or None}
-        )
+        self._trust: dict[str, Any] = {"ca_certs": ca_file or None}
         if insecure:
             self._trust = {"cert_reqs": "CERT_NONE"}
             urllib3.disable_warnings()

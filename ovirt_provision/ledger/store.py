@@ -307,6 +307,11 @@ class Ledger:
             connection.execute(objects.update().where(objects.c.id == object_id).values(**values))
         return self.object(object_id)
 
+    def add_details(self, object_id: int, details: Mapping[str, Any], **values: Any) -> Object:
+        """As `update_object`; the details are added to those that there are now."""
+        known = self.object(object_id).details
+        return self.update_object(object_id, details={**known, **details}, **values)
+
     def object(self, object_id: int) -> Object:
         found = self._one(Object, objects.select().where(objects.c.id == object_id))
         if found is None:

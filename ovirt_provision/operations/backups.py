@@ -131,7 +131,7 @@ async def _domain(call: Call, data_center_id: str, *, backup: bool) -> DataDomai
 def _moved(
     disks: Sequence[Disk], kinds: Mapping[str, Mapping[str, Any]], domain_id: str, *, block: bool
 ) -> list[dict[str, Any]]:
-    """The copies of a VM's disks there, as fields of `DiskChange`: each of the kind that is given for its
+    """The copies of a VM's disks there, as fields of `DiskCopy`: each of the kind that is given for its
     name, or that it has."""
     changes = []
     for disk in disks:

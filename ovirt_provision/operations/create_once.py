@@ -52,7 +52,7 @@ async def create_once(
         # A log-in that fails must not look like a create whose answer was lost.
         await run.insist(run.engine.session.log_in)
         asked_at = run.clock.time()
-        run.ledger.update_object(row.id, unanswered=True, details={**row.details, "asked_at": asked_at})
+        run.ledger.add_details(row.id, {"asked_at": asked_at}, unanswered=True)
         run.note(f"asking the engine to {doing}")
         try:
             made = await run.in_time(send())

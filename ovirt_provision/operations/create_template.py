@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from ovirt_provision.engine.account import Need
 from ovirt_provision.engine.errors import EngineNotFound
 from ovirt_provision.engine.model import Template, Vm
-from ovirt_provision.engine.templates import DiskChange, TemplateRequest, needs_of_template
+from ovirt_provision.engine.templates import DiskCopy, TemplateRequest, needs_of_template
 from ovirt_provision.errors import (
     ForeignDiskAttached,
     InvalidRequest,
@@ -321,7 +321,7 @@ async def _send(run: Provisioning, row: Object, mark: str, base_id: str) -> str:
             base_id=base_id,
             version_name=request.version_name,
             clone_permissions=request.clone_permissions,
-            disks=[DiskChange(**change) for change in run.plan.get("disk_changes", ())],
+            disks=[DiskCopy(**change) for change in run.plan.get("disk_changes", ())],
             cluster_id=run.plan.get("cluster_id", ""),
         ),
         correlation_id=run.correlation_id,
@@ -362,8 +362,8 @@ async def wait_until_ok(run: Provisioning) -> None:
     template = await template_ok(run, row.known_id, row.name)
     await vm_ready(run, run.plan["vm_id"], f"template {row.name}")
     await _insist_on_clean(run, row)
-    details = {**row.details, "version": template.version, "version_name": template.version_name}
-    run.ledger.update_object(row.id, details=details)
+    details = {"version": template.version, "version_name": template.version_name}
+    run.ledger.add_details(row.id, details)
 
 
 async def _insist_on_clean(run: Provisioning, row: Object) -> None:

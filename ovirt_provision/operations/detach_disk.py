@@ -91,7 +91,7 @@ async def wait_until_named(run: Provisioning) -> None:
     disk = await run.wait(run.engine.watcher.disk(row.known_id, satisfied, correlation_id=run.correlation_id))
     assert disk is not None
     details = {"size": disk.size, "format": disk.format, "domain_ids": list(disk.domain_ids)}
-    run.ledger.update_object(row.id, name=run.request.name, details={**row.details, **details})
+    run.ledger.add_details(row.id, details, name=run.request.name)
 
 
 async def grant_roles(run: Provisioning) -> None:

@@ -119,7 +119,7 @@ async def download(run: Provisioning) -> None:
     file = _raw(run)
     row = run.object
     if not file.exists() and row.details.get("transferred"):
-        row = run.ledger.update_object(row.id, details={**row.details, "transferred": 0})
+        row = run.ledger.add_details(row.id, {"transferred": 0})
     await move(run, row, file, run.plan["size"])
 
 

@@ -393,9 +393,7 @@ async def prepare(run: Provisioning) -> None:
     }
     # What is told of it later besides.
     known = {"size": image.virtual_size, "format": wanted, "domain_ids": [run.plan["domain_id"]]}
-    run.ledger.update_object(
-        row.id, details={**row.details, **known, "content_type": disk["content_type"], "wanted": disk}
-    )
+    run.ledger.add_details(row.id, {**known, "content_type": disk["content_type"], "wanted": disk})
 
 
 async def _file(run: Provisioning, image: Image, wanted: str) -> Path:
@@ -419,7 +417,7 @@ async def _file(run: Provisioning, image: Image, wanted: str) -> Path:
         # Of another run of the converter the bytes need not be at the same places.
         row = _transfer(run)
         if "transferred" in row.details:
-            run.ledger.update_object(row.id, details={**row.details, "transferred": 0})
+            run.ledger.add_details(row.id, {"transferred": 0})
     return converted
 
 

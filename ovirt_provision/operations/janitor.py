@@ -133,8 +133,7 @@ class Janitor:
             elif arrived is not None:
                 log.warning("a destroyed object has turned up", kind=row.kind, name=row.name, id=arrived)
                 # What was known of its disks was true of the one that is gone.
-                details = {**row.details, "disks_known": False}
-                self._ledger.update_object(row.id, state=LATE, engine_id=arrived, details=details)
+                self._ledger.add_details(row.id, {"disks_known": False}, state=LATE, engine_id=arrived)
             elif over:
                 if row.state == PRESENT:
                     self._ledger.update_object(row.id, unanswered=False)

@@ -134,7 +134,7 @@ async def fit_payload(run: Provisioning, row: Object) -> None:
         files=[(file.name, file.content) for file in wanted.files],
     )
     run.note("storing the payload in the VM")
-    run.ledger.update_object(row.id, details={**row.details, _PAYLOAD: True})
+    run.ledger.add_details(row.id, {_PAYLOAD: True})
     await _set_payload(run, row, payload)
 
 

@@ -80,7 +80,7 @@ async def _remove(run: Provisioning, row: Object, template: Template) -> None:
     new = run.object
     removing = [*new.details.get("removing", ()), row.id]
     run.ledger.update_object(row.id, engine_id=template.id)
-    run.ledger.update_object(new.id, details={**new.details, "removing": removing})
+    run.ledger.add_details(new.id, {"removing": removing})
 
     async def send() -> None:
         now = await run.engine.templates.get(template.id)
@@ -105,4 +105,4 @@ def _warn(run: Provisioning, text: str) -> None:
     row = run.object
     warnings = row.details.get("warnings", [])
     if text not in warnings:
-        run.ledger.update_object(row.id, details={**row.details, "warnings": [*warnings, text]})
+        run.ledger.add_details(row.id, {"warnings": [*warnings, text]})

@@ -123,7 +123,7 @@ def find_domain(
 
 
 async def find_storage(engine: Engine, domain_name: str, disk_format: int, vm: Vm | None) -> dict[str, Any]:
-    """`disk_changes`: what is to differ in the copies of the VM's disks, as fields of `DiskChange`.
+    """`disk_changes`: what is to differ in the copies of the VM's disks, as fields of `DiskCopy`.
 
     Raises ReferencesNotFound and InvalidRequest. Without a VM it only looks whether there is such a storage
     domain.

@@ -294,8 +294,7 @@ def adopt_disks(run: Provisioning, row: Object, vm: Vm) -> None:
                 parent_id=row.id,
                 state=PRESENT,
             )
-    known_of = {"disks_known": True, "created_at": vm.created_at}
-    run.ledger.update_object(row.id, details={**run.ledger.object(row.id).details, **known_of})
+    run.ledger.add_details(row.id, {"disks_known": True, "created_at": vm.created_at})
 
 
 def _disks_known(row: Object, vm: Vm) -> bool:

@@ -47,7 +47,7 @@ async def remove_old(run: Provisioning) -> None:
         old = run.ledger.update_object(old.id, engine_id=old_id)
     if not stays(row):
         await _insist_on_the_same(run, old_id)
-        run.ledger.update_object(row.id, details={**row.details, "replacing": True})
+        run.ledger.add_details(row.id, {"replacing": True})
 
     async def send() -> None:
         template = await run.engine.templates.get(old_id)

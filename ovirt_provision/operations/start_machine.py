@@ -94,12 +94,12 @@ async def wait_for_address(run: Provisioning) -> None:
     """Waits for an address, unless the Machine's selection says not to."""
     row, selection = run.object, _selection(run)
     if run.request.HasField("address_selection"):
-        run.ledger.update_object(row.id, details={**row.details, **kept_selection(selection)})
+        run.ledger.add_details(row.id, kept_selection(selection))
     if selection.do_not_wait:
         return
     found = await vm_reports(run, row.known_id, selection, settle_of(run, selection))
     addresses = [asdict(address) for address in found]
-    run.ledger.update_object(row.id, details={**run.object.details, "addresses": addresses})
+    run.ledger.add_details(row.id, {"addresses": addresses})
 
 
 def _selection(run: Provisioning) -> resources_pb2.AddressSelection:

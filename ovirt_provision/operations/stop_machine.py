@@ -65,7 +65,7 @@ async def power_off(run: Provisioning) -> None:
     # The engine may keep the disks for a moment after the VM is down.
     if vm is None or not vm.ready:
         await vm_ready(run, vm_id, f"the stop of VM {row.name}", look_first=False)
-    run.ledger.update_object(row.id, details={**run.object.details, "addresses": []})
+    run.ledger.add_details(row.id, {"addresses": []})
 
 
 async def wait_for_guest(run: Provisioning) -> None:
@@ -78,7 +78,7 @@ async def wait_for_guest(run: Provisioning) -> None:
         await vm_down(run, row.known_id)
     # The engine may keep the disks for a moment after the VM is down.
     await vm_ready(run, row.known_id, f"the stop of VM {row.name}")
-    run.ledger.update_object(row.id, details={**run.object.details, "addresses": []})
+    run.ledger.add_details(row.id, {"addresses": []})
 
 
 async def resolve(call: Call) -> dict[str, Any]:

@@ -68,7 +68,7 @@ async def open_transfer(run: Provisioning, row: Object, image_format: str) -> No
     transfers = run.engine.transfers
     if "others" not in row.details:
         others = [one.id for one in await run.insist(lambda: transfers.of_disk(disk_id))]
-        row = run.ledger.update_object(row.id, details={**row.details, "others": others})
+        row = run.ledger.add_details(row.id, {"others": others})
 
     async def find() -> str | None:
         found = await _ours(run, row)
@@ -148,9 +148,8 @@ async def move(run: Provisioning, row: Object, file: Path, size: int) -> None:
 
 
 def _write_down(run: Provisioning, row: Object, kept: int) -> None:
-    details = run.ledger.object(row.id).details
-    if details.get("transferred") != kept:
-        run.ledger.update_object(row.id, details={**details, "transferred": kept})
+    if run.ledger.object(row.id).details.get("transferred") != kept:
+        run.ledger.add_details(row.id, {"transferred": kept})
 
 
 async def _renew_ticket(run: Provisioning, row: Object) -> None:
