@@ -11,11 +11,10 @@ from typing import Any, Literal, TypeVar
 
 from ovirt_provision.engine.errors import EngineNotFound
 from ovirt_provision.engine.inventory import StorageDomain
-from ovirt_provision.engine.model import Cluster, Disk, Nic, Template, VnicProfile
+from ovirt_provision.engine.model import Cluster, Disk, Template
 from ovirt_provision.errors import (
     EnginePermissionDenied,
     EngineRefused,
-    Violation,
     did_you_mean,
     there_is,
 )
@@ -26,8 +25,8 @@ from ovirt_provision.operations.enumerations import (
     BIOS_TYPES,
     DISK_FORMATS,
     DISK_INTERFACES,
-    NIC_INTERFACES,
 )
+from ovirt_provision.operations.nics import NicResolver
 from ovirt_provision.operations.problems import Problems
 from ovirt_provision.operations.verb import Call
 from ovirt_provision.v1 import resources_pb2
@@ -77,6 +76,7 @@ class HardwareResolver:
         self._template = template
         self._cluster = cluster
         self._problems = problems
+        self._missing, self._wrong, self._unknown = problems.miss, problems.refuse, problems.miss_name
         self._inventory = call.engine.inventory
         self._domains: Mapping[str, StorageDomain] = {}
         self._quotas: Mapping[str, str] = {}
@@ -100,7 +100,7 @@ class HardwareResolver:
         plan["attached_disks"] = await self._attached_disks()
         self._check_bootable()
         self._check_virtio_scsi(plan)
-        plan["nics"] = await self._nics()
+        plan["nics"] = await NicResolver(self._call, spec, self._template, cluster, self._problems).resolve()
         vm = plan["vm"]
         systems: Mapping[str, str] = {}
         if spec.operating_system or spec.HasField("tpm"):
@@ -454,107 +454,6 @@ class HardwareResolver:
                 f"cannot be false: {', '.join(need)} is on that controller; give it another interface",
             )
 
-    # NICs
-
-    async def _nics(self) -> list[dict[str, Any]]:
-        """Of a request without NICs none: the template's stay as they are."""
-        spec, template = self._spec, self._template
-        if not spec.nics:
-            return []
-        profiles = await self._call.engine.catalog.vnic_profiles(self._cluster)
-        inherited: dict[str, Nic] = {nic.name: nic for nic in template.nics} if template else {}
-        return [
-            self._nic(f"spec.nics[{n}]", nic, inherited.get(nic.name), list(inherited), profiles)
-            for n, nic in enumerate(spec.nics)
-        ]
-
-    def _nic(
-        self,
-        path: str,
-        wanted: resources_pb2.Nic,
-        inherited: Nic | None,
-        known: Sequence[str],
-        profiles: Sequence[VnicProfile],
-    ) -> dict[str, Any]:
-        profile: VnicProfile | None = None
-        if wanted.vnic_profile:
-            profile = self._profile(path, wanted.vnic_profile, profiles)
-        elif wanted.network:
-            profile = self._profile_of_network(path, wanted.network, profiles)
-        elif inherited is not None:
-            profile = next((one for one in profiles if one.id == inherited.vnic_profile_id), None)
-        elif self._template is not None:
-            has = ", ".join(known) or "none"
-            self._wrong(
-                f"{path}.vnic_profile",
-                f"is needed, or network; the template has no NIC '{wanted.name}' to take it from, but {has}"
-                f"{did_you_mean(wanted.name, known)}",
-            )
-        interface = NIC_INTERFACES.get(wanted.interface, inherited.interface if inherited else "")
-        if profile is not None:
-            if not interface or (profile.pass_through and not wanted.interface):
-                interface = "pci_passthrough" if profile.pass_through else "virtio"
-            elif interface == "pci_passthrough" and not profile.pass_through and not wanted.interface:
-                interface = "virtio"
-            if profile.pass_through != (interface == "pci_passthrough"):
-                takes = "takes PCI_PASSTHROUGH" if profile.pass_through else "does not pass through"
-                self._wrong(f"{path}.interface", f"vNIC profile '{profile.name}' {takes}, not {interface}")
-        return {
-            "name": wanted.name,
-            "vnic_profile_id": profile.id
-            if profile is not None
-            else inherited.vnic_profile_id
-            if inherited
-            else "",
-            "interface": interface,
-            "mac": wanted.mac.lower(),
-            "linked": wanted.linked if wanted.HasField("linked") else None,
-        }
-
-    @property
-    def _where(self) -> str:
-        return f"networks of cluster '{self._cluster.name}'" if self._cluster else "all networks"
-
-    def _profile(self, path: str, name: str, profiles: Sequence[VnicProfile]) -> VnicProfile | None:
-        matches = [one for one in profiles if name in (one.name, one.full_name)]
-        if len(matches) == 1:
-            return matches[0]
-        if not matches:
-            known = {text for one in profiles for text in (one.name, one.full_name)}
-            self._missing(
-                f"{path}.vnic_profile",
-                f"no vNIC profile '{name}'{did_you_mean(name, known)} (looked in {self._where})",
-            )
-        elif self._cluster is not None:
-            choices = ", ".join(sorted(one.full_name for one in matches))
-            self._missing(
-                f"{path}.vnic_profile", f"'{name}' names several vNIC profiles: {choices}; name one of these"
-            )
-        return None
-
-    def _profile_of_network(
-        self, path: str, network: str, profiles: Sequence[VnicProfile]
-    ) -> VnicProfile | None:
-        matches = [one for one in profiles if one.network == network]
-        own = [one for one in matches if one.name == network]
-        if len(matches) == 1 or (own and self._cluster is not None):
-            return (own or matches)[0]
-        if not matches:
-            known = {one.network for one in profiles}
-            self._missing(
-                f"{path}.network",
-                f"no network '{network}' with a vNIC profile{did_you_mean(network, known)} "
-                f"(looked in {self._where})",
-            )
-        elif self._cluster is not None:
-            choices = ", ".join(sorted(one.full_name for one in matches))
-            self._wrong(
-                f"{path}.network",
-                f"'{network}' has several vNIC profiles, none of its own name; as vnic_profile name one of "
-                f"{choices}",
-            )
-        return None
-
     # All else
 
     async def _memory(self, vm: dict[str, Any]) -> None:
@@ -683,21 +582,6 @@ class HardwareResolver:
         if name not in known and self._cluster is not None:
             self._unknown(field, kind, name, known)
         return known.get(name, "")
-
-    def _unknown(self, field: str, kind: str, name: str, known: Iterable[str]) -> None:
-        self._missing(field, f"no {kind} '{name}'{there_is(name, known)}")
-
-    def _missing(self, field: str, description: str) -> None:
-        self._tell(self._problems.missing, field, description)
-
-    def _wrong(self, field: str, description: str) -> None:
-        self._tell(self._problems.wrong, field, description)
-
-    @staticmethod
-    def _tell(told: list[Violation], field: str, description: str) -> None:
-        # One name may be that of many disks.
-        if Violation(field, description) not in told:
-            told.append(Violation(field, description))
 
     @staticmethod
     async def _visible(reading: Awaitable[T], otherwise: T) -> T:

@@ -96,12 +96,12 @@ async def _find_iso(
     disks = [image for image in usable if image.is_disk]
     found = disks or usable[:1]
     if not found:
-        problems.missing.append(Violation(field, f"{where} has no ISO image {told}{near}"))
+        problems.miss(field, f"{where} has no ISO image {told}{near}")
     elif len(found) > 1:
         ids = ", ".join(image.id for image in found)
-        problems.wrong.append(Violation(field, f"{told} names several disks: {ids}; give the disk_id of one"))
+        problems.refuse(field, f"{told} names several disks: {ids}; give the disk_id of one")
     elif found[0].status != "ok":
-        problems.wrong.append(Violation(field, f"ISO image {told} is {found[0].status}, not ok"))
+        problems.refuse(field, f"ISO image {told} is {found[0].status}, not ok")
     else:
         return found[0].id
     return ""

@@ -1,11 +1,17 @@
 """All that is wrong with a request, so that it is told at once."""
 
 import asyncio
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from ovirt_provision.errors import InvalidRequest, ProvisionError, ReferencesNotFound, Violation
+from ovirt_provision.errors import (
+    InvalidRequest,
+    ProvisionError,
+    ReferencesNotFound,
+    Violation,
+    there_is,
+)
 
 
 @dataclass
@@ -15,12 +21,29 @@ class Problems:
     missing: list[Violation]
     wrong: list[Violation]
 
+    def miss(self, field: str, description: str) -> None:
+        """Adds something that the engine does not have; once, though several things may be named by it."""
+        _add(self.missing, field, description)
+
+    def miss_name(self, field: str, kind: str, name: str, known: Iterable[str]) -> None:
+        """Adds a name that is none of those that the engine has."""
+        self.miss(field, f"no {kind} '{name}'{there_is(name, known)}")
+
+    def refuse(self, field: str, description: str) -> None:
+        """Adds something else that is wrong, once."""
+        _add(self.wrong, field, description)
+
     def insist_on_none(self) -> None:
         """Raises InvalidRequest, or ReferencesNotFound where nothing but names is wrong."""
         if self.wrong:
             raise InvalidRequest([*self.wrong, *self.missing])
         if self.missing:
             raise ReferencesNotFound(self.missing)
+
+
+def _add(told: list[Violation], field: str, description: str) -> None:
+    if Violation(field, description) not in told:
+        told.append(Violation(field, description))
 
 
 async def all_at_once(*look_ups: Awaitable[dict[str, Any]]) -> dict[str, Any]:
