@@ -1,11 +1,15 @@
-"""Which permits of the engine it takes to make a Machine: looked at before its first effect."""
+"""Which permits of the engine it takes to make a Machine, looked at before its first effect."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Awaitable, Mapping, Sequence
+from typing import Any, TypeVar
 
 from ovirt_provision.engine.account import Need
+from ovirt_provision.engine.errors import EngineNotFound
 from ovirt_provision.engine.model import Template
+from ovirt_provision.errors import EnginePermissionDenied, EngineRefused
 from ovirt_provision.operations.verb import Call
+
+T = TypeVar("T")
 
 
 def needs_of_machine(
@@ -37,6 +41,14 @@ def needs_of_machine(
             if told
         ),
     ]
+
+
+async def visible(reading: Awaitable[T], otherwise: T) -> T:
+    """What the account may read; else what the engine knows, and refuses, is left to it."""
+    try:
+        return await reading
+    except (EnginePermissionDenied, EngineNotFound, EngineRefused):
+        return otherwise
 
 
 async def insist_on_making(

@@ -1,7 +1,7 @@
 """All that is wrong with a request, so that it is told at once."""
 
 import asyncio
-from collections.abc import Awaitable, Iterable
+from collections.abc import Awaitable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -28,6 +28,12 @@ class Problems:
     def miss_name(self, field: str, kind: str, name: str, known: Iterable[str]) -> None:
         """Adds a name that is none of those that the engine has."""
         self.miss(field, f"no {kind} '{name}'{there_is(name, known)}")
+
+    def id_of(self, field: str, kind: str, name: str, known: Mapping[str, str]) -> str:
+        """The id of a name; added where it is none of those that the engine has, and then empty."""
+        if name not in known:
+            self.miss_name(field, kind, name, known)
+        return known.get(name, "")
 
     def refuse(self, field: str, description: str) -> None:
         """Adds something else that is wrong, once."""
