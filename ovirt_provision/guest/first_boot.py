@@ -3,7 +3,7 @@
 import ipaddress
 import zoneinfo
 
-from ovirt_provision.engine.machines import FirstBoot, GuestInterface
+from ovirt_provision.engine.vm_requests import FirstBoot, GuestInterface
 from ovirt_provision.errors import Violation, did_you_mean
 from ovirt_provision.guest import answer_file, cloud_config, ignition
 from ovirt_provision.v1 import resources_pb2

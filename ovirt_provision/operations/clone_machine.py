@@ -9,8 +9,8 @@ from typing import Any
 import sqlalchemy as sa
 
 from ovirt_provision.engine.account import Need
-from ovirt_provision.engine.machines import VmRequest
 from ovirt_provision.engine.model import Vm
+from ovirt_provision.engine.vm_requests import VmRequest
 from ovirt_provision.errors import (
     InvalidRequest,
     MachineNotClonable,

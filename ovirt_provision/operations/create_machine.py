@@ -6,8 +6,8 @@ from typing import Any
 import sqlalchemy as sa
 
 from ovirt_provision.engine.catalog import Wanted
-from ovirt_provision.engine.machines import TemplateDisk, VmRequest
 from ovirt_provision.engine.model import BLANK
+from ovirt_provision.engine.vm_requests import TemplateDisk, VmRequest
 from ovirt_provision.errors import ReferencesNotFound, Violation, did_you_mean
 from ovirt_provision.guest.first_boot import violations_of
 from ovirt_provision.ledger.runner import Phase

@@ -8,8 +8,8 @@ from functools import partial
 from typing import Any
 
 from ovirt_provision.engine.disks import DiskRequest
-from ovirt_provision.engine.machines import AttachmentRequest, DiskChange, NicRequest
 from ovirt_provision.engine.model import Disk, Vm
+from ovirt_provision.engine.vm_requests import AttachmentRequest, DiskChange, NicRequest
 from ovirt_provision.errors import EngineOperationFailed, EngineRefused, NotOurs
 from ovirt_provision.ledger.identity import Mark, disk_id
 from ovirt_provision.ledger.store import PRESENT, Object

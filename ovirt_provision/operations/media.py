@@ -9,8 +9,8 @@ out again before the next start and before a template is made.
 from collections.abc import Sequence
 from typing import Any
 
-from ovirt_provision.engine.machines import Media, Payload
 from ovirt_provision.engine.model import Cluster
+from ovirt_provision.engine.vm_requests import Media, Payload
 from ovirt_provision.errors import Violation, there_is
 from ovirt_provision.ledger.store import Object
 from ovirt_provision.operations.enumerations import BOOT_DEVICES, PAYLOAD_TYPES

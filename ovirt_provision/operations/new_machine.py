@@ -9,8 +9,8 @@ import sqlalchemy as sa
 from google.protobuf.json_format import MessageToDict
 from google.protobuf.message import Message
 
-from ovirt_provision.engine.machines import VmRequest
 from ovirt_provision.engine.model import Vm
+from ovirt_provision.engine.vm_requests import VmRequest
 from ovirt_provision.errors import (
     Code,
     KeyInUse,

@@ -6,7 +6,7 @@ and removed whatever becomes of the operation. It has no lease that could end: t
 
 import sqlalchemy as sa
 
-from ovirt_provision.engine.machines import VmRequest
+from ovirt_provision.engine.vm_requests import VmRequest
 from ovirt_provision.ledger.identity import vm_id
 from ovirt_provision.ledger.store import GONE, HANDED_OVER, INTENDED, Object
 from ovirt_provision.operations.new_machine import create_vm

@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
-from ovirt_provision.engine.machines import Machines, VmRequest
+from ovirt_provision.engine.machines import Machines
 from ovirt_provision.engine.model import Vm
+from ovirt_provision.engine.vm_requests import VmRequest
 from ovirt_provision.ledger.store import Ledger, Object
 from ovirt_provision.operations import clone_machine, create_machine, create_template, removal
 from ovirt_provision.operations.create_once import create_once

@@ -6,8 +6,8 @@ import uuid
 import pytest
 
 from ovirt_provision.engine import Engine
-from ovirt_provision.engine.machines import VmRequest
 from ovirt_provision.engine.model import Vm
+from ovirt_provision.engine.vm_requests import VmRequest
 from ovirt_provision.simulator import Simulator
 
 

@@ -5,7 +5,8 @@ import dataclasses
 import pytest
 from ovirtsdk4 import types
 
-from ovirt_provision.engine.machines import Machines, VmRequest
+from ovirt_provision.engine.machines import Machines
+from ovirt_provision.engine.vm_requests import VmRequest
 from ovirt_provision.errors import (
     KeyInUse,
     MachineBusy,
