@@ -73,6 +73,36 @@ def test_what_was_uploaded_is_downloaded(play):
     play(scenario)
 
 
+def test_the_bytes_of_a_disk_go_with_it_and_not_with_its_copy(play):
+    async def scenario(lab):
+        async def remove(disk):
+            await lab.call(lab.system.disks_service().disk_service(disk.id).remove)
+            await lab.wait(lambda: disk.id in lab.world.disks, False)
+
+        disk = lab.world.add_disk("image", size=1 << 20)
+        _, service = await upload(lab, disk, [(0, DATA)])
+        await lab.call(service.finalize)
+        await lab.wait(lambda: disk.status, "ok")
+        action = (
+            "<action><disk><name>copy</name></disk>"
+            "<storage_domain><name>data</name></storage_domain></action>"
+        )
+        copied = await lab.request("POST", f"/disks/{disk.id}/copy", action)
+        assert copied.status == 200
+        (copy,) = [one for one in lab.world.disks.values() if one.name == "copy"]
+        await lab.wait(lambda: (disk.status, copy.status), ("ok", "ok"))
+        await remove(disk)
+        made, service = await transfer(lab, copy, types.ImageTransferDirection.DOWNLOAD)
+        assert (await plane(lab, made, "GET")).content == DATA
+        await lab.call(service.finalize)
+        await lab.wait(lambda: copy.status, "ok")
+        await remove(copy)
+        left = lab.world.images.path(copy).parent.iterdir()
+        assert [file.name for file in left if not file.name.startswith(".")] == []
+
+    play(scenario)
+
+
 def test_guests_read_what_was_uploaded_to_a_disk_whose_id_the_client_chose(play, monkeypatch):
     chosen = "4f1f2c1e-8a55-4f0c-9d53-0d5f2b6f7a10"
 

@@ -39,10 +39,6 @@ class _NoGuest:
         self.screen.close()
 
 
-def _kept(file: Path) -> Path:
-    return file.with_suffix(".kept")
-
-
 class NoGuests:
     """State machines only, for tests that need no guest. `specs` are the VMs as they were started, newest
     last; `screens` are the consoles of their last runs, by the VMs' ids.
@@ -60,20 +56,25 @@ class NoGuests:
 
     def clone_disk(self, disk_id: str, source_id: str, *, thin: bool) -> Work:  # noqa: ARG002
         if source_id in self._contents:
-            self._contents[disk_id] = self._contents[source_id]
+            kept, file_format = self._contents[source_id]
+            copy = kept.with_name(f"{disk_id}.kept")
+            # Nobody writes to what is kept: a disk that is written anew gets another file.
+            copy.hardlink_to(kept)
+            self._contents[disk_id] = (copy, file_format)
         return _Done()
 
     def write_disk(self, disk_id: str, file: Path, file_format: str) -> Work:
         """Keeps the bytes beside the file, as they are."""
         if file.exists():
-            self._contents[disk_id] = (file.replace(_kept(file)), file_format)
+            self._contents[disk_id] = (file.replace(file.with_name(f"{disk_id}.kept")), file_format)
         return _Done()
 
     def read_disk(self, disk_id: str, file: Path, file_format: str) -> Work:
-        kept, kept_format = self._contents.get(disk_id, (_kept(file), file_format))
-        if not kept.exists():
+        if disk_id not in self._contents:
             file.touch()
-        elif kept_format == file_format:
+            return _Done()
+        kept, kept_format = self._contents[disk_id]
+        if kept_format == file_format:
             shutil.copyfile(kept, file)
         else:
             names = [QEMU_FORMATS[one] for one in (kept_format, file_format)]
@@ -90,7 +91,8 @@ class NoGuests:
         return _Done()
 
     def remove_disk(self, disk_id: str) -> None:
-        """Nothing to remove."""
+        if disk_id in self._contents:
+            self._contents.pop(disk_id)[0].unlink(missing_ok=True)
 
     def start(self, spec: GuestSpec) -> Guest:
         self.specs.append(spec)

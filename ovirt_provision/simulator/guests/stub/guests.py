@@ -52,6 +52,7 @@ class StubGuests(NoGuests):
 
     def remove_disk(self, disk_id: str) -> None:
         shutil.rmtree(self._tree(disk_id), ignore_errors=True)
+        super().remove_disk(disk_id)
 
     def start(self, spec: GuestSpec) -> "StubGuest":
         if not spec.disks or not spec.nics:
