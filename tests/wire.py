@@ -73,6 +73,7 @@ class Wire:
         class Connection(_Connection):
             def __init__(self, username: str) -> None:
                 """Nothing of curl. The administrator is not held against permits."""
+                self._url = URL  # for the error that an answer without XML is
                 principal = username.partition("@")[0]
                 users = [user for user in simulator.world.users.values() if user.principal == principal]
                 self._user = next((user for user in users if user is not simulator.world.admin), None)
