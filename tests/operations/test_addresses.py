@@ -21,9 +21,9 @@ async def told(site, key: str = "web") -> list[tuple[str, str]]:
     return [(address.nic, address.ip) for address in live]
 
 
-def test_only_what_is_selected_counts_until_another_selection_is_given(site, run_virtually):
+def test_only_what_is_selected_counts_until_another_selection_is_given(direct_site, run_virtually):
     async def scenario() -> None:
-        async with site(address=10) as s:
+        async with direct_site(address=10) as s:
             created = await s.run(
                 "CreateMachine",
                 key="web",
@@ -47,9 +47,9 @@ def test_only_what_is_selected_counts_until_another_selection_is_given(site, run
     run_virtually(scenario())
 
 
-def test_a_nic_that_the_machine_does_not_get_cannot_be_selected(site, run_virtually):
+def test_a_nic_that_the_machine_does_not_get_cannot_be_selected(direct_site, run_virtually):
     async def scenario() -> None:
-        async with site() as s:
+        async with direct_site() as s:
             with pytest.raises(InvalidRequest, match="did you mean 'nic2'"):
                 await s.call(
                     "CreateMachine",
@@ -61,9 +61,9 @@ def test_a_nic_that_the_machine_does_not_get_cannot_be_selected(site, run_virtua
     run_virtually(scenario())
 
 
-def test_what_bridges_and_tunnels_report_does_not_count(site, run_virtually):
+def test_what_bridges_and_tunnels_report_does_not_count(direct_site, run_virtually):
     async def scenario() -> None:
-        async with site() as s:
+        async with direct_site() as s:
             s.simulator.world.injections.arm("many-interfaces")
             await s.run("CreateMachine", key="web", spec=spec(), start_with=started())
             assert await told(s) == [("nic1", "10.11.0.1")]
@@ -72,9 +72,9 @@ def test_what_bridges_and_tunnels_report_does_not_count(site, run_virtually):
 
 
 @pytest.mark.parametrize(("settle", "first"), [(0, "10.255.255."), (5, "10.11.0.1")])
-def test_an_address_that_changes_does_not_count_until_it_stays(site, run_virtually, settle, first):
+def test_an_address_that_changes_does_not_count_until_it_stays(direct_site, run_virtually, settle, first):
     async def scenario() -> None:
-        async with site() as s:
+        async with direct_site() as s:
             s.simulator.world.injections.arm("address-flaps", seconds=30)
             selection = Selection()
             selection.settle_time.FromSeconds(settle)
@@ -89,10 +89,10 @@ def test_an_address_that_changes_does_not_count_until_it_stays(site, run_virtual
 
 
 def test_a_call_can_say_how_long_an_address_must_stay_or_that_none_is_waited_for(
-    site, run_virtually, virtual_clock
+    direct_site, run_virtually, virtual_clock
 ):
     async def scenario() -> None:
-        async with site() as s:
+        async with direct_site() as s:
             selection = Selection()
             selection.settle_time.FromSeconds(60)
             await s.run(
@@ -135,10 +135,10 @@ def test_a_call_can_say_how_long_an_address_must_stay_or_that_none_is_waited_for
     ],
 )
 def test_an_address_that_never_comes_is_told_with_the_reason(
-    site, run_virtually, fault, selection, says, advice
+    direct_site, run_virtually, fault, selection, says, advice
 ):
     async def scenario() -> None:
-        async with site(address=10) as s:
+        async with direct_site(address=10) as s:
             s.simulator.world.injections.arm(fault)
             failed = await s.run(
                 "CreateMachine", key="web", spec=spec(), start_with=started(), address_selection=selection
@@ -152,9 +152,9 @@ def test_an_address_that_never_comes_is_told_with_the_reason(
     run_virtually(scenario())
 
 
-def test_a_crash_while_it_settles_loses_nothing_and_the_selection_stays(site, run_virtually):
+def test_a_crash_while_it_settles_loses_nothing_and_the_selection_stays(direct_site, run_virtually):
     async def scenario() -> None:
-        async with site() as s:
+        async with direct_site() as s:
             selection = Selection(nics=["nic2"])
             selection.settle_time.FromSeconds(10)
             calling = await s.call(

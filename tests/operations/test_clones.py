@@ -102,9 +102,9 @@ def test_a_copy_is_whole_and_its_own_and_the_snapshot_is_gone(site, run_virtuall
     run_virtually(scenario())
 
 
-def test_a_copy_is_started_with_a_configuration_of_its_own(site, run_virtually):
+def test_a_copy_is_started_with_a_configuration_of_its_own(direct_site, run_virtually):
     async def scenario() -> None:
-        async with site() as s:
+        async with direct_site() as s:
             await running(s)
 
             made = await copy(s, start_with=started(host_name="twin"))
@@ -123,9 +123,9 @@ def test_a_copy_is_started_with_a_configuration_of_its_own(site, run_virtually):
     run_virtually(scenario())
 
 
-def test_the_memory_of_a_running_machine_is_not_saved(site, run_virtually):
+def test_the_memory_of_a_running_machine_is_not_saved(direct_site, run_virtually):
     async def scenario() -> None:
-        async with site() as s:
+        async with direct_site() as s:
             await running(s)
             copying = await s.call("CloneMachine", source_key="web", key="copy")
             while not s.snapshots():
@@ -139,12 +139,12 @@ def test_the_memory_of_a_running_machine_is_not_saved(site, run_virtually):
 
 @pytest.mark.parametrize("fault", ["", "drop-reply", "late-effect"])
 def test_an_engine_that_gives_the_copy_an_id_of_its_own_is_taken_at_its_word(
-    site, run_virtually, monkeypatch, fault
+    direct_site, run_virtually, monkeypatch, fault
 ):
     give_ids_of_its_own(monkeypatch)
 
     async def scenario() -> None:
-        async with site() as s:
+        async with direct_site() as s:
             await running(s)
             chosen = []
             if fault:
@@ -170,7 +170,7 @@ def test_an_engine_that_gives_the_copy_an_id_of_its_own_is_taken_at_its_word(
 @pytest.mark.parametrize("defence", ["on", "off"])
 @pytest.mark.parametrize("honoured", [True, False])
 def test_a_cancelled_copy_that_the_engine_makes_later_is_swept(
-    site, run_virtually, monkeypatch, defence, honoured
+    direct_site, run_virtually, monkeypatch, defence, honoured
 ):
     """It is made although the snapshot has been removed: the engine had begun to copy it."""
     if not honoured:
@@ -181,7 +181,7 @@ def test_a_cancelled_copy_that_the_engine_makes_later_is_swept(
     monkeypatch.setattr(clone_machine, "remove_snapshot", _nothing)
 
     async def scenario() -> list[str]:
-        async with site() as s:
+        async with direct_site() as s:
             await running(s)
             s.simulator.world.injections.arm("late-effect", method="POST", path=VMS, seconds=100, times=9)
             copying = await s.call("CloneMachine", source_key="web", key="copy")
@@ -224,12 +224,12 @@ def test_a_request_without_an_answer_changes_nothing_about_the_end(site, run_vir
 
 
 @pytest.mark.parametrize("defence", ["on", "off"])
-def test_a_snapshot_that_arrives_when_all_is_over_is_swept(site, run_virtually, monkeypatch, defence):
+def test_a_snapshot_that_arrives_when_all_is_over_is_swept(direct_site, run_virtually, monkeypatch, defence):
     if defence == "off":
         monkeypatch.setattr(removal, "bury_if_unanswered", lambda run, row: None)
 
     async def scenario() -> list[str]:
-        async with site() as s:
+        async with direct_site() as s:
             await running(s)
             s.simulator.world.injections.arm("late-effect", method="POST", path=SNAPSHOTS, seconds=300)
             made = await copy(s)
@@ -246,9 +246,11 @@ def test_a_snapshot_that_arrives_when_all_is_over_is_swept(site, run_virtually, 
 
 
 @pytest.mark.parametrize("fault", ["snapshot-fails", "vm-fails"])
-def test_a_failure_in_the_engine_is_told_in_its_own_words_and_leaves_nothing(site, run_virtually, fault):
+def test_a_failure_in_the_engine_is_told_in_its_own_words_and_leaves_nothing(
+    direct_site, run_virtually, fault
+):
     async def scenario() -> None:
-        async with site() as s:
+        async with direct_site() as s:
             await running(s)
             s.simulator.world.injections.arm(fault)
 
@@ -278,9 +280,9 @@ def test_a_failure_in_the_engine_is_told_in_its_own_words_and_leaves_nothing(sit
         ("waiting-for-address", 0),
     ],
 )
-def test_cancelling_leaves_the_source_alone(site, run_virtually, phase, after):
+def test_cancelling_leaves_the_source_alone(direct_site, run_virtually, phase, after):
     async def scenario() -> None:
-        async with site() as s:
+        async with direct_site() as s:
             await running(s)
             copying = await s.call("CloneMachine", source_key="web", key="copy", start_with=started())
             async for seen in s.bridge.dispatcher.runner.watch(copying.id):
@@ -301,13 +303,13 @@ def test_cancelling_leaves_the_source_alone(site, run_virtually, phase, after):
 
 @pytest.mark.parametrize("defence", ["on", "off"])
 def test_a_snapshot_that_the_engine_does_not_remove_in_time_is_left_to_the_janitor(
-    site, run_virtually, monkeypatch, defence
+    direct_site, run_virtually, monkeypatch, defence
 ):
     if defence == "off":
         monkeypatch.setattr(Janitor, "_clean", _nothing)
 
     async def scenario() -> tuple[str, list[str]]:
-        async with site(remove_snapshot=60) as s:
+        async with direct_site(remove_snapshot=60) as s:
             await running(s)
             s.simulator.world.injections.arm("unavailable", method="DELETE", path=SNAPSHOT, times=100)
 
@@ -324,9 +326,9 @@ def test_a_snapshot_that_the_engine_does_not_remove_in_time_is_left_to_the_janit
     assert run_virtually(scenario()) == (("done", []) if defence == "on" else ("pending", ["web"]))
 
 
-def test_the_janitor_does_not_meddle_with_a_copy_that_removes_its_snapshot(site, run_virtually):
+def test_the_janitor_does_not_meddle_with_a_copy_that_removes_its_snapshot(direct_site, run_virtually):
     async def scenario() -> None:
-        async with site() as s:
+        async with direct_site() as s:
             await running(s)
             s.simulator.world.injections.arm("unavailable", method="DELETE", path=SNAPSHOT, times=1000)
             copying = await s.call("CloneMachine", source_key="web", key="copy")
@@ -340,9 +342,9 @@ def test_the_janitor_does_not_meddle_with_a_copy_that_removes_its_snapshot(site,
     run_virtually(scenario())
 
 
-def test_a_snapshot_goes_with_its_machine(site, run_virtually):
+def test_a_snapshot_goes_with_its_machine(direct_site, run_virtually):
     async def scenario() -> None:
-        async with site(remove_snapshot=60) as s:
+        async with direct_site(remove_snapshot=60) as s:
             await running(s)
             s.simulator.world.injections.arm("unavailable", method="DELETE", path=SNAPSHOT, times=1000)
             made = await copy(s)
@@ -360,9 +362,9 @@ def test_a_snapshot_goes_with_its_machine(site, run_virtually):
     run_virtually(scenario())
 
 
-def test_destroying_the_source_ends_the_copy_first(site, run_virtually):
+def test_destroying_the_source_ends_the_copy_first(direct_site, run_virtually):
     async def scenario() -> None:
-        async with site() as s:
+        async with direct_site() as s:
             await running(s)
             copying = await s.call("CloneMachine", source_key="web", key="copy")
             await s.clock.sleep(20)
@@ -378,11 +380,11 @@ def test_destroying_the_source_ends_the_copy_first(site, run_virtually):
 
 
 @pytest.mark.parametrize("defence", ["on", "off"])
-def test_a_disk_that_the_source_does_not_own_is_not_touched(site, run_virtually, monkeypatch, defence):
+def test_a_disk_that_the_source_does_not_own_is_not_touched(direct_site, run_virtually, monkeypatch, defence):
     """With the defence off, every disk of the VM is snapshotted."""
 
     async def scenario() -> tuple[bool, int]:
-        async with site() as s:
+        async with direct_site() as s:
             await running(s)
             await s.run("StopMachine", key="web")
             world = s.simulator.world
@@ -443,9 +445,9 @@ def test_what_cannot_be_copied_is_refused_before_any_effect(site, run_virtually)
     run_virtually(scenario())
 
 
-def test_the_same_call_gives_the_same_copy_and_another_has_to_wait(site, run_virtually):
+def test_the_same_call_gives_the_same_copy_and_another_has_to_wait(direct_site, run_virtually):
     async def scenario() -> None:
-        async with site() as s:
+        async with direct_site() as s:
             await running(s)
             first = await s.call("CloneMachine", source_key="web", key="copy")
             assert (await s.call("CloneMachine", source_key="web", key="copy")).id == first.id
@@ -464,9 +466,9 @@ def test_the_same_call_gives_the_same_copy_and_another_has_to_wait(site, run_vir
     run_virtually(scenario())
 
 
-def test_a_copy_lives_as_long_as_its_lease(site, run_virtually):
+def test_a_copy_lives_as_long_as_its_lease(direct_site, run_virtually):
     async def scenario() -> None:
-        async with site() as s:
+        async with direct_site() as s:
             await running(s)
             await s.run("CloneMachine", source_key="web", key="copy")
             await s.clock.sleep(600)
@@ -475,9 +477,9 @@ def test_a_copy_lives_as_long_as_its_lease(site, run_virtually):
     run_virtually(scenario())
 
 
-def test_a_template_of_a_copy(site, run_virtually):
+def test_a_template_of_a_copy(direct_site, run_virtually):
     async def scenario() -> None:
-        async with site() as s:
+        async with direct_site() as s:
             await running(s)
             await copy(s)
             made = await s.run("CreateTemplate", machine_key="copy", name="golden")
@@ -488,9 +490,9 @@ def test_a_template_of_a_copy(site, run_virtually):
     run_virtually(scenario())
 
 
-def test_the_census_tells_our_snapshots_from_others(site, run_virtually):
+def test_the_census_tells_our_snapshots_from_others(direct_site, run_virtually):
     async def scenario() -> None:
-        async with site() as s:
+        async with direct_site() as s:
             await running(s)
             snapshots = s.bridge.engine(ENGINE).snapshots
             vm_id = vm_of(s, "web").id

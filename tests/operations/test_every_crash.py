@@ -812,9 +812,9 @@ def test_daemons_that_die_one_after_the_other_get_there(site, run_virtually, mon
 
 
 @pytest.mark.parametrize("name", SCENARIOS)
-def test_every_boundary_is_in_the_list(site, run_virtually, monkeypatch, name):
+def test_every_boundary_is_in_the_list(direct_site, run_virtually, monkeypatch, name):
     async def scenario() -> dict[str, int]:
-        async with site(**TOMBSTONE) as s:
+        async with direct_site(**TOMBSTONE) as s:
             crashes = Crashes(s, monkeypatch)
             await play(s, crashes, SCENARIOS[name])
             return crashes.counts

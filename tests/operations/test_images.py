@@ -76,9 +76,9 @@ def call(site: Site, method: str, path: str, body: str = "") -> object:
     return reply.element
 
 
-def test_a_template_gets_its_tags_and_roles(site, run_virtually):
+def test_a_template_gets_its_tags_and_roles(direct_site, run_virtually):
     async def scenario() -> None:
-        async with site() as s:
+        async with direct_site() as s:
             call(s, "POST", "/tags", "<tag><name>linux</name></tag>")
             await build(s)
 
@@ -144,9 +144,9 @@ def test_all_that_is_wrong_is_told_at_once_and_nothing_is_made(site, run_virtual
     run_virtually(scenario())
 
 
-def test_what_is_right_may_be_validated_before_there_is_a_machine(site, run_virtually):
+def test_what_is_right_may_be_validated_before_there_is_a_machine(direct_site, run_virtually):
     async def scenario() -> None:
-        async with site() as s:
+        async with direct_site() as s:
             await s.validate("CreateTemplate", name="golden", validate_only=True, storage_domain="data")
 
     run_virtually(scenario())
@@ -155,9 +155,9 @@ def test_what_is_right_may_be_validated_before_there_is_a_machine(site, run_virt
 # Boot test
 
 
-def test_a_tested_template_counts_once_a_clone_of_it_has_answered(site, run_virtually):
+def test_a_tested_template_counts_once_a_clone_of_it_has_answered(direct_site, run_virtually):
     async def scenario() -> None:
-        async with site() as s:
+        async with direct_site() as s:
             await build(s)
 
             made = await create(s, boot_test=templates_pb2.BootTest(initialization=started(), ssh_port=2222))
@@ -181,9 +181,9 @@ def test_a_tested_template_counts_once_a_clone_of_it_has_answered(site, run_virt
     run_virtually(scenario())
 
 
-def test_while_it_is_tested_nobody_finds_it_under_its_name(site, run_virtually):
+def test_while_it_is_tested_nobody_finds_it_under_its_name(direct_site, run_virtually):
     async def scenario() -> None:
-        async with site() as s:
+        async with direct_site() as s:
             await build(s)
             making = await s.call("CreateTemplate", machine_key="build", name="golden", boot_test=TEST)
             async for seen in s.bridge.dispatcher.runner.watch(making.id):
@@ -195,9 +195,9 @@ def test_while_it_is_tested_nobody_finds_it_under_its_name(site, run_virtually):
 
 
 @pytest.mark.parametrize("version", [False, True])
-def test_what_fails_its_test_leaves_nothing_new(site, run_virtually, version):
+def test_what_fails_its_test_leaves_nothing_new(direct_site, run_virtually, version):
     async def scenario() -> None:
-        async with site(ssh=60) as s:
+        async with direct_site(ssh=60) as s:
             await golden(s)
             before = (names(s), s.vms(), s.disks())
             s.ssh.silent = "Connection refused"
@@ -215,9 +215,9 @@ def test_what_fails_its_test_leaves_nothing_new(site, run_virtually, version):
     run_virtually(scenario())
 
 
-def test_an_address_may_be_enough(site, run_virtually):
+def test_an_address_may_be_enough(direct_site, run_virtually):
     async def scenario() -> None:
-        async with site() as s:
+        async with direct_site() as s:
             await build(s)
             s.ssh.silent = "No route to host"
 
@@ -232,9 +232,9 @@ def test_an_address_may_be_enough(site, run_virtually):
 @pytest.mark.parametrize(
     "phase", ["creating-test-machine", "booting-test-machine", "waiting-for-test-address", "reaching-ssh"]
 )
-def test_cancelling_a_test_leaves_nothing(site, run_virtually, phase):
+def test_cancelling_a_test_leaves_nothing(direct_site, run_virtually, phase):
     async def scenario() -> None:
-        async with site() as s:
+        async with direct_site() as s:
             await build(s)
             before = (names(s), s.vms(), s.disks())
             s.ssh.silent = "Connection refused"
@@ -248,9 +248,9 @@ def test_cancelling_a_test_leaves_nothing(site, run_virtually, phase):
     run_virtually(scenario())
 
 
-def test_a_test_needs_room_for_its_machine(site, run_virtually):
+def test_a_test_needs_room_for_its_machine(direct_site, run_virtually):
     async def scenario() -> None:
-        async with site(owners={OWNER: {"max_machines": 1}}) as s:
+        async with direct_site(owners={OWNER: {"max_machines": 1}}) as s:
             await build(s)
             with pytest.raises(TooManyMachines):
                 await create(s, boot_test=TEST)
@@ -276,9 +276,9 @@ def test_a_name_that_is_ours_is_refused_and_says_what_to_do(site, run_virtually)
 
 
 @pytest.mark.parametrize("tested", [False, True])
-def test_replacing_removes_the_old_one_last(site, run_virtually, tested):
+def test_replacing_removes_the_old_one_last(direct_site, run_virtually, tested):
     async def scenario() -> None:
-        async with site() as s:
+        async with direct_site() as s:
             old = await golden(s)
             fields = {"boot_test": TEST} if tested else {}
             making = await s.call(
@@ -300,9 +300,9 @@ def test_replacing_removes_the_old_one_last(site, run_virtually, tested):
     run_virtually(scenario())
 
 
-def test_there_need_not_be_anything_to_replace(site, run_virtually):
+def test_there_need_not_be_anything_to_replace(direct_site, run_virtually):
     async def scenario() -> None:
-        async with site() as s:
+        async with direct_site() as s:
             await build(s)
             assert (await create(s, replace=True)).state == SUCCEEDED
             assert list(names(s).values()) == ["golden"]
@@ -341,9 +341,9 @@ async def replaced_while_used(site: Site) -> tuple[Operation, str]:
     return seen, old
 
 
-def test_an_old_one_that_comes_into_use_stands_and_so_does_the_new_one(site, run_virtually):
+def test_an_old_one_that_comes_into_use_stands_and_so_does_the_new_one(direct_site, run_virtually):
     async def scenario() -> None:
-        async with site() as s:
+        async with direct_site() as s:
             ended, old = await replaced_while_used(s)
 
             assert ended.state == FAILED
@@ -358,14 +358,14 @@ def test_an_old_one_that_comes_into_use_stands_and_so_does_the_new_one(site, run
     run_virtually(scenario())
 
 
-def test_without_the_look_at_its_users_the_engine_still_protects_it(site, run_virtually, monkeypatch):
+def test_without_the_look_at_its_users_the_engine_still_protects_it(direct_site, run_virtually, monkeypatch):
     async def nobody(*_: object) -> list[str]:
         return []
 
     monkeypatch.setattr(replacement, "users_of", nobody)
 
     async def scenario() -> None:
-        async with site() as s:
+        async with direct_site() as s:
             ended, old = await replaced_while_used(s)
             assert ended.error["reason"] == "TEMPLATE_IN_USE"
             assert "being used by the following VMs: user" in ended.error["engine_text"]
@@ -375,12 +375,12 @@ def test_without_the_look_at_its_users_the_engine_still_protects_it(site, run_vi
     run_virtually(scenario())
 
 
-def test_without_the_promise_to_stay_both_are_lost(site, run_virtually, monkeypatch):
+def test_without_the_promise_to_stay_both_are_lost(direct_site, run_virtually, monkeypatch):
     """With the defence off, an undo behind the removal of the old one takes the new one, too."""
     monkeypatch.setattr("ovirt_provision.operations.create_template.stays", lambda _row: False)
 
     async def scenario() -> dict[str, str]:
-        async with site() as s:
+        async with direct_site() as s:
             await renamed_away(s)
             return names(s)
 
@@ -401,9 +401,9 @@ async def renamed_away(site: Site) -> Operation:
     return seen
 
 
-def test_a_name_that_is_lost_to_somebody_else_loses_no_template(site, run_virtually):
+def test_a_name_that_is_lost_to_somebody_else_loses_no_template(direct_site, run_virtually):
     async def scenario() -> None:
-        async with site() as s:
+        async with direct_site() as s:
             ended = await renamed_away(s)
             assert ended.state == FAILED
             assert ended.error["reason"] == "NAME_IN_USE"
@@ -415,9 +415,9 @@ def test_a_name_that_is_lost_to_somebody_else_loses_no_template(site, run_virtua
 
 
 @pytest.mark.parametrize("phase", ["removing-old", "renaming"])
-def test_a_cancellation_comes_too_late_once_the_old_one_goes(site, run_virtually, phase):
+def test_a_cancellation_comes_too_late_once_the_old_one_goes(direct_site, run_virtually, phase):
     async def scenario() -> None:
-        async with site() as s:
+        async with direct_site() as s:
             old = await golden(s)
             making = await s.call("CreateTemplate", machine_key="build", name="golden", replace=True)
             async for seen in s.bridge.dispatcher.runner.watch(making.id):
@@ -430,9 +430,9 @@ def test_a_cancellation_comes_too_late_once_the_old_one_goes(site, run_virtually
     run_virtually(scenario())
 
 
-def test_a_template_is_replaced_by_one_operation_at_a_time(site, run_virtually):
+def test_a_template_is_replaced_by_one_operation_at_a_time(direct_site, run_virtually):
     async def scenario() -> None:
-        async with site() as s:
+        async with direct_site() as s:
             await golden(s)
             await build(s, "other")
             one = await s.call("CreateTemplate", machine_key="build", name="golden", replace=True)
@@ -444,9 +444,9 @@ def test_a_template_is_replaced_by_one_operation_at_a_time(site, run_virtually):
     run_virtually(scenario())
 
 
-def test_of_two_who_want_a_free_name_one_fails_and_leaves_nothing(site, run_virtually):
+def test_of_two_who_want_a_free_name_one_fails_and_leaves_nothing(direct_site, run_virtually):
     async def scenario() -> None:
-        async with site() as s:
+        async with direct_site() as s:
             await build(s)
             await build(s, "other")
             one = await s.call("CreateTemplate", machine_key="build", name="golden", replace=True)
@@ -472,9 +472,9 @@ def warnings(site: Site, operation: Operation) -> list[str]:
     return list(operation_message(site.bridge, operation).warnings)
 
 
-def test_only_the_newest_versions_stay(site, run_virtually):
+def test_only_the_newest_versions_stay(direct_site, run_virtually):
     async def scenario() -> None:
-        async with site() as s:
+        async with direct_site() as s:
             await golden(s)
             for number in (2, 3, 4):
                 made = await create(s, new_version=True, keep_versions=2)
@@ -486,9 +486,9 @@ def test_only_the_newest_versions_stay(site, run_virtually):
     run_virtually(scenario())
 
 
-def test_a_version_in_use_stays_and_is_told(site, run_virtually):
+def test_a_version_in_use_stays_and_is_told(direct_site, run_virtually):
     async def scenario() -> None:
-        async with site() as s:
+        async with direct_site() as s:
             await golden(s)
             await create(s, new_version=True)
             await use(s, "golden", version=1)
@@ -504,9 +504,9 @@ def test_a_version_in_use_stays_and_is_told(site, run_virtually):
     run_virtually(scenario())
 
 
-def test_versions_of_others_neither_count_nor_go(site, run_virtually):
+def test_versions_of_others_neither_count_nor_go(direct_site, run_virtually):
     async def scenario() -> None:
-        async with site() as s:
+        async with direct_site() as s:
             await build(s)
             for _ in range(3):
                 made = await create(s, TEMPLATE, new_version=True, keep_versions=1)
@@ -518,7 +518,7 @@ def test_versions_of_others_neither_count_nor_go(site, run_virtually):
     run_virtually(scenario())
 
 
-def test_what_the_engine_refuses_to_remove_is_told_and_no_error(site, run_virtually, monkeypatch):
+def test_what_the_engine_refuses_to_remove_is_told_and_no_error(direct_site, run_virtually, monkeypatch):
     """Somebody whose VMs the account does not see uses it."""
 
     async def nobody(*_: object) -> list[str]:
@@ -527,7 +527,7 @@ def test_what_the_engine_refuses_to_remove_is_told_and_no_error(site, run_virtua
     monkeypatch.setattr("ovirt_provision.operations.old_versions.users_of", nobody)
 
     async def scenario() -> None:
-        async with site() as s:
+        async with direct_site() as s:
             await golden(s)
             await use(s, "golden")
             made = await create(s, new_version=True, keep_versions=1)
@@ -540,7 +540,7 @@ def test_what_the_engine_refuses_to_remove_is_told_and_no_error(site, run_virtua
     run_virtually(scenario())
 
 
-def test_an_old_version_goes_though_the_engine_was_away_for_a_moment(site, run_virtually, monkeypatch):
+def test_an_old_version_goes_though_the_engine_was_away_for_a_moment(direct_site, run_virtually, monkeypatch):
     look, looks = old_versions.insist_on_own_versions, 0
 
     async def away(*arguments: Any, **options: Any) -> None:
@@ -553,7 +553,7 @@ def test_an_old_version_goes_though_the_engine_was_away_for_a_moment(site, run_v
     monkeypatch.setattr(old_versions, "insist_on_own_versions", away)
 
     async def scenario() -> None:
-        async with site() as s:
+        async with direct_site() as s:
             await golden(s)
             made = await create(s, new_version=True, keep_versions=1)
             assert (made.state, looks) == (SUCCEEDED, 2), made.error

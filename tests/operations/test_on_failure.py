@@ -21,9 +21,9 @@ async def create(site: Site, on_failure: int, fault: str = "agent-silent"):
 
 
 @pytest.mark.parametrize(("on_failure", "status"), [(ON_FAILURE_KEEP, "up"), (ON_FAILURE_STOP, "down")])
-def test_a_machine_that_fails_is_kept_until_it_is_destroyed(site, run_virtually, on_failure, status):
+def test_a_machine_that_fails_is_kept_until_it_is_destroyed(direct_site, run_virtually, on_failure, status):
     async def scenario() -> None:
-        async with site(address=120) as s:
+        async with direct_site(address=120) as s:
             failed = await create(s, on_failure)
 
             row = s.bridge.ledger.living_machine(OWNER, "web")
@@ -45,9 +45,9 @@ def test_a_machine_that_fails_is_kept_until_it_is_destroyed(site, run_virtually,
 
 
 @pytest.mark.parametrize("on_failure", [0, ON_FAILURE_DESTROY])
-def test_by_default_nothing_is_left(site, run_virtually, on_failure):
+def test_by_default_nothing_is_left(direct_site, run_virtually, on_failure):
     async def scenario() -> None:
-        async with site(address=120) as s:
+        async with direct_site(address=120) as s:
             failed = await create(s, on_failure)
 
             assert failed.state == FAILED
@@ -57,9 +57,9 @@ def test_by_default_nothing_is_left(site, run_virtually, on_failure):
 
 
 @pytest.mark.parametrize("on_failure", [ON_FAILURE_KEEP, ON_FAILURE_STOP])
-def test_where_no_machine_stands_there_is_nothing_to_keep(site, run_virtually, on_failure):
+def test_where_no_machine_stands_there_is_nothing_to_keep(direct_site, run_virtually, on_failure):
     async def scenario() -> None:
-        async with site(address=120) as s:
+        async with direct_site(address=120) as s:
             failed = await create(s, on_failure, "vm-fails")
 
             assert failed.state == FAILED
@@ -70,9 +70,9 @@ def test_where_no_machine_stands_there_is_nothing_to_keep(site, run_virtually, o
     run_virtually(scenario())
 
 
-def test_what_is_cancelled_is_undone_whatever_on_failure_says(site, run_virtually):
+def test_what_is_cancelled_is_undone_whatever_on_failure_says(direct_site, run_virtually):
     async def scenario() -> None:
-        async with site(address=120) as s:
+        async with direct_site(address=120) as s:
             creating = await s.call(
                 "CreateMachine", key="web", spec=spec(), start_with=started(), on_failure=ON_FAILURE_KEEP
             )
@@ -86,9 +86,9 @@ def test_what_is_cancelled_is_undone_whatever_on_failure_says(site, run_virtuall
     run_virtually(scenario())
 
 
-def test_what_has_lost_its_client_is_undone_whatever_on_failure_says(site, run_virtually):
+def test_what_has_lost_its_client_is_undone_whatever_on_failure_says(direct_site, run_virtually):
     async def scenario() -> None:
-        async with site(address=3600) as s:
+        async with direct_site(address=3600) as s:
             s.simulator.world.injections.arm("agent-silent")
             creating = await s.call(
                 "CreateMachine", key="web", spec=spec(), start_with=started(), on_failure=ON_FAILURE_KEEP
@@ -101,9 +101,9 @@ def test_what_has_lost_its_client_is_undone_whatever_on_failure_says(site, run_v
     run_virtually(scenario())
 
 
-def test_a_copy_that_fails_is_kept_without_its_snapshot(site, run_virtually):
+def test_a_copy_that_fails_is_kept_without_its_snapshot(direct_site, run_virtually):
     async def scenario() -> None:
-        async with site(address=120) as s:
+        async with direct_site(address=120) as s:
             await s.run("CreateMachine", key="web", spec=spec())
             s.bridge.leases.confirm(s.bridge.ledger.living_machine(OWNER, "web"))
             s.simulator.world.injections.arm("vm-crashes")
@@ -122,9 +122,9 @@ def test_a_copy_that_fails_is_kept_without_its_snapshot(site, run_virtually):
 
 
 @pytest.mark.parametrize("seconds", [0.1, 5, 60, 119, 125])
-def test_a_daemon_that_dies_meanwhile_leaves_the_machine_kept(site, run_virtually, seconds):
+def test_a_daemon_that_dies_meanwhile_leaves_the_machine_kept(direct_site, run_virtually, seconds):
     async def scenario() -> None:
-        async with site(address=120) as s:
+        async with direct_site(address=120) as s:
             s.simulator.world.injections.arm("agent-silent")
             creating = await s.call(
                 "CreateMachine", key="web", spec=spec(), start_with=started(), on_failure=ON_FAILURE_STOP
@@ -144,7 +144,7 @@ def test_a_daemon_that_dies_meanwhile_leaves_the_machine_kept(site, run_virtuall
     run_virtually(scenario())
 
 
-def test_without_keeping_it_is_gone(site, run_virtually, monkeypatch):
+def test_without_keeping_it_is_gone(direct_site, run_virtually, monkeypatch):
     """The defence switched off: the tests above can fail."""
 
     async def never(_run: object) -> bool:
@@ -153,7 +153,7 @@ def test_without_keeping_it_is_gone(site, run_virtually, monkeypatch):
     monkeypatch.setattr(new_machine, "_kept", never)
 
     async def scenario() -> None:
-        async with site(address=120) as s:
+        async with direct_site(address=120) as s:
             await create(s, ON_FAILURE_KEEP)
             assert s.vms() == []
 

@@ -49,9 +49,9 @@ async def machine_of(site: Site, key: str, version: int = 0) -> str:
     return site.simulator.world.vms[site.bridge.ledger.object(made.object_id).engine_id].template.id
 
 
-def test_a_new_version_is_the_latest_and_leaves_the_others(site, run_virtually):
+def test_a_new_version_is_the_latest_and_leaves_the_others(direct_site, run_virtually):
     async def scenario() -> None:
-        async with site() as s:
+        async with direct_site() as s:
             await build(s)
 
             made = await add_version(s, version_name="spring", description="second")
@@ -71,11 +71,11 @@ def test_a_new_version_is_the_latest_and_leaves_the_others(site, run_virtually):
 
 
 @pytest.mark.parametrize("number", [1, 2, 3])
-def test_destroying_a_version_never_touches_the_others(site, run_virtually, number):
+def test_destroying_a_version_never_touches_the_others(direct_site, run_virtually, number):
     """Also the one that the others hang on."""
 
     async def scenario() -> None:
-        async with site() as s:
+        async with direct_site() as s:
             await build(s)
             await add_version(s)
             await add_version(s)
@@ -92,9 +92,9 @@ def test_destroying_a_version_never_touches_the_others(site, run_virtually, numb
     run_virtually(scenario())
 
 
-def test_a_version_of_somebody_elses_template_is_ours_alone(site, run_virtually):
+def test_a_version_of_somebody_elses_template_is_ours_alone(direct_site, run_virtually):
     async def scenario() -> None:
-        async with site() as s:
+        async with direct_site() as s:
             await build(s, base="")
             foreign = version_id(s, 1, TEMPLATE)
 
@@ -118,9 +118,9 @@ def test_there_has_to_be_a_template_to_make_a_version_of(site, run_virtually):
     run_virtually(scenario())
 
 
-def test_the_latest_is_the_newest_that_is_ready(site, run_virtually):
+def test_the_latest_is_the_newest_that_is_ready(direct_site, run_virtually):
     async def scenario() -> None:
-        async with site() as s:
+        async with direct_site() as s:
             await build(s)
             making = await s.call("CreateTemplate", machine_key="build", name="golden", new_version=True)
             while versions(s) != [1, 2]:
@@ -134,9 +134,9 @@ def test_the_latest_is_the_newest_that_is_ready(site, run_virtually):
     run_virtually(scenario())
 
 
-def test_a_version_whose_reply_is_lost_is_found_and_not_made_again(site, run_virtually):
+def test_a_version_whose_reply_is_lost_is_found_and_not_made_again(direct_site, run_virtually):
     async def scenario() -> None:
-        async with site() as s:
+        async with direct_site() as s:
             await build(s)
             s.simulator.world.injections.arm("drop-reply", method="POST", path=TEMPLATES)
             begun = s.clock.monotonic()
@@ -275,9 +275,9 @@ def test_a_version_that_arrives_after_its_destroy_is_swept_and_no_other(site, ru
 
 @pytest.mark.parametrize("fault", ["", "drop-reply", "late-effect"])
 @pytest.mark.parametrize("after", [1, 45])
-def test_cancelling_leaves_the_versions_that_were_there(site, run_virtually, fault, after):
+def test_cancelling_leaves_the_versions_that_were_there(direct_site, run_virtually, fault, after):
     async def scenario() -> None:
-        async with site() as s:
+        async with direct_site() as s:
             await build(s)
             disks = s.disks()
             if fault:
@@ -298,9 +298,9 @@ def test_cancelling_leaves_the_versions_that_were_there(site, run_virtually, fau
     run_virtually(scenario())
 
 
-def test_two_machines_make_versions_at_the_same_time(site, run_virtually):
+def test_two_machines_make_versions_at_the_same_time(direct_site, run_virtually):
     async def scenario() -> None:
-        async with site() as s:
+        async with direct_site() as s:
             await build(s)
             await s.run("CreateMachine", key="other", spec=spec())
             both = [
