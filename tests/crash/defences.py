@@ -11,7 +11,7 @@ from ovirt_provision.engine.machines import Machines
 from ovirt_provision.engine.model import Vm
 from ovirt_provision.engine.vm_requests import VmRequest
 from ovirt_provision.ledger.store import Ledger, Object
-from ovirt_provision.operations import clone_machine, create_machine, create_template, removal
+from ovirt_provision.operations import clone_machine, create_template, new_machine, removal
 from ovirt_provision.operations.create_once import create_once
 from ovirt_provision.operations.provisioning import Provisioning
 
@@ -51,8 +51,8 @@ def _never_look(monkeypatch: pytest.MonkeyPatch) -> None:
         how.pop("may_repeat", None)
         await create_once(run, row, **how)
 
-    for verb in (create_machine, create_template, clone_machine):
-        monkeypatch.setattr(verb, "create_once", blindly)
+    for module in (new_machine, create_template, clone_machine):
+        monkeypatch.setattr(module, "create_once", blindly)
 
 
 def _bury_nothing(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,7 +4,7 @@ over."""
 import pytest
 
 from ovirt_provision.ledger.store import CANCELLED, FAILED, SUCCEEDED
-from ovirt_provision.operations import create_machine, create_template
+from ovirt_provision.operations import create_template, new_machine
 from tests.harness import Site, spec, started
 
 MOMENTS = [0.01, 0.3, 1, 2.5, 6, 11, 14, 18, 24, 31, 40, 47]
@@ -133,7 +133,7 @@ async def _never_there(*_: object) -> None:
 
 def test_without_looking_by_id_a_lost_reply_fails_the_create(site, run_virtually, monkeypatch):
     """The defence switched off: the tests above can fail."""
-    monkeypatch.setattr(create_machine, "find_made", _never_there)
+    monkeypatch.setattr(new_machine, "find_made", _never_there)
 
     async def scenario() -> None:
         async with site() as s:
