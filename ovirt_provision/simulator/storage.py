@@ -49,6 +49,12 @@ def _until_end(world: World, job: Job) -> float:
     return max(world.timing.storage_end, world.until_callback(job))
 
 
+def _at_end(world: World, job: Job, then: Callable[[str | None], None]) -> Callable[[str | None], None]:
+    """Has what comes after a task of storage wait for the end of its command; both are told what went
+    wrong, if so."""
+    return lambda error: world.after(_until_end(world, job), lambda _none: then(error))
+
+
 def _end_job(world: World, job: Job, seconds: float, *, ok: bool) -> None:
     """Ends a job after the disks, which leave their locks in `seconds`; at once when it has failed."""
     if ok:
@@ -129,7 +135,7 @@ def create(world: World, disk: Disk, job: Job, vm: Vm | None) -> None:
         "Creating Volume",
         world.timing.create_disk,
         _working(world, "disk-fails", lambda: world.guests.create_disk(disk.id, disk.size)),
-        lambda error: world.after(_until_end(world, job), lambda _none: end(error)),
+        _at_end(world, job, end),
     )
 
 
@@ -198,12 +204,17 @@ def build_vm(
         _task(world, job, "Creating Volume", volume, DoneWork(), copy)
 
 
+def _frozen_and_live(vm: Vm, snapshot: Snapshot) -> tuple[dict[str, Disk], list[Disk]]:
+    """The disks of a snapshot, by the ids of those of `vm` that they are of, and these."""
+    frozen = {one.disk.id: one.disk for one in snapshot.attachments}
+    return frozen, [one.disk for one in vm.attachments if one.disk.id in frozen]
+
+
 def take_snapshot(
     world: World, vm: Vm, snapshot: Snapshot, job: Job, then: Callable[[str | None], None]
 ) -> None:
     """Makes the volumes of a snapshot of `vm`, which may run; `then` is told what went wrong, if so."""
-    frozen = {one.disk.id: one.disk for one in snapshot.attachments}
-    live = [one.disk for one in vm.attachments if one.disk.id in frozen]
+    frozen, live = _frozen_and_live(vm, snapshot)
     vm.snapshots.append(snapshot)
     if not live:
         snapshot.status = "ok"
@@ -227,7 +238,7 @@ def take_snapshot(
         "Creating Volume",
         world.timing.create_disk,
         work,
-        lambda error: world.after(_until_end(world, job), lambda _none: end(error)),
+        _at_end(world, job, end),
         finalizes=False,
     )
 
@@ -309,7 +320,7 @@ def clone_vm(world: World, vm: Vm, clone: Vm, snapshot: Snapshot, job: Job) -> N
             "Creating Volume",
             world.timing.clone_full,
             work,
-            lambda error: world.after(_until_end(world, job), lambda _none: copied(error)),
+            _at_end(world, job, copied),
         )
 
     # The engine turns to the copies only when it next looks at its commands.
@@ -327,8 +338,7 @@ def restore(world: World, vm: Vm, snapshot: Snapshot, job: Job, then: Callable[[
 
     Meanwhile the snapshot is in preview, by `TryBackToAllSnapshotsOfVmCommand` of the engine.
     """
-    frozen = {one.disk.id: one.disk for one in snapshot.attachments}
-    live = [one.disk for one in vm.attachments if one.disk.id in frozen]
+    frozen, live = _frozen_and_live(vm, snapshot)
     vm.status = "image_locked"
     snapshot.status = "in_preview"
     _lock(live)
@@ -349,7 +359,7 @@ def restore(world: World, vm: Vm, snapshot: Snapshot, job: Job, then: Callable[[
         "Creating Volume",
         world.timing.create_disk,
         work,
-        lambda error: world.after(_until_end(world, job), lambda _none: end(error)),
+        _at_end(world, job, end),
     )
 
 
