@@ -17,6 +17,7 @@ require "kitchen/driver/ovirt/request"
 require_relative "support/fake_daemon"
 require_relative "support/instance"
 require_relative "support/stage"
+require_relative "support/with_fake_daemon"
 
 STAND_IN = defined?(Kitchen::STAND_IN)
 

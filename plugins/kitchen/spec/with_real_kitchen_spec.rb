@@ -2,8 +2,9 @@
 
 # The `kitchen` command with the driver, where Test Kitchen is installed.
 RSpec.describe "kitchen with the driver", :real_kitchen do
-  around do |example|
-    path = File.join(folder, "daemon.sock")
+  include_context "with a fake daemon"
+
+  before do
     File.write(File.join(folder, "kitchen.yml"), <<~YAML)
       driver: {name: ovirt}
       transport: {name: dummy}
@@ -12,13 +13,7 @@ RSpec.describe "kitchen with the driver", :real_kitchen do
       platforms: [{name: debian-12}]
       suites: [{name: a}, {name: b}, {name: c}, {name: d}]
     YAML
-    Support::FakeDaemon.serve(path) do |fake|
-      @fake = fake
-      with_environment("OVIRT_PROVISION_ADDRESS" => "unix:#{path}", "OVIRT_URL" => "") { example.run }
-    end
   end
-
-  let(:fake) { @fake }
 
   it "tests four instances at the same time" do
     said, status = kitchen("test", "-c", "4")
