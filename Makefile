@@ -41,7 +41,7 @@ test-long: tools ## What takes minutes for each test: a Docker host's whole life
 
 .PHONY: check
 check: lint kitchen ## Lint, types and all tests without guests and packer (at most 5 minutes)
-	$(python) -m pytest -n 4 -m "not guests and not e2e and not wheel and not live"
+	$(python) -m pytest -n 4 --dist loadgroup -m "not guests and not e2e and not wheel and not live"
 	cd plugins && PACKER=$(wildcard $(abspath $(packer))) go test -race ./...
 
 .PHONY: lint

@@ -7,6 +7,7 @@ from collections.abc import Callable, Coroutine, Iterator
 from typing import Any, TypeVar
 
 import pytest
+import sqlalchemy as sa
 
 from ovirt_provision.clock import VirtualClock
 
@@ -24,6 +25,24 @@ def functions() -> dict[tuple[str, str], tuple[Any, Any]]:
                 if inspect.isfunction(value):
                     found[f"{module.__name__}.{getattr(owner, '__qualname__', '')}", name] = (owner, value)
     return found
+
+
+@pytest.fixture(autouse=True, scope="session")
+def all_ledgers_share_their_statements() -> Iterator[None]:
+    """SQLAlchemy compiles a statement once for each dialect, and has a dialect for each database: a daemon
+    opens one, but the tests open thousands."""
+    create_engine = sa.create_engine
+    shared = create_engine("sqlite://")
+    shared.connect().close()
+
+    def create(*args: Any, **options: Any) -> sa.Engine:
+        engine = create_engine(*args, **options)
+        engine.dialect, engine._compiled_cache = shared.dialect, shared._compiled_cache
+        return engine
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sa, "create_engine", create)
+        yield
 
 
 @pytest.fixture(autouse=True, scope="module")

@@ -798,10 +798,17 @@ def test_every_boundary_of_an_equipped_machine_is_in_the_list(direct_site, run_v
 
 
 @pytest.mark.parametrize(
-    "commits", [4, 5, 7] if os.environ.get("OVIRT_PROVISION_CRASHES") == "all" else [4, 7]
+    ("over", "commits"),
+    [("site", 4), ("site", 5), ("site", 7)]
+    if os.environ.get("OVIRT_PROVISION_CRASHES") == "all"
+    else [("site", 4), ("direct_site", 7)],
 )
 @pytest.mark.parametrize("name", SCENARIOS)
-def test_daemons_that_die_one_after_the_other_get_there(site, run_virtually, monkeypatch, name, commits):
+def test_daemons_that_die_one_after_the_other_get_there(
+    request, run_virtually, monkeypatch, name, over, commits
+):
+    site = request.getfixturevalue(over)
+
     async def scenario() -> int:
         async with site(**TOMBSTONE) as s:
             crashes = Crashes(s, monkeypatch)

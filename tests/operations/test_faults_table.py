@@ -6,6 +6,9 @@ from ovirt_provision.ledger.store import CANCELLED, FAILED
 from ovirt_provision.operations import dispatcher
 from tests.faults import CASES, Case, Told, play
 
+# One process plays them all.
+pytestmark = pytest.mark.xdist_group("faults")
+
 
 @pytest.fixture(scope="module")
 def told(tmp_path_factory) -> dict[str, Told]:
