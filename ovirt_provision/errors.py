@@ -460,13 +460,6 @@ class MachineFailed(ProvisionError):
     advice = "Look at the engine's events for this VM."
 
 
-class MachineGone(ProvisionError):
-    code = Code.ABORTED
-    reason = "MACHINE_GONE"
-    message = "VM {name} ({id}) is no longer in the engine"
-    advice = "Somebody else removed it, or its creation failed; see the engine's events."
-
-
 class EngineOperationFailed(ProvisionError):
     code = Code.ABORTED
     reason = "ENGINE_OPERATION_FAILED"

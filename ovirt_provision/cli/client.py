@@ -17,6 +17,7 @@ from ovirt_provision import paths
 from ovirt_provision.cli import autostart
 from ovirt_provision.cli.channel import open_channel
 from ovirt_provision.errors import Code, ErrorReport, ProvisionError, Violation
+from ovirt_provision.services.errors import from_message
 from ovirt_provision.v1 import operations_pb2, resources_pb2
 from ovirt_provision.v1.backups_pb2_grpc import BackupServiceStub
 from ovirt_provision.v1.consoles_pb2_grpc import ConsoleServiceStub
@@ -65,16 +66,7 @@ class CallFailed(ProvisionError):
         return self.error.message
 
     def report(self) -> ErrorReport:
-        return ErrorReport(
-            code=self.error.code,
-            reason=self.error.reason,
-            message=self.error.message,
-            phase=self.phase,
-            engine_text=self.engine_text,
-            correlation_id=self.correlation_id,
-            advice=self.error.advice,
-            violations=self.violations,
-        )
+        return from_message(self.error)
 
 
 class DaemonUnreachable(ProvisionError):
