@@ -115,11 +115,7 @@ def _hand_over(run: Provisioning, disk: Object) -> None:
 
 
 def _vanished(run: Provisioning, row: Object) -> EngineOperationFailed:
-    return EngineOperationFailed(
-        doing=f"the detaching of disk {row.name}",
-        engine_says="the disk has vanished",
-        correlation_id=run.correlation_id,
-    )
+    return run.failure(f"the detaching of disk {row.name}", "the disk has vanished")
 
 
 def phases(request: disks_pb2.DetachDiskRequest) -> Sequence[Phase[Provisioning]]:

@@ -10,7 +10,7 @@ from typing import Any
 from ovirt_provision.engine.disks import DiskRequest
 from ovirt_provision.engine.model import Disk, Vm
 from ovirt_provision.engine.vm_requests import AttachmentRequest, DiskChange, NicRequest
-from ovirt_provision.errors import EngineOperationFailed, EngineRefused, NotOurs
+from ovirt_provision.errors import EngineRefused, NotOurs
 from ovirt_provision.ledger.identity import Mark, disk_id
 from ovirt_provision.ledger.store import PRESENT, Object
 from ovirt_provision.operations.create_once import create_once
@@ -109,11 +109,7 @@ def _changes(run: Provisioning, vm: Vm) -> list[tuple[Disk, DiskChange]]:
         if len(named) > 1 and planned["boot"]:
             named = [disk for disk in named if disk.bootable]
         if len(named) != 1:
-            raise EngineOperationFailed(
-                doing=f"VM {vm.name}",
-                engine_says=f"it has {len(named)} disks named '{planned['name']}'",
-                correlation_id=run.correlation_id,
-            )
+            raise run.failure(f"VM {vm.name}", f"it has {len(named)} disks named '{planned['name']}'")
         disk = named[0]
         left = {name: value for name, value in planned["changes"].items() if getattr(disk, name) != value}
         if left.get("size", disk.size) < disk.size:
@@ -251,10 +247,6 @@ async def _our_vm(run: Provisioning, follow: str) -> Vm:
     vm_id = run.machine_id
     vm = await run.insist(lambda: run.engine.machines.find(vm_id, follow=follow))
     if vm is None:
-        raise EngineOperationFailed(
-            doing=f"VM {run.object.name}",
-            engine_says="the VM has vanished",
-            correlation_id=run.correlation_id,
-        )
+        raise run.failure(f"VM {run.object.name}", "the VM has vanished")
     run.insist_on_ours(vm)
     return vm

@@ -14,7 +14,6 @@ import sqlalchemy as sa
 from ovirt_provision.engine.model import Template
 from ovirt_provision.engine.templates import needs_of_export, needs_of_ova
 from ovirt_provision.errors import (
-    EngineOperationFailed,
     InvalidRequest,
     ReferencesNotFound,
     Violation,
@@ -159,21 +158,16 @@ async def export(run: Provisioning) -> None:
     await run.insist(send)
     codes = _codes(run)
     if codes.done not in await logged(run, codes.done, codes.failed):
-        raise EngineOperationFailed(
-            doing=f"the export of template {run.plan['template_name']} to {run.plan['place']}",
-            engine_says=await run.insist(lambda: run.engine.events.failure_of(run.correlation_id)),
-            correlation_id=run.correlation_id,
+        raise run.failure(
+            f"the export of template {run.plan['template_name']} to {run.plan['place']}",
+            await run.insist(lambda: run.engine.events.failure_of(run.correlation_id)),
         )
 
 
 async def _ask(run: Provisioning) -> None:
     template = await run.engine.templates.get(run.plan["template_id"])
     if template is None:
-        raise EngineOperationFailed(
-            doing=f"the export of template {run.plan['template_name']}",
-            engine_says="the template has vanished",
-            correlation_id=run.correlation_id,
-        )
+        raise run.failure(f"the export of template {run.plan['template_name']}", "the template has vanished")
     if "host_id" in run.plan:
         await run.engine.templates.export_to_host(
             template,

@@ -13,6 +13,7 @@ from ovirt_provision.errors import (
     DeadlineExceeded,
     EngineBroken,
     EngineNotConnected,
+    EngineOperationFailed,
     EngineRefused,
     EngineSessionExpired,
     EngineUnreachable,
@@ -149,6 +150,11 @@ class Provisioning(Run):
     def mark(self, kind: str, row: Object) -> Mark:
         """The mark of an object of ours."""
         return mark_of(self.installation, kind, row)
+
+    def failure(self, doing: str, engine_says: str) -> EngineOperationFailed:
+        """What to raise when the engine has not done something (a noun), of which it says why or the state of
+        things does."""
+        return EngineOperationFailed(doing=doing, engine_says=engine_says, correlation_id=self.correlation_id)
 
     def insist_on_ours(self, vm: Vm) -> None:
         """Raises NotOurs unless the VM's mark proves that it is ours."""

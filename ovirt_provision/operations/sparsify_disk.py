@@ -13,7 +13,6 @@ from ovirt_provision.engine.model import Disk, Vm
 from ovirt_provision.errors import (
     DiskInUse,
     DiskNotSparsifiable,
-    EngineOperationFailed,
     NotOurs,
 )
 from ovirt_provision.ledger.runner import Phase
@@ -128,11 +127,7 @@ async def sparsify(run: Provisioning, disk_ids: Sequence[str]) -> None:
             await _send(run, disk, asked=bool(known))
         await disk_ok(run, disk.id, disk.name)
         if failure := await run.insist(lambda: run.engine.events.failure_of(run.correlation_id)):
-            raise EngineOperationFailed(
-                doing=f"the sparsifying of disk {disk.name}",
-                engine_says=failure,
-                correlation_id=run.correlation_id,
-            )
+            raise run.failure(f"the sparsifying of disk {disk.name}", failure)
         _note(run, {**_noted(run, disk_id), "bytes_after": (await _present(run, disk_id)).actual_size})
 
 
@@ -162,11 +157,7 @@ async def _present(run: Provisioning, disk_id: str) -> Disk:
 async def _look(run: Provisioning, disk_id: str) -> Disk:
     disk = await run.engine.disks.get(disk_id)
     if disk is None:
-        raise EngineOperationFailed(
-            doing=f"the sparsifying of disk {disk_id}",
-            engine_says="the disk has vanished",
-            correlation_id=run.correlation_id,
-        )
+        raise run.failure(f"the sparsifying of disk {disk_id}", "the disk has vanished")
     return disk
 
 

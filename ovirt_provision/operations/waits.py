@@ -4,7 +4,7 @@ import contextlib
 from collections.abc import Callable, Sequence
 
 from ovirt_provision.engine.model import Disk, Snapshot, Template, Vm
-from ovirt_provision.errors import DeadlineExceeded, EngineOperationFailed, MachineFailed, NoAddress
+from ovirt_provision.errors import DeadlineExceeded, MachineFailed, NoAddress
 from ovirt_provision.guest.addresses import Absence, Address, absence, addresses_of
 from ovirt_provision.ledger.store import Object
 from ovirt_provision.operations.provisioning import Provisioning
@@ -38,16 +38,10 @@ async def vm_ready(
 
     def satisfied(vm: Vm | None) -> bool:
         if vm is None:
-            raise EngineOperationFailed(
-                doing=doing, engine_says="the VM has vanished", correlation_id=run.correlation_id
-            )
+            raise run.failure(doing, "the VM has vanished")
         seen(vm)
         if illegal := [disk.name for disk in vm.disks if disk.status == "illegal"]:
-            raise EngineOperationFailed(
-                doing=doing,
-                engine_says=f"disk {', '.join(illegal)} is illegal",
-                correlation_id=run.correlation_id,
-            )
+            raise run.failure(doing, f"disk {', '.join(illegal)} is illegal")
         locked = [disk.name for disk in vm.disks if disk.status != "ok"]
         run.note(f"VM {vm.name} is {vm.status}" + (f", disk {', '.join(locked)} is not ok" if locked else ""))
         return vm.ready and len(vm.disks) >= disks
@@ -179,10 +173,8 @@ async def template_gone(run: Provisioning, template_id: str, name: str) -> None:
 
 def _is_ok(run: Provisioning, kind: str, name: str, found: Disk | Template | None) -> bool:
     if found is None or found.status == "illegal":
-        raise EngineOperationFailed(
-            doing=f"{kind} {name}",
-            engine_says=f"the {kind} has vanished" if found is None else f"the {kind} is illegal",
-            correlation_id=run.correlation_id,
+        raise run.failure(
+            f"{kind} {name}", f"the {kind} has vanished" if found is None else f"the {kind} is illegal"
         )
     run.note(f"{kind} {name} is {found.status}")
     return found.status == "ok"
@@ -203,11 +195,7 @@ async def snapshot_ok(run: Provisioning, source: Object, snapshot_id: str) -> No
 
     def satisfied(snapshot: Snapshot | None) -> bool:
         if snapshot is None:
-            raise EngineOperationFailed(
-                doing=f"the snapshot of VM {source.name}",
-                engine_says="the snapshot has vanished",
-                correlation_id=run.correlation_id,
-            )
+            raise run.failure(f"the snapshot of VM {source.name}", "the snapshot has vanished")
         run.note(f"the snapshot of VM {source.name} is {snapshot.status}")
         return snapshot.status == "ok"
 
@@ -225,10 +213,8 @@ async def snapshot_gone(run: Provisioning, source: Object, snapshot_id: str) -> 
     def satisfied(snapshot: Snapshot | None) -> bool:
         nonlocal merging
         if snapshot is not None and snapshot.status == "ok" and merging:
-            raise EngineOperationFailed(
-                doing=f"the removal of the snapshot of VM {source.name}",
-                engine_says="the snapshot is still there",
-                correlation_id=run.correlation_id,
+            raise run.failure(
+                f"the removal of the snapshot of VM {source.name}", "the snapshot is still there"
             )
         merging = merging or (snapshot is not None and snapshot.status == "locked")
         run.note(f"waiting until the snapshot of VM {source.name} is merged")
