@@ -8,10 +8,8 @@ from ovirt_provision.operations.mark_backup_domain import MARK_BACKUP_DOMAIN
 from ovirt_provision.operations.provisioning import our_template
 from ovirt_provision.services.calls import Context, caller_of, engine_of, run_verb
 from ovirt_provision.services.messages import details_of, template_message
-from ovirt_provision.services.pages import next_page, offset_of
+from ovirt_provision.services.pages import page_of
 from ovirt_provision.v1 import backups_pb2, backups_pb2_grpc
-
-_DEFAULT_PAGE = 100
 
 
 class BackupServicer(backups_pb2_grpc.BackupServiceServicer):
@@ -40,8 +38,7 @@ class BackupServicer(backups_pb2_grpc.BackupServiceServicer):
         found = await list_backups(
             engine, request.storage_domain, may_see=lambda name: limits.may_use("templates", name)
         )
-        start = offset_of(request.page_token)
-        page = found[start : start + (request.page_size or _DEFAULT_PAGE)]
+        page, token = page_of(found, request)
         details = await details_of(engine, page)
         listed = []
         for template in page:
@@ -56,9 +53,7 @@ class BackupServicer(backups_pb2_grpc.BackupServiceServicer):
                     size_bytes=sum(disk.actual_size for disk in template.disks),
                 )
             )
-        return backups_pb2.ListBackupsResponse(
-            backups=listed, next_page_token=next_page(start, len(page), len(found))
-        )
+        return backups_pb2.ListBackupsResponse(backups=listed, next_page_token=token)
 
     async def RestoreBackup(
         self, request: backups_pb2.RestoreBackupRequest, context: Context

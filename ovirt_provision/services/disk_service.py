@@ -11,10 +11,8 @@ from ovirt_provision.operations.lookups import Named, find_disk, list_disks
 from ovirt_provision.operations.sparsify_disk import SPARSIFY_DISK
 from ovirt_provision.services.calls import Context, caller_of, engine_of, run_verb
 from ovirt_provision.services.messages import Details, details_of, disk_message
-from ovirt_provision.services.pages import next_page, offset_of
+from ovirt_provision.services.pages import page_of
 from ovirt_provision.v1 import disks_pb2, disks_pb2_grpc, resources_pb2
-
-_DEFAULT_PAGE = 100
 
 
 class DiskServicer(disks_pb2_grpc.DiskServiceServicer):
@@ -65,12 +63,11 @@ class DiskServicer(disks_pb2_grpc.DiskServiceServicer):
             content_type=request.content_type,
             counts=_those_that_count(known, context, ours=request.ours),
         )
-        start = offset_of(request.page_token)
-        page = found[start : start + (request.page_size or _DEFAULT_PAGE)]
+        page, token = page_of(found, request)
         details = await details_of(engine) if page else Details()
         return disks_pb2.ListDisksResponse(
             disks=[self._message(engine.name, disk, known, context, details) for disk in page],
-            next_page_token=next_page(start, len(page), len(found)),
+            next_page_token=token,
         )
 
     async def FindDisk(

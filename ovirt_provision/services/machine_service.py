@@ -17,9 +17,8 @@ from ovirt_provision.operations.start_machine import START_MACHINE
 from ovirt_provision.operations.stop_machine import STOP_MACHINE
 from ovirt_provision.services.calls import Context, engine_of, owner_meant, owner_of, run_verb
 from ovirt_provision.services.messages import lease_message, machine_message
+from ovirt_provision.services.pages import size_of
 from ovirt_provision.v1 import machines_pb2, machines_pb2_grpc, resources_pb2
-
-_DEFAULT_PAGE = 100
 
 
 class MachineServicer(machines_pb2_grpc.MachineServiceServicer):
@@ -134,7 +133,7 @@ class MachineServicer(machines_pb2_grpc.MachineServiceServicer):
     ) -> machines_pb2.ListMachinesResponse:
         bridge = self._bridge()
         engine = engine_of(bridge, request.engine, context)
-        size = request.page_size or _DEFAULT_PAGE
+        size = size_of(request)
         rows = bridge.ledger.list_machines(
             owner_meant(request, context), engine.name, after=request.page_token, limit=size + 1
         )

@@ -6,10 +6,8 @@ from ovirt_provision.operations.bridge import Bridge
 from ovirt_provision.operations.lookups import Named, find_network, list_networks
 from ovirt_provision.services.calls import Context, engine_of
 from ovirt_provision.services.messages import network_message
-from ovirt_provision.services.pages import next_page, offset_of
+from ovirt_provision.services.pages import page_of
 from ovirt_provision.v1 import networks_pb2, networks_pb2_grpc
-
-_DEFAULT_PAGE = 100
 
 
 class NetworkServicer(networks_pb2_grpc.NetworkServiceServicer):
@@ -22,11 +20,10 @@ class NetworkServicer(networks_pb2_grpc.NetworkServiceServicer):
         engine = engine_of(self._bridge(), request.engine, context)
         named = Named(request.name, request.name_regex)
         found = await list_networks(engine, named, data_center=request.data_center)
-        start = offset_of(request.page_token)
-        page = found[start : start + (request.page_size or _DEFAULT_PAGE)]
+        page, token = page_of(found, request)
         return networks_pb2.ListNetworksResponse(
             networks=[network_message(engine.name, network) for network in page],
-            next_page_token=next_page(start, len(page), len(found)),
+            next_page_token=token,
         )
 
     async def FindNetwork(

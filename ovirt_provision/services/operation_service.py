@@ -13,10 +13,8 @@ from ovirt_provision.operations.bridge import Bridge
 from ovirt_provision.services.calls import Context, caller_of, owner_meant, owner_of
 from ovirt_provision.services.errors import DaemonNotServing
 from ovirt_provision.services.messages import operation_message
-from ovirt_provision.services.pages import next_page, offset_of
+from ovirt_provision.services.pages import next_page, offset_of, size_of
 from ovirt_provision.v1 import operations_pb2, operations_pb2_grpc
-
-_DEFAULT_PAGE = 100
 
 log = structlog.get_logger(__name__)
 
@@ -49,7 +47,7 @@ class OperationServicer(operations_pb2_grpc.OperationServiceServicer):
         self, request: operations_pb2.ListOperationsRequest, context: Context
     ) -> operations_pb2.ListOperationsResponse:
         bridge = self._bridge()
-        start, size = offset_of(request.page_token), request.page_size or _DEFAULT_PAGE
+        start, size = offset_of(request.page_token), size_of(request)
         found = bridge.ledger.list_operations(
             owner_meant(request, context),
             unended_only=request.running_only,

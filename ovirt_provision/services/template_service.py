@@ -13,10 +13,9 @@ from ovirt_provision.operations.lookups import Named, find_template, list_templa
 from ovirt_provision.operations.provisioning import our_template
 from ovirt_provision.services.calls import Context, caller_of, engine_of, run_verb
 from ovirt_provision.services.messages import Details, details_of, template_message
-from ovirt_provision.services.pages import next_page, offset_of
+from ovirt_provision.services.pages import page_of
 from ovirt_provision.v1 import resources_pb2, templates_pb2, templates_pb2_grpc
 
-_DEFAULT_PAGE = 100
 _DETAILS = "disk_attachments.disk,tags"
 
 
@@ -101,10 +100,9 @@ class TemplateServicer(templates_pb2_grpc.TemplateServiceServicer):
             may_see=lambda name: limits.may_use("templates", name),
             follow=_DETAILS if request.details else "",
         )
-        start = offset_of(request.page_token)
-        page = found[start : start + (request.page_size or _DEFAULT_PAGE)]
+        page, token = page_of(found, request)
         details = await details_of(engine, page) if request.details else None
         return templates_pb2.ListTemplatesResponse(
             templates=[self._message(engine.name, template, context, details) for template in page],
-            next_page_token=next_page(start, len(page), len(found)),
+            next_page_token=token,
         )
