@@ -18,7 +18,8 @@ SUM = f"sha256:{hashlib.sha256(RAW).hexdigest()}"
 
 @pytest.fixture
 async def service(serve, tmp_path):
-    bridge = SimpleNamespace(images=ImageStore(tmp_path / "images", Images.model_validate({}), SystemClock()))
+    images = ImageStore(tmp_path / "images", Images.model_validate({}), SystemClock())
+    bridge = SimpleNamespace(images=images, ledger=None)
     add = images_pb2_grpc.add_ImageServiceServicer_to_server
     _, channel = await serve((add, ImageServicer(lambda: bridge)))
     return images_pb2_grpc.ImageServiceStub(channel)
