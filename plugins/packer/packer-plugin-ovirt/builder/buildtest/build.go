@@ -112,6 +112,19 @@ func (b *Build) MustFail(t *testing.T) error {
 	return err
 }
 
+// MustRefuse checks that a configuration was refused, and all that the user reads of it.
+func MustRefuse(t *testing.T, err error, says ...string) {
+	t.Helper()
+	if err == nil {
+		t.Fatal("it is accepted")
+	}
+	for _, text := range says {
+		if !strings.Contains(err.Error(), text) {
+			t.Errorf("the error does not say %q:\n%v", text, err)
+		}
+	}
+}
+
 // UI is a user's terminal that remembers.
 type UI struct {
 	packersdk.MockUi

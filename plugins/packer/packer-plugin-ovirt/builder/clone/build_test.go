@@ -4,12 +4,13 @@ import (
 	"testing"
 
 	"github.com/ovirt-provision/ovirt-provision/plugins/packer/packer-plugin-ovirt/builder/buildtest"
+	"github.com/ovirt-provision/ovirt-provision/plugins/packer/packer-plugin-ovirt/builder/common"
 )
 
 // testBuild is a build of this builder.
 type testBuild struct {
 	*buildtest.Build
-	builder *Builder
+	builder *common.Builder
 }
 
 // minimal is the smallest configuration of a build that nobody logs in to.

@@ -210,7 +210,7 @@ func TestBuildOverSSH(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			build := newTestBuild(t, buildtest.With(buildtest.With(sshOptions(), map[string]any{"shutdown_command": "sudo poweroff"}), test.options))
 			guest := startGuest(t, build.Daemon)
-			build.builder.config.Comm.SSHPort = guest.port
+			build.builder.Source.Shared().Comm.SSHPort = guest.port
 			// IPv6 comes first, as some guests report it, but IPv4 is what is used.
 			build.Daemon.Addresses = []*pb.Address{{Ip: "fd00::1"}, {Ip: guest.host}}
 			hook := &provisioner{command: "touch /etc/built"}
@@ -248,7 +248,7 @@ func TestBuildOverSSH(t *testing.T) {
 					t.Errorf("command %d is %q, want %q", i, ran[i], command)
 				}
 			}
-			if test.forgotten && !strings.Contains(ran[1], build.builder.config.Comm.SSHTemporaryKeyPairName) {
+			if test.forgotten && !strings.Contains(ran[1], build.builder.Source.Shared().Comm.SSHTemporaryKeyPairName) {
 				t.Errorf("the temporary key is not removed: %q", ran[1])
 			}
 			for name, want := range map[string]any{
@@ -278,7 +278,7 @@ func TestAddressOfTheGuest(t *testing.T) {
 		build := newTestBuild(t, sshOptions())
 		guest := startGuest(t, build.Daemon)
 		build.Daemon.Addresses = nil
-		build.builder.config.Comm.SSHHost, build.builder.config.Comm.SSHPort = guest.host, guest.port
+		build.builder.Source.Shared().Comm.SSHHost, build.builder.Source.Shared().Comm.SSHPort = guest.host, guest.port
 		if _, err := build.Run(); err != nil {
 			t.Error(err)
 		}
@@ -297,7 +297,7 @@ func TestAGuestThatDoesNotShutDown(t *testing.T) {
 func TestShutdownCommandIsLeftToItself(t *testing.T) {
 	build := newTestBuild(t, buildtest.With(sshOptions(), map[string]any{"shutdown_command": "sudo poweroff"}))
 	guest := startGuest(t, build.Daemon)
-	build.builder.config.Comm.SSHPort = guest.port
+	build.builder.Source.Shared().Comm.SSHPort = guest.port
 	build.Daemon.Addresses = []*pb.Address{{Ip: guest.host}}
 	if _, err := build.Run(); err != nil {
 		t.Fatal(err)
@@ -312,7 +312,7 @@ func TestShutdownCommandIsLeftToItself(t *testing.T) {
 func TestAGuestThatCannotBeLoggedInTo(t *testing.T) {
 	build := newTestBuild(t, buildtest.With(sshOptions(), map[string]any{"ssh_password": "wrong", "ssh_timeout": "1s", "ssh_handshake_attempts": 1}))
 	guest := startGuest(t, build.Daemon)
-	build.builder.config.Comm.SSHPort = guest.port
+	build.builder.Source.Shared().Comm.SSHPort = guest.port
 	build.Daemon.Addresses = []*pb.Address{{Ip: guest.host}}
 	before := time.Now()
 	if err := build.MustFail(t); !strings.Contains(strings.ToLower(err.Error()), "ssh") {

@@ -106,7 +106,7 @@ func TestBuildOverWinRM(t *testing.T) {
 		"shutdown_command": "sysprep.exe /generalize /shutdown",
 	}))
 	guest := startWindows(t, build.Daemon)
-	build.builder.config.Comm.WinRMPort = guest.port
+	build.builder.Source.Shared().Comm.WinRMPort = guest.port
 	build.Hook = &provisioner{command: "Install-WindowsFeature"}
 	if _, err := build.Run(); err != nil {
 		t.Fatalf("%v\n%s", err, build.UI.Text())

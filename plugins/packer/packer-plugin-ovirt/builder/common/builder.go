@@ -9,6 +9,7 @@ import (
 	"slices"
 
 	"github.com/google/uuid"
+	"github.com/hashicorp/hcl/v2/hcldec"
 	"github.com/hashicorp/packer-plugin-sdk/common"
 	"github.com/hashicorp/packer-plugin-sdk/communicator"
 	"github.com/hashicorp/packer-plugin-sdk/multistep"
@@ -20,18 +21,27 @@ import (
 var generatedVariables = []string{"VMID", "VMName", "VMAddress", "SourceTemplateID", "TemplateID", "TemplateName", "TemplateVersion",
 	"DiskID", "DiskName"}
 
-// Builder is what all builders do; one of them adds where the machine comes from and the shape of that configuration.
+// Builder is a builder; what sets it apart from the others is where the machine comes from.
 type Builder struct {
 	// ID says which builder an artifact comes from.
 	ID     string
 	Source Source
 	// NewID makes request ids, and what sets the key of the build's machine apart.
 	NewID func() string
+
+	spec func() hcldec.ObjectSpec
 }
 
-// NewBuilder makes what a builder embeds.
-func NewBuilder(id string, source Source) Builder {
-	return Builder{ID: id, Source: source, NewID: uuid.NewString}
+var _ packersdk.Builder = (*Builder)(nil)
+
+// NewBuilder makes a builder; spec is the shape of its configuration.
+func NewBuilder(id string, source Source, spec func() hcldec.ObjectSpec) *Builder {
+	return &Builder{ID: id, Source: source, NewID: uuid.NewString, spec: spec}
+}
+
+// ConfigSpec is the configuration's shape, for HCL.
+func (b *Builder) ConfigSpec() hcldec.ObjectSpec {
+	return b.spec()
 }
 
 // Prepare checks the configuration; see Config.prepare.
