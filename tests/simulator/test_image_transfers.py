@@ -205,6 +205,23 @@ def test_a_silent_client_is_paused_and_may_come_back(play):
     play(scenario)
 
 
+def test_the_patience_with_a_silent_client_ends_at_any_instant(play):
+    """The sum of such an instant and the time-out, less the instant, is less than the time-out."""
+
+    async def scenario(lab):
+        await lab.clock.sleep(29.40583907400714 - lab.clock.monotonic())
+        disk = lab.world.add_disk("image")
+        made, _ = await transfer(lab, disk, types.ImageTransferDirection.UPLOAD, inactivity_timeout=60)
+        lab.world.transfers[made.id].touched = 29.40583907400714
+        await lab.clock.sleep(61)
+
+        lab.world.settle()
+
+        assert lab.world.transfers[made.id].phase == "paused_system"
+
+    play(scenario)
+
+
 @pytest.fixture
 def imageio():
     found = shutil.which("ovirt-imageio")

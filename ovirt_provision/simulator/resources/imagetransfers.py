@@ -200,7 +200,8 @@ def _watch(world: World, transfer: ImageTransfer) -> None:
         if transfer.ended is not None or transfer.phase.startswith("finalizing"):
             return
         _look(world, transfer)
-        silent = world.monotonic - transfer.touched >= transfer.inactivity_timeout
+        # The same sum as above: their difference may be the least bit smaller than the time-out, for ever.
+        silent = world.monotonic >= transfer.touched + transfer.inactivity_timeout
         if transfer.phase == "transferring" and silent:
             if transfer.timeout_policy == "cancel" or (
                 transfer.timeout_policy == "legacy" and transfer.direction == "download"
