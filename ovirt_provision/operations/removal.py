@@ -331,12 +331,15 @@ async def _disk_gone(run: Provisioning, child: Object, *, left_behind: bool) -> 
     22).
 
     One that somebody has attached to another VM stays with that: to take it away would change what is not
-    ours.
+    ours. One that merely has the id that ours was to get stays, too.
     """
     disk_id, cid, watcher = child.known_id, run.correlation_id, run.engine.watcher
     while left_behind:
         disk = await run.insist(lambda: run.engine.disks.get(disk_id))
         if disk is None:
+            break
+        if _is_of_others(run, child, disk):
+            log.warning("a disk of others has the id of one of ours", disk=disk_id, name=disk.name)
             break
         if await run.insist(lambda: run.engine.disks.is_attached(disk_id)):
             log.warning("a disk of ours is left to the VM that has it", disk=disk_id, name=child.name)
@@ -361,6 +364,12 @@ async def _disk_gone(run: Provisioning, child: Object, *, left_behind: bool) -> 
     # Before it counts as gone: of what is gone the next daemon thinks no more.
     bury_if_unanswered(run, child)
     run.ledger.update_object(child.id, state=GONE)
+
+
+def _is_of_others(run: Provisioning, row: Object, disk: Disk) -> bool:
+    """Whether a disk with the id of a row is not the one that we asked for. Until the engine has told that it
+    made ours, only the mark tells."""
+    return row.state != PRESENT and Mark.parse(disk.description) != run.mark("disk", row)
 
 
 async def remove_disk(run: Provisioning, row: Object) -> None:

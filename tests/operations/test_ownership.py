@@ -1,12 +1,17 @@
 """What is not ours is never touched, whatever its name or mark."""
 
+import uuid
+
 import pytest
 from ovirtsdk4 import types
 
-from ovirt_provision.ledger.store import FAILED, SUCCEEDED
+from ovirt_provision.ledger.identity import disk_id, imported_disk_id, vm_id
+from ovirt_provision.ledger.store import FAILED, LATE, PRESENT, REMOVING, SUCCEEDED
 from ovirt_provision.operations import removal
 from ovirt_provision.simulator.entities import Attachment
-from tests.harness import ENGINE, OWNER, Site, spec
+from ovirt_provision.v1 import images_pb2, resources_pb2
+from tests.harness import ENGINE, INSTALLATION, OWNER, Site, spec
+from tests.image_files import RAW
 
 
 async def as_a_person(site: Site, request):
@@ -152,3 +157,33 @@ def test_a_foreign_disk_that_comes_while_the_engine_refuses_is_kept_too(site, ru
             assert precious.id in world.disks
 
     run_virtually(scenario())
+
+
+@pytest.mark.parametrize("defence", ["on", "off"])
+@pytest.mark.parametrize("verb", ["CreateMachine", "ImportImage"])
+def test_a_disk_of_others_that_has_the_id_of_one_to_come_is_not_removed_by_the_undo(
+    direct_site, run_virtually, monkeypatch, verb, defence
+):
+    if defence == "off":
+        monkeypatch.setattr(removal, "_is_of_others", lambda *_: False)
+
+    async def scenario() -> bool:
+        async with direct_site(engine_lock=5) as s:
+            request_id = str(uuid.uuid4())
+            if verb == "CreateMachine":
+                taken = disk_id(vm_id(str(INSTALLATION), OWNER, "web", 1), 1)
+                fields = {"key": "web", "spec": spec(new_disks=[resources_pb2.DiskSpec(size_bytes=1 << 30)])}
+            else:
+                taken = imported_disk_id(str(INSTALLATION), OWNER, request_id)
+                disk = images_pb2.ImportedDisk(name="golden")
+                fields = {"checksum": await s.upload(RAW), "disk": disk}
+            precious = s.simulator.world.add_disk("precious", disk_id=taken)
+
+            ended = await s.run(verb, request_id=request_id, **fields)
+            await s.clock.sleep(120)
+
+            assert (ended.state, ended.error["reason"]) == (FAILED, "NOT_OURS")
+            assert (s.vms(), s.bridge.ledger.list_objects(PRESENT, REMOVING, LATE)) == ([], [])
+            return precious.id in s.simulator.world.disks
+
+    assert run_virtually(scenario()) is (defence == "on")
