@@ -7,11 +7,11 @@ import re
 import uuid
 from collections.abc import Callable
 
-from ovirt_provision.ledger.identity import Mark, vm_id
+from ovirt_provision.ledger.identity import Mark, disk_id, imported_disk_id, vm_id
 from ovirt_provision.ledger.store import Object
 from ovirt_provision.simulator.faults import Fault, Refusal
 from ovirt_provision.simulator.markup import Element, find_text, to_xml
-from tests.harness import INSTALLATION, OWNER, Site
+from tests.harness import INSTALLATION, OWNER, TEMPLATE, Site
 from tests.wire import Change
 
 KEYS = ("web", "db", "build")
@@ -19,6 +19,20 @@ TEMPLATES = ("golden", "web")
 _OTHER_INSTALLATION = str(uuid.UUID(int=7))
 _UUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _UNSETTLED = "unsettled"
+_POWER = ("start", "stop", "shutdown")
+# What only running changes of a VM.
+_OF_POWER = (
+    "status",
+    "start_time",
+    "stop_time",
+    "stop_reason",
+    "host",
+    "fqdn",
+    "guest_operating_system",
+    "guest_time_zone",
+    "display",
+    "run_once",
+)
 
 
 class Refused(Exception):
@@ -26,12 +40,19 @@ class Refused(Exception):
 
 
 class Strangers:
-    """What they do is chosen by `rng`; `deeds` says what they did and `violations` what was done to them."""
+    """What they do is chosen by `rng`; `deeds` says what they did and `violations` what was done to them.
 
-    def __init__(self, site: Site, rng: random.Random) -> None:
+    `request_id` is that of the call that comes next, as far as they have got hold of it.
+    """
+
+    def __init__(self, site: Site, rng: random.Random, *, newer: bool = False) -> None:
+        """With `newer` they also do what concerns the verbs that came later."""
         self._site = site
         self._world = site.simulator.world
         self._rng = rng
+        self._deeds = [*_DEEDS, *_NEWER_DEEDS] if newer else _DEEDS
+        self._lent: set[str] = set()
+        self.request_id = ""
         self.deeds: list[str] = []
         self.violations: list[str] = []
         # By path below the API's base, as it looked when it was last seen; of snapshots nothing.
@@ -40,14 +61,14 @@ class Strangers:
             for each in getattr(self._world, collection):
                 self._own(f"/{collection}/{each}")
 
-    def act(self) -> None:
-        """Does something, if the engine lets them."""
+    def act(self, deed: "Callable[[Strangers], None] | None" = None) -> None:
+        """Does something, or just that, if the engine lets them."""
         self.look()
-        deed = self._rng.choice(_DEEDS)
+        deed = deed or self._rng.choice(self._deeds)
         try:
             deed(self)
             self.deeds.append(deed.__name__.strip("_"))
-        except (Refused, IndexError):
+        except (Refused, IndexError, StopIteration):
             pass
         self._remember()
 
@@ -57,14 +78,32 @@ class Strangers:
             now = self._state(path)
             if before == _UNSETTLED:
                 self._theirs[path] = now
-            elif now != before:
+            elif now not in (before, _UNSETTLED):
                 differing = difflib.unified_diff(before.splitlines(), now.splitlines(), n=0, lineterm="")
                 self.violations.append(f"{path} was changed: {' '.join(differing)}")
+
+    def lend(self, path: str) -> None:
+        """Lets the bridge have a VM of theirs that it may start and stop, a disk that it may attach to VMs of
+        its own, or a storage domain that it may mark as one for backups."""
+        self._lent.add(path)
+        if path in self._theirs:
+            self._own(path)
+
+    def may_be_adopted(self, vm: str) -> bool:
+        """Whether a VM is theirs and no Machine of any installation."""
+        mark = Mark.parse(self._world.vms[vm].comment)
+        return f"/vms/{vm}" in self._theirs and (mark is None or not mark.is_of_vm(vm, mark.installation))
 
     def judge(self, change: Change) -> None:
         """Looks whether a request of the bridge is at something of theirs."""
         segments = change.path.strip("/").split("/")
         named = {path for path in self._theirs if path.rsplit("/", 1)[1] in segments}
+        if segments[0] == "storagedomains":
+            named = {f"/storagedomains/{segments[1]}"} - self._lent
+        elif segments[2:] == ["export"]:
+            return  # a reading of a template
+        elif segments[0] == "vms" and segments[2:] and segments[2] in _POWER:
+            named -= self._lent
         if segments[2:3] == ["diskattachments"] and change.method == "DELETE" and change.detach_only:
             named -= {f"/disks/{segments[3]}"}  # to take a disk off a VM of ours is no change of the disk
         if change.status < 400:
@@ -75,6 +114,13 @@ class Strangers:
                 for path in self._theirs
                 if path.startswith(kinds) and path.rsplit("/", 1)[1] in _UUID.findall(change.body)
             }
+            if segments == ["vms"]:
+                of_templates = [a.disk for one in self._world.templates.values() for a in one.attachments]
+                named -= {f"/disks/{disk.id}" for disk in of_templates}
+            elif segments[2:] == ["diskattachments"]:
+                named -= self._lent
+            elif segments == ["imagetransfers"] and "<direction>download" in change.body:
+                named = set()
             if change.method == "POST" and segments == ["templates"]:
                 source = self._world.vms.get(next(iter(_UUID.findall(change.body)), ""))
                 attached = source.attachments if source is not None else []
@@ -94,7 +140,7 @@ class Strangers:
     def _state(self, path: str) -> str:
         """All of an object that the engine shows; `_UNSETTLED` while the engine still works on it."""
         self._world.settle()
-        if "/snapshots/" in path:
+        if "/snapshots/" in path or "/imagetransfers/" in path:
             return ""
         try:
             element = self._get(path)
@@ -105,6 +151,9 @@ class Strangers:
         if path.startswith("/vms/"):
             vm = self._world.vms[path.split("/")[2]]
             rest = [(a.disk.id, a.disk.image_id, a.bootable, a.active) for a in vm.attachments]
+            for child in element if path in self._lent else ():
+                if child.tag in _OF_POWER:
+                    element.remove(child)
             return f"{to_xml(element).decode()} {rest} {vm.nics} {[s.id for s in vm.snapshots]}"
         return to_xml(element).decode()
 
@@ -294,6 +343,66 @@ class Strangers:
         row = self._rng.choice([row for row in rows if row.kind == "template"])
         self._make_vm(f"theirs-{self._rng.randint(1, 999)}", self._rng.choice(self._marks()), "", row.name)
 
+    def _ordinary(self) -> None:
+        """A VM with a guest, as people have them."""
+        name = f"theirs-{self._rng.randint(1, 999)}"
+        self._make_vm(name, self._rng.choice(["", *self._marks()]), "", TEMPLATE)
+
+    def _spare_disk(self) -> None:
+        disk = self._world.add_disk(self._rng.choice(["precious", "golden", *KEYS]))
+        self._own(f"/disks/{disk.id}")
+
+    def take_next_disk_id(self) -> None:
+        """Takes the id that a disk is to have which is imported, or made for the next Machine of a key."""
+        key = self._rng.choice(KEYS)
+        last = self._site.bridge.ledger.last_machine(OWNER, key)
+        vm = vm_id(str(INSTALLATION), OWNER, key, last.generation + 1 if last else 1)
+        taken = [disk_id(vm, 1), imported_disk_id(str(INSTALLATION), OWNER, self.request_id)]
+        request = str(uuid.UUID(int=self._rng.getrandbits(128), version=4))
+        mark = Mark("disk", str(INSTALLATION), OWNER, key, 1, request)
+        domain = next(one for one in self._world.domains.values() if one.name == "data")
+        made = self._call(
+            "POST",
+            "/disks",
+            f'<disk id="{self._rng.choice(taken)}"><name>precious</name><format>raw</format>'
+            f"<description>{self._rng.choice(['', str(mark)])}</description><sparse>true</sparse>"
+            "<provisioned_size>1048576</provisioned_size>"
+            f'<storage_domains><storage_domain id="{domain.id}"/></storage_domains></disk>',
+        )
+        self._own(f"/disks/{made.get('id')}")
+
+    def _other_boot_disk(self) -> None:
+        """Has a VM of ours boot from a disk of theirs."""
+        row = self._rng.choice(self._our_vms())
+        ours = next(one for one in self._world.vms[row.known_id].attachments if one.bootable).disk
+        self._call("DELETE", f"/vms/{row.engine_id}/diskattachments/{ours.id}", detach_only="true")
+        disk = self._world.add_disk(self._rng.choice(["precious", ours.name]))
+        disk.format = "raw"
+        self._own(f"/disks/{disk.id}")
+        self._call(
+            "POST",
+            f"/vms/{row.engine_id}/diskattachments",
+            f'<disk_attachment><disk id="{disk.id}"/><interface>virtio</interface>'
+            "<bootable>true</bootable><active>true</active></disk_attachment>",
+        )
+
+    def _transfer(self) -> None:
+        """Downloads a disk that the bridge could be asked to export."""
+        of_templates = [a.disk for template in self._world.templates.values() for a in template.attachments]
+        disk = self._rng.choice([*of_templates, *self._world.disks.values()])
+        body = (
+            f'<image_transfer><disk id="{disk.id}"/><direction>download</direction><format>raw</format>'
+            "</image_transfer>"
+        )
+        self._own(f"/imagetransfers/{self._call('POST', '/imagetransfers', body).get('id')}")
+
+    def _exported(self) -> None:
+        """Copies a template to the export domain."""
+        template = self._rng.choice([t for t in self._world.templates.values() if t.attachments])
+        shelf = next(one for one in self._world.domains.values() if one.type == "export")
+        body = f'<action><exclusive>false</exclusive><storage_domain id="{shelf.id}"/></action>'
+        self._call("POST", f"/templates/{template.id}/export", body)
+
     def _removed(self) -> None:
         row = self._rng.choice(self._our_vms())
         self._remove(row)
@@ -316,4 +425,13 @@ _DEEDS: list[Callable[[Strangers], None]] = [
     Strangers._moved_disk,
     Strangers._vm_of_our_template,
     Strangers._removed,
+]
+_NEWER_DEEDS: list[Callable[[Strangers], None]] = [
+    Strangers._ordinary,
+    Strangers._ordinary,
+    Strangers._spare_disk,
+    Strangers.take_next_disk_id,
+    Strangers._other_boot_disk,
+    Strangers._transfer,
+    Strangers._exported,
 ]
