@@ -71,15 +71,15 @@ crash: setup $(generated) ## Kill real daemons in random schedules: about two mi
 	@PYTHONPATH=tools $(python) -m tests.crash $(call seeds,20)
 
 .PHONY: crash-virtual
-crash-virtual: setup $(generated) ## The same in one process and in virtual time: many more seeds
-	@PYTHONPATH=tools $(python) -m tests.crash --virtual $(call seeds,200)
+crash-virtual: setup $(generated) ## The same in one process and in virtual time: many more seeds (IMAGES=1: of imports, exports, backups)
+	@PYTHONPATH=tools $(python) -m tests.crash --virtual $(if $(IMAGES),--images) $(call seeds,200)
 
 .PHONY: bench
 bench: setup $(generated) ## Measure what Machines cost the engine and the daemon (SIZES="1 10 100 1000", SEED=n replays)
 	@PYTHONPATH=tools $(python) -m tests.bench $(SIZES) $(if $(SEED),--seed $(SEED))
 
 .PHONY: worlds
-worlds: setup $(generated) ## 10,000 random worlds full of strangers (WORLDS=n for others, WORLD=seed for one)
+worlds: setup $(generated) ## 10,000 random worlds of each kind, full of strangers (WORLDS=n for others, WORLD=seed for one)
 	OVIRT_PROVISION_WORLDS=$(or $(WORLDS),10000) $(if $(WORLD),OVIRT_PROVISION_WORLD=$(WORLD)) \
 	$(python) -m pytest -n 2 -rP tests/operations/test_random_worlds.py
 

@@ -12,7 +12,7 @@ from multiprocessing import get_context
 from tests.crash import processes, virtual
 from tests.crash.defences import DEFENCES
 from tests.crash.judgement import Verdict
-from tests.crash.schedule import draw
+from tests.crash.schedule import draw, draw_images
 
 # More would be of no use to anybody.
 _TOLD = 20
@@ -27,10 +27,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     seeds = (
         [options.seed] if options.seed is not None else range(options.first, options.first + options.seeds)
     )
+    of = draw_images if options.images else draw
     if options.seed is not None:
         logging.basicConfig(level=logging.INFO, format="%(name)s: %(message)s")
         logging.getLogger("ovirt_provision.simulator").setLevel(logging.WARNING)
-        print(draw(options.seed), flush=True)
+        print(of(options.seed), flush=True)
     total = Verdict()
     played = bad = 0
     begun = time.monotonic()
@@ -57,23 +58,25 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _replay(seed: int, options: argparse.Namespace) -> str:
     target = "crash-virtual" if options.virtual else "crash"
-    return f"make {target} SEED={seed}" + (" DEFENCE=off" if options.defence == "off" else "")
+    replay = f"make {target} SEED={seed}" + (" DEFENCE=off" if options.defence == "off" else "")
+    return replay + (" IMAGES=1" if options.images else "")
 
 
 def _campaign(
     seeds: Sequence[int], options: argparse.Namespace, without: frozenset[str]
 ) -> Iterator[tuple[int, Verdict]]:
+    of = draw_images if options.images else draw
     if not options.virtual:
         jobs = options.jobs or _AT_ONCE * (os.cpu_count() or 1)
         show = options.seed is not None
         yield from processes.campaign(seeds, without, jobs=jobs, show=show, seconds=options.seconds)
     elif len(seeds) == 1:
-        yield seeds[0], virtual.run(draw(seeds[0]), without=without)[0]
+        yield virtual.run_seed(seeds[0], without=without, of=of)
     else:
         with ProcessPoolExecutor(
             options.jobs or os.cpu_count(), get_context("spawn"), virtual.be_quiet
         ) as pool:
-            running = [pool.submit(virtual.run_seed, seed, without=without) for seed in seeds]
+            running = [pool.submit(virtual.run_seed, seed, without=without, of=of) for seed in seeds]
             for ended in as_completed(running):
                 yield ended.result()
 
@@ -89,13 +92,19 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("--virtual", action="store_true", help="in this process, in virtual time")
     parser.add_argument(
+        "--images", action="store_true", help="imports, exports and backups instead; only with --virtual"
+    )
+    parser.add_argument(
         "--seconds",
         type=float,
         default=float("inf"),
         help="begin no seed later than that, but --virtual ones",
     )
     parser.add_argument("--jobs", type=int, help="how many at the same time")
-    return parser.parse_args(arguments)
+    options = parser.parse_args(arguments)
+    if options.images and not options.virtual:
+        parser.error("--images goes with --virtual")
+    return options
 
 
 if __name__ == "__main__":

@@ -1,15 +1,16 @@
 """What happens in one run of a campaign: all of it is drawn from the seed."""
 
+import hashlib
 import random
 import uuid
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from google.protobuf.message import Message
 
 from ovirt_provision.operations.dispatcher import VERBS
-from ovirt_provision.v1 import templates_pb2
+from ovirt_provision.v1 import images_pb2, resources_pb2, templates_pb2
 from tests.crashes import (
     AFTER_COMMIT,
     AFTER_READING,
@@ -21,10 +22,13 @@ from tests.crashes import (
     LOST_REPLY,
 )
 from tests.harness import TEMPLATE, spec, started
+from tests.image_files import RAW
 
 # Clients share them, and so get into each other's way.
 KEYS = ("web", "db", "build")
 TEMPLATES = ("golden", "silver")
+# Of the image that is imported.
+CHECKSUM = f"sha256:{hashlib.sha256(RAW).hexdigest()}"
 
 # How often each moment of a kill is drawn, and how far its number goes.
 _KILLS = {
@@ -119,6 +123,76 @@ def draw(seed: int, *, pace: float = 1.0) -> Schedule:
         [_step(rng, pace) for _ in range(rng.randint(2, 4))] for _ in range(rng.choice((1, 1, 2, 2, 3)))
     ]
     clients[0] = [*_beginning(rng), *clients[0]]
+    trouble = _trouble(rng, pace, _KILLS)
+    images = random.Random(f"images {seed}")
+    clients = [[_with_more(images, step) for step in steps] for steps in clients]
+    return Schedule(seed, clients, *trouble)
+
+
+def draw_images(seed: int) -> Schedule:
+    """Another schedule of a seed: of imports, exports, backups and what sparsifies, for runs in virtual
+    time."""
+    rng = random.Random(f"crash of images {seed}")
+    raw = resources_pb2.DiskSpec(format=resources_pb2.DISK_FORMAT_RAW)
+    own = {"key": "web", "spec": spec(clone=True, boot_disk=raw)}
+    steps = [Step("CreateMachine", own, _id(rng), pause=0.0, confirm=True)]
+    steps += [_step_of_images(rng, number) for number in range(rng.randint(2, 4))]
+    clients = [steps, [_step_of_images(rng, 10)]][: rng.choice((1, 1, 2))]
+    # These verbs have more phases, and so more moments.
+    kills = {moment: (weight, 2 * most) for moment, (weight, most) in _KILLS.items()}
+    return Schedule(seed, clients, *_trouble(rng, 1.0, kills))
+
+
+def _step_of_images(rng: random.Random, number: int) -> Step:
+    base = resources_pb2.TemplateRef(name=TEMPLATE)
+    machine = spec(template=resources_pb2.TemplateRef(name="Blank"), cluster="Default")
+    image = {"checksum": CHECKSUM}
+    of_machine = {"machine_key": "web"}
+    to_host = templates_pb2.ExportTemplateRequest.Ova(host="host1", directory="/var/tmp")
+    to_shelf = templates_pb2.ExportTemplateRequest.ExportDomain(storage_domain="shelf", replace=True)
+    verb, fields = rng.choice(
+        (
+            ("ImportImage", image | {"disk": images_pb2.ImportedDisk(name="kept", storage_domain="data")}),
+            (
+                "ImportImage",
+                image
+                | {
+                    "template": images_pb2.ImportedTemplate(
+                        name=f"imported-{number}", machine=machine, storage_domain="data"
+                    )
+                },
+            ),
+            ("ExportImage", of_machine | {"format": resources_pb2.Image.FORMAT_RAW}),
+            ("SparsifyDisk", of_machine),
+            ("ExportTemplate", {"template": base, "ova": to_host}),
+            ("ExportTemplate", {"template": base, "export_domain": to_shelf}),
+            ("CreateBackup", rng.choice((of_machine, {"template": base})) | {"storage_domain": "vault"}),
+            (
+                "RestoreBackup",
+                {
+                    "backup": resources_pb2.TemplateRef(name="saved"),
+                    "storage_domain": "data",
+                    "name": f"restored-{number}",
+                },
+            ),
+            ("DetachDisk", of_machine | {"name": "kept"}),
+        )
+    )
+    return Step(
+        verb,
+        fields,
+        _id(rng),
+        pause=round(rng.choice((0, rng.uniform(0, 20))), 3),
+        cancel_after=round(rng.uniform(0, 30), 3) if rng.random() < 0.25 else None,
+        wait=rng.random() < 0.8,
+        repeat=rng.random() < 0.2,
+    )
+
+
+def _trouble(
+    rng: random.Random, pace: float, moments_of_kills: Mapping[str, tuple[int, int]]
+) -> tuple[Sequence[dict[str, Any]], Sequence[tuple[str, int]], frozenset[int]]:
+    """The faults, kills and delays of a schedule."""
     faults = []
     for name, where in rng.sample(_FAULTS, rng.choice((0, 0, 1, 1, 2))):
         rule: dict[str, Any] = {"fault": name, **where, "times": rng.randint(1, 3)}
@@ -126,16 +200,14 @@ def draw(seed: int, *, pace: float = 1.0) -> Schedule:
         if name == "late-effect":
             rule["seconds"] = round(pace * rng.uniform(1, 80), 3)
         faults.append(rule)
-    moments = list(_KILLS)
-    weights = [weight for weight, _ in _KILLS.values()]
+    moments = list(moments_of_kills)
+    weights = [weight for weight, _ in moments_of_kills.values()]
     kills = []
     for _ in range(rng.choice((0, 1, 1, 2, 3))):
         (moment,) = rng.choices(moments, weights)
-        kills.append((moment, rng.randint(1, _KILLS[moment][1])))
+        kills.append((moment, rng.randint(1, moments_of_kills[moment][1])))
     delays = frozenset(rng.sample(range(1, 10), rng.choice((0, 0, 0, 1, 2))))
-    images = random.Random(f"images {seed}")
-    clients = [[_with_more(images, step) for step in steps] for steps in clients]
-    return Schedule(seed, clients, faults, kills, delays)
+    return faults, kills, delays
 
 
 def _with_more(rng: random.Random, step: Step) -> Step:

@@ -9,7 +9,7 @@ import re
 import signal
 import tempfile
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -22,13 +22,15 @@ from ovirt_provision.ledger.store import SUCCEEDED
 from ovirt_provision.simulator import Simulator
 from ovirt_provision.simulator.faults import Refusal
 from ovirt_provision.simulator.injection import FaultRule
+from ovirt_provision.v1 import resources_pb2
 from tests.crash import defences
 from tests.crash.clients import Clients, End, Refused
 from tests.crash.judgement import Verdict, judge, look
 from tests.crash.schedule import Schedule, Step, draw
 from tests.crash.strangers import Strangers
 from tests.crashes import Crashes
-from tests.harness import OWNER, Site
+from tests.harness import OWNER, TEMPLATE, Site, add_export_domain, add_vault
+from tests.image_files import RAW
 
 _LATE_CREATE_GRACE = 30.0
 # Until Machines without a client are reaped, and until nothing can come late any more; in seconds.
@@ -38,6 +40,8 @@ _SWEPT = 60 + _LATE_CREATE_GRACE + 2 * 60
 _PATIENCE = 4 * 3600
 # Seconds of the machine's clock.
 _REAL_PATIENCE = 300
+
+_OF_IMAGES = ("ImportImage", "ExportImage", "ExportTemplate", "CreateBackup", "RestoreBackup", "SparsifyDisk")
 
 _ID = re.compile("[0-9a-f]{8}-[0-9a-f-]{27}")
 
@@ -53,9 +57,11 @@ def be_quiet() -> None:
     logging.getLogger("asyncio").setLevel(logging.CRITICAL + 1)
 
 
-def run_seed(seed: int, *, without: frozenset[str]) -> tuple[int, Verdict]:
-    """The seed and the verdict on its run."""
-    return seed, run(draw(seed), without=without)[0]
+def run_seed(
+    seed: int, *, without: frozenset[str], of: Callable[[int], Schedule] = draw
+) -> tuple[int, Verdict]:
+    """The seed and the verdict on its run; `of` draws its schedule."""
+    return seed, run(of(seed), without=without)[0]
 
 
 def run(schedule: Schedule, *, without: frozenset[str] = frozenset()) -> tuple[Verdict, str]:
@@ -108,6 +114,8 @@ async def _run(
                 return reply.element if reply.status < 300 else None
             return None
 
+        if any(step.verb in _OF_IMAGES for steps in schedule.clients for step in steps):
+            await _prepare_images(site)
         strangers = Strangers(ask)
         strangers.settle_in(str(site.bridge.installation))
         await clock.sleep(60)
@@ -133,12 +141,35 @@ async def _run(
             asked=[step.request_id for steps in schedule.clients for step in steps],
         )
         verdict.wrong += clients.wrong
+        verdict.wrong += [
+            f"the transfer of disk {one.disk.name} goes on"
+            for one in simulator.world.transfers.values()
+            if not one.ended
+        ]
         asked = _ID.sub(
             "ID", "\n".join(f"{one.method} {one.path} {one.status}" for one in simulator.requests)
         )
         crashes.arm_all(())  # what the schedule still has in store is not for the end of the test
         await site.bridge.close()
         return verdict, hashlib.sha256(asked.encode()).hexdigest()[:12]
+
+
+async def _prepare_images(site: Site) -> None:
+    """Domains for backups and exports, a backup, and an image; disks of which few bytes are moved."""
+    for disk in site.simulator.world.disks.values():
+        disk.size = 1 << 20
+    add_vault(site.simulator)
+    add_export_domain(site.simulator)
+    site.bridge.start()
+    await site.upload(RAW)
+    saved = await site.run(
+        "CreateBackup",
+        template=resources_pb2.TemplateRef(name=TEMPLATE),
+        storage_domain="vault",
+        name="saved",
+    )
+    assert saved.state == SUCCEEDED, saved.error
+    await site.restart(recover=False)
 
 
 async def _quiet(site: Site, crashes: Crashes, clock: VirtualClock) -> None:
