@@ -2,90 +2,16 @@
 
 import os
 import sys
-from types import SimpleNamespace
-
-import typer
 
 # Not for its users: gRPC's own notes on stderr, such as those about forks.
 os.environ.setdefault("GRPC_VERBOSITY", "NONE")
 
-from ovirt_provision import __version__
-from ovirt_provision.cli import (
-    backup,
-    disk,
-    doctor,
-    engine,
-    image,
-    machine,
-    network,
-    operation,
-    output,
-    serve,
-    simulate,
-    template,
-)
-from ovirt_provision.cli.exit_codes import MEANINGS, ExitCode, exit_code
-from ovirt_provision.errors import ProvisionError
-
-_EPILOG = """Examples:
-
-    ovirt-provision simulate
-
-    ovirt-provision machine create web --template debian-12 --start --user me --ssh-key key.pub
-
-    ovirt-provision machine list --output json
-
-    ovirt-provision census
-
-    ovirt-provision doctor
-
-The engine comes from OVIRT_URL, OVIRT_USERNAME, OVIRT_PASSWORD and OVIRT_CAFILE, or from a profile in
-~/.config/ovirt-provision/config.yaml. A daemon
-is started when none listens; OVIRT_PROVISION_ADDRESS names another.
-
-Exit codes: """ + ", ".join(f"{int(code)} {meaning}" for code, meaning in MEANINGS.items())
-
-app = typer.Typer(
-    name="ovirt-provision",
-    no_args_is_help=True,
-    rich_markup_mode="markdown",
-    pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
-    epilog=_EPILOG,
-)
-app.command()(serve.serve)
-app.command()(simulate.simulate)
-app.add_typer(machine.app, name="machine")
-app.add_typer(template.app, name="template")
-app.add_typer(disk.app, name="disk")
-app.add_typer(image.app, name="image")
-app.add_typer(backup.app, name="backup")
-app.add_typer(network.app, name="network")
-app.add_typer(operation.app, name="operation")
-app.command()(engine.census)
-app.command()(doctor.doctor)
-app.add_typer(engine.app, name="engine")
-
-
-@app.callback()
-def root() -> None:
-    """Provision VMs and templates on oVirt: durable, all or nothing, and with nothing left behind."""
-
-
-@app.command()
-def version() -> None:
-    """Print the version."""
-    sys.stdout.write(f"ovirt-provision {__version__}\n")
-
 
 def main() -> None:
     """The entry point of the command `ovirt-provision`."""
-    settings = SimpleNamespace(output_format=output.Format.TABLE)
-    try:
-        app(obj=settings, prog_name="ovirt-provision")
-    except ProvisionError as error:
-        report = error.report()
-        output.print_error(report, settings.output_format)
-        sys.exit(exit_code(report.code))
-    except KeyboardInterrupt:
-        sys.exit(ExitCode.INTERRUPTED)
+    if sys.argv[1:2] == ["serve"]:
+        # Lives long, so it is not to carry what the others need: 4 MB.
+        from ovirt_provision.cli.serve import run
+    else:
+        from ovirt_provision.cli.commands import run
+    run()

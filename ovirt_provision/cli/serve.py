@@ -2,10 +2,17 @@
 
 import asyncio
 import os
+import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+
+APP_SETTINGS: dict[str, Any] = {
+    "rich_markup_mode": "markdown",
+    "pretty_exceptions_enable": False,
+    "context_settings": {"help_option_names": ["-h", "--help"]},
+}
 
 
 def serve(
@@ -34,8 +41,32 @@ def serve(
         # Packer's plugins, for one, pass on what they inherit: whoever reads from such a pipe would wait for
         # the daemon's end.
         os.closerange(3, os.sysconf("SC_OPEN_MAX"))
+    _spare_rich()
     # Imported here: clients do not need the daemon.
     from ovirt_provision import daemon
 
     options = daemon.ServeOptions(config_file=config, auto_started=auto_started)
     raise typer.Exit(asyncio.run(daemon.serve(options)))
+
+
+def run() -> None:
+    """Runs `serve` with the arguments behind it, in a process that loads no other command."""
+    app = typer.Typer(**APP_SETTINGS)
+    app.command()(serve)
+    try:
+        app(sys.argv[2:], prog_name="ovirt-provision serve")
+    except KeyboardInterrupt:
+        from ovirt_provision.cli.exit_codes import ExitCode
+
+        sys.exit(ExitCode.INTERRUPTED)
+
+
+def _spare_rich() -> None:
+    """Has structlog load without rich, which it wants for coloured tracebacks that the log does not have: 4
+    MB of a daemon."""
+    if "rich" not in sys.modules:
+        sys.modules["rich"] = None  # type: ignore[assignment]  # the import system's word for "not there"
+        try:
+            import structlog  # noqa: F401
+        finally:
+            del sys.modules["rich"]

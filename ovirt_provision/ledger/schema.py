@@ -1,6 +1,19 @@
 """Tables of the ledger. Times are seconds since the epoch; changes go through ledger/migrations."""
 
-from sqlalchemy import JSON, Boolean, Column, Float, ForeignKey, Index, Integer, MetaData, String, Table, text
+from sqlalchemy import (
+    DDL,
+    JSON,
+    Boolean,
+    Column,
+    Float,
+    ForeignKey,
+    Index,
+    Integer,
+    MetaData,
+    String,
+    Table,
+    event,
+)
 
 metadata = MetaData()
 
@@ -64,19 +77,22 @@ objects = Table(
     Column("arguments", JSON, nullable=False),
     Column("details", JSON, nullable=False),
     Column("created_at", Float, nullable=False),
-    Index(
-        "objects_living_key",
-        "owner",
-        "key",
-        unique=True,
-        sqlite_where=text("kind = 'vm' AND state NOT IN ('gone', 'late')"),
-        postgresql_where=text("kind = 'vm' AND state NOT IN ('gone', 'late')"),
-    ),
     Index("objects_engine_id", "engine", "kind", "engine_id"),
     Index("objects_state", "state"),
     Index("objects_request", "owner", "request_id"),
     Index("objects_key", "owner", "key", "generation"),
     Index("objects_parent", "parent_id"),
+)
+
+# A key is that of one Machine among the living. As text that PostgreSQL and SQLite both understand: an Index
+# with a condition would load PostgreSQL's dialect, 2 MB, into every daemon.
+event.listen(
+    objects,
+    "after_create",
+    DDL(  # type: ignore[no-untyped-call]
+        "CREATE UNIQUE INDEX objects_living_key ON objects (owner, key)"
+        " WHERE kind = 'vm' AND state NOT IN ('gone', 'late')"
+    ),
 )
 
 # Why a Machine may live. When its client was last heard of is not written: it counts only while a daemon
