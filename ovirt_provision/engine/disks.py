@@ -56,11 +56,12 @@ class Disks:
 
     async def search(self, query: str, *, max_rows: int = 100) -> list[Disk]:
         """The disks that match a search expression."""
-        found = await self._session.call(
+        return await self._session.call(
             f"search disks by {query or 'nothing'}",
-            lambda system: system.disks_service().list(search=query or None, max=max_rows),
+            lambda system: [
+                Disk.of(disk) for disk in system.disks_service().list(search=query or None, max=max_rows)
+            ],
         )
-        return [Disk.of(disk) for disk in found]
 
     async def find(self, ids: Sequence[str]) -> dict[str, Disk]:
         """Those disks of these ids that there are, by id.

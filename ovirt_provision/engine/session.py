@@ -6,6 +6,7 @@ import copy
 import io
 import json
 import queue
+import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -35,6 +36,9 @@ from ovirt_provision.errors import (
 
 T = TypeVar("T")
 
+# In bytes, and so a few VMs.
+_LARGE_ANSWER = 64 << 10
+
 log = structlog.get_logger("engine")
 
 
@@ -49,19 +53,25 @@ class _Connection(sdk.Connection):  # type: ignore[misc]
     for every caller; here the session does it once for all.
     """
 
-    def __init__(self, engine: str, **options: Any) -> None:
+    def __init__(self, engine: str, unpacking: threading.Lock, **options: Any) -> None:
         super().__init__(**options)
         self._engine = engine
+        self._unpacking = unpacking
+        self._unpacks = False
 
     def use_token(self, token: str) -> None:
         self._sso_token = token
 
     def wait(self, context: Any, failed_auth: bool = False) -> Any:
-        """As the SDK's, and counts the request."""
+        """As the SDK's, and counts the request. A large answer waits here until `unpacked` was called for the
+        one before: as the SDK's objects a hundred VMs are 5 MB, and Python makes one at a time anyway."""
         request, status, began = context[3], "none", time.monotonic()
         try:
             response = super().wait(context, failed_auth)
             status = str(response.code)
+            if len(response.body or b"") > _LARGE_ANSWER and not self._unpacks:
+                self._unpacking.acquire()
+                self._unpacks = True
             return response
         except _TokenRejected:
             status = "401"
@@ -72,6 +82,12 @@ class _Connection(sdk.Connection):  # type: ignore[misc]
             metrics.ENGINE_REQUEST_SECONDS.labels(self._engine, request.method).observe(
                 time.monotonic() - began
             )
+
+    def unpacked(self) -> None:
+        """Says that the objects of the last answers are not needed any more."""
+        if self._unpacks:
+            self._unpacks = False
+            self._unpacking.release()
 
     def _get_access_token(self) -> str:
         raise _TokenRejected
@@ -97,6 +113,7 @@ class Session:
         self._clock = clock
         self._threads = ThreadPoolExecutor(profile.connections, thread_name_prefix="engine")
         self._idle: queue.SimpleQueue[_Connection] = queue.SimpleQueue()
+        self._unpacking = threading.Lock()
         self._token: str | None = None
         self._rejected: str | None = None
         self.account = Account(self, clock)
@@ -296,6 +313,7 @@ class Session:
             reusable = not (once or isinstance(failure, EngineUnreachable | EngineCertificateInvalid))
             raise failure from None
         finally:
+            connection.unpacked()
             if reusable:
                 self._idle.put(connection)
             else:
@@ -310,6 +328,7 @@ class Session:
     def _new_connection(self) -> _Connection:
         return _Connection(
             self.name,
+            self._unpacking,
             url=self.url,
             token="unused",  # noqa: S106 - the session's own token is set before each request
             insecure=self._profile.insecure,

@@ -46,6 +46,8 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         self._under_way = 0
         self._last_call = clock.monotonic()
         self._drained = asyncio.Event()
+        # Made once for each method: a call that lasts would keep what was made for it alone.
+        self._handlers: dict[str, Any] = {}
 
     def last_activity(self) -> float:
         """When a call of our services was last under way, in seconds of the clock's `monotonic`."""
@@ -66,6 +68,11 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         if handler is None:
             return handler
         method = str(handler_call_details.method)
+        if method not in self._handlers:
+            self._handlers[method] = self._intercepted(method, handler)
+        return self._handlers[method]
+
+    def _intercepted(self, method: str, handler: Any) -> "grpc.RpcMethodHandler[Any, Any]":
         ours = method.startswith(f"/{PACKAGE}")
 
         def read(encoded: bytes) -> Any:
