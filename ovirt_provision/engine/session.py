@@ -53,11 +53,12 @@ class _Connection(sdk.Connection):  # type: ignore[misc]
     for every caller; here the session does it once for all.
     """
 
+    _unpacks = False
+
     def __init__(self, engine: str, unpacking: threading.Lock, **options: Any) -> None:
         super().__init__(**options)
         self._engine = engine
         self._unpacking = unpacking
-        self._unpacks = False
 
     def use_token(self, token: str) -> None:
         self._sso_token = token
@@ -69,10 +70,6 @@ class _Connection(sdk.Connection):  # type: ignore[misc]
         try:
             response = super().wait(context, failed_auth)
             status = str(response.code)
-            if len(response.body or b"") > _LARGE_ANSWER and not self._unpacks:
-                self._unpacking.acquire()
-                self._unpacks = True
-            return response
         except _TokenRejected:
             status = "401"
             raise
@@ -82,6 +79,10 @@ class _Connection(sdk.Connection):  # type: ignore[misc]
             metrics.ENGINE_REQUEST_SECONDS.labels(self._engine, request.method).observe(
                 time.monotonic() - began
             )
+        if len(response.body or b"") > _LARGE_ANSWER and not self._unpacks:
+            self._unpacking.acquire()
+            self._unpacks = True
+        return response
 
     def unpacked(self) -> None:
         """Says that the objects of the last answers are not needed any more."""

@@ -86,14 +86,15 @@ class Run:
         self.progress = ""
         self.transferred: Transferred | None = None
         self.on_progress: Callable[[], None] = lambda: None
-        self._cancelled = asyncio.Event()
+        # No event: each wait would take a task for it, and those who wait are many.
+        self._cancelled: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._cancellable = True
         self._phase = ""
         self._timeout = ""
         self._seconds = 0.0
         self._deadline = 0.0
         if operation.cancelled_by is not None:
-            self._cancelled.set()
+            self.cancel()
 
     @property
     def correlation_id(self) -> str:
@@ -103,7 +104,8 @@ class Run:
 
     def cancel(self) -> None:
         """Makes the wait under way, or the next one, raise OperationCancelled."""
-        self._cancelled.set()
+        if not self._cancelled.done():
+            self._cancelled.set_result(None)
 
     def enter(self, phase: str, timeout: str, seconds: float, *, cancellable: bool) -> None:
         """Starts the deadline of a phase; `timeout` is its name in the configuration."""
@@ -135,7 +137,7 @@ class Run:
 
     def check_cancelled(self, phase: str | None = None) -> None:
         """Raises OperationCancelled when it is asked for and not too late; in that phase, if it is given."""
-        if self._cancelled.is_set() and self._cancellable:
+        if self._cancelled.done() and self._cancellable:
             self._phase = self._phase if phase is None else phase
             raise self._cancellation()
 
@@ -149,13 +151,12 @@ class Run:
         remaining = min(seconds, self._deadline - self.clock.monotonic())
         task = asyncio.ensure_future(awaitable)
         timer = asyncio.ensure_future(self.clock.sleep(remaining))
-        racers: set[asyncio.Future[object]] = {task, timer}  # type: ignore[arg-type]
-        if self._cancellable:
-            racers.add(asyncio.ensure_future(self._cancelled.wait()))
+        racers: set[asyncio.Future[Any]] = {task, timer}
+        cancelled = {self._cancelled} if self._cancellable else set()
         try:
             # Not before: an awaitable that nobody awaits is a defect.
             self.check()
-            await asyncio.wait(racers, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait(racers | cancelled, return_when=asyncio.FIRST_COMPLETED)
             if task.done():
                 return task.result()
             if timer.done():
