@@ -2,6 +2,7 @@
 
 import asyncio
 import socket
+from typing import Any
 
 import pytest
 from ovirtsdk4 import types
@@ -17,6 +18,11 @@ from ovirt_provision.errors import (
 )
 from ovirt_provision.simulator import Simulator
 from ovirt_provision.simulator.certificates import make_certificates
+
+VM = (
+    "<vm><name>large-{}</name><cluster><name>Default</name></cluster>"
+    '<template id="00000000-0000-0000-0000-000000000000"/></vm>'
+)
 
 
 def logins(simulator: Simulator) -> int:
@@ -65,6 +71,24 @@ def test_an_engine_that_does_not_answer_is_unreachable(simulated, run_virtually)
         async with simulated(url=f"https://127.0.0.1:{port}/ovirt-engine/api") as (_, engine):
             with pytest.raises(EngineUnreachable, match=str(port)):
                 await engine.version()
+
+    run_virtually(scenario())
+
+
+def test_a_large_answer_that_is_of_no_use_keeps_no_other_waiting(simulated, run_virtually):
+    def fail(system: Any) -> None:
+        assert len(system.vms_service().list()) == 20
+        raise LookupError("of no use")
+
+    async def scenario() -> None:
+        async with simulated() as (simulator, engine):
+            for number in range(20):
+                assert simulator.call("POST", "/vms", VM.format(number)).status == 201
+            outcomes = await asyncio.gather(
+                *(engine.session.call("fail", fail) for _ in range(20)), return_exceptions=True
+            )
+            assert [type(outcome) for outcome in outcomes] == [LookupError] * 20
+            assert len(await engine.machines.search("name=large-*")) == 20
 
     run_virtually(scenario())
 
