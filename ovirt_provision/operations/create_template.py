@@ -72,7 +72,7 @@ async def resolve(call: Call) -> dict[str, Any]:
         find_tags(call.engine, request.tags),
         find_permissions(call.engine, request.permissions),
         find_storage(call.engine, request.storage_domain, request.disk_format, vm),
-        _test(call, vm),
+        violations=_violations_of_test(call, vm),
     )
     plan["admin"] = call.limits.is_admin
     if vm is not None and request.sparsify:
@@ -179,16 +179,13 @@ async def _base_of(call: Call, versions: Sequence[Template]) -> str:
     raise ReferencesNotFound([Violation("name", wrong)])
 
 
-async def _test(call: Call, vm: Vm | None) -> dict[str, Any]:
-    wrong = violations_of(
+def _violations_of_test(call: Call, vm: Vm | None) -> Sequence[Violation]:
+    return violations_of(
         call.request.boot_test.initialization,
         "boot_test.initialization",
         vm_name=boot_test.key_of(call.request),
         os_type=vm.os_type if vm is not None else "",
     )
-    if wrong:
-        raise InvalidRequest(wrong)
-    return {}
 
 
 def _insist_on_own_disks(ledger: Ledger, row: Object, vm: Vm) -> None:

@@ -85,15 +85,14 @@ async def resolve(call: Call) -> dict[str, Any]:
     standing = await _standing(call, fingerprint) if request.reuse else None
     if standing is not None:
         return {"import": fingerprint, "reused": standing.id}
-    wrong = list(violations_of_timeouts(request))
     if request.url:
         # Imported late: `requests` is large, and few daemons fetch anything.
         from ovirt_provision.images.fetch import insist_on_fetchable
 
         insist_on_fetchable(request.url)
     plan = await all_at_once(
-        _nothing_but(wrong),
         _resolve_template(call) if request.HasField("template") else _resolve_disk(call),
+        violations=violations_of_timeouts(request),
     )
     image = call.images.find(call.owner, request.checksum)
     if image is not None:
@@ -135,12 +134,6 @@ def _made(ledger: Ledger, row: Object) -> Operation | None:
         return None
     others = [one for one in ledger.unended_operations(row.id) if one.id != made.id]
     return made if not others else None
-
-
-async def _nothing_but(wrong: Sequence[Violation]) -> dict[str, Any]:
-    if wrong:
-        raise InvalidRequest(wrong)
-    return {}
 
 
 def _insist_on_kind(request: images_pb2.ImportImageRequest, image: Image) -> None:

@@ -1,7 +1,7 @@
 """All that is wrong with a request, so that it is told at once."""
 
 import asyncio
-from collections.abc import Awaitable, Iterable, Mapping
+from collections.abc import Awaitable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -52,10 +52,13 @@ def _add(told: list[Violation], field: str, description: str) -> None:
         told.append(Violation(field, description))
 
 
-async def all_at_once(*look_ups: Awaitable[dict[str, Any]]) -> dict[str, Any]:
-    """What several look-ups have found, in one. Raises for all that they found wrong with the request."""
+async def all_at_once(
+    *look_ups: Awaitable[dict[str, Any]], violations: Sequence[Violation] = ()
+) -> dict[str, Any]:
+    """What several look-ups have found, in one. Raises for all that they found wrong with the request, and
+    for the `violations` that are known already."""
     found: dict[str, Any] = {}
-    wrong: list[ProvisionError] = []
+    wrong: list[ProvisionError] = [InvalidRequest(violations)] if violations else []
     for outcome in await asyncio.gather(*look_ups, return_exceptions=True):
         if isinstance(outcome, ProvisionError) and outcome.violations:
             wrong.append(outcome)
@@ -67,6 +70,6 @@ async def all_at_once(*look_ups: Awaitable[dict[str, Any]]) -> dict[str, Any]:
         raise wrong[0]
     if wrong:
         unknown = all(isinstance(error, ReferencesNotFound) for error in wrong)
-        violations = [violation for error in wrong for violation in error.violations]
-        raise (ReferencesNotFound if unknown else InvalidRequest)(violations)
+        told = [violation for error in wrong for violation in error.violations]
+        raise (ReferencesNotFound if unknown else InvalidRequest)(told)
     return found
