@@ -187,8 +187,14 @@ def _is_buried(row: Object, ledger: Ledger) -> bool:
 
 def _was_in_the_way(operation: Operation, others: Iterable[Operation]) -> bool:
     """Whether an operation may fail for what another client did to the template of the same name: it
-    destroyed or replaced the base of a version, or took the name that a new one was to get."""
+    destroyed or replaced the base of a version, took the name that a new one was to get, or had the engine
+    export it, which locks it."""
     base, name = operation.plan.get("base_id"), operation.request.get("name")
+    if operation.verb in ("ExportTemplate", "CreateBackup"):
+        refused = (operation.error or {}).get("reason") == "ENGINE_REFUSED"
+        exports = [one for one in others if one is not operation and one.verb == "ExportTemplate"]
+        template = operation.request.get("template")
+        return refused and any(one.request["template"] == template for one in exports)
     if operation.verb != "CreateTemplate":
         return False
     for other in others:

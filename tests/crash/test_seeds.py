@@ -8,11 +8,12 @@ from typing import Any
 import pytest
 
 from tests.crash import virtual
-from tests.crash.schedule import Schedule, Step, draw
+from tests.crash.schedule import Schedule, Step, draw, draw_images
 from tests.harness import spec
 
 # The first few that are cheap and kill a daemon.
 SEEDS = (1, 9)
+SEEDS_OF_IMAGES = (1, 7)
 
 
 @pytest.mark.parametrize("seed", SEEDS)
@@ -20,6 +21,13 @@ def test_a_seed_leaves_what_was_asked_for_and_nothing_else(seed: int):
     verdict, _ = virtual.run(draw(seed))
 
     assert not verdict.broken, f"{verdict} {verdict.wrong}; replay: make crash-virtual SEED={seed}"
+
+
+@pytest.mark.parametrize("seed", SEEDS_OF_IMAGES)
+def test_a_seed_of_images_leaves_what_was_asked_for_and_nothing_else(seed: int):
+    verdict, _ = virtual.run(draw_images(seed))
+
+    assert not verdict.broken, f"{verdict} {verdict.wrong}; replay: make crash-virtual SEED={seed} IMAGES=1"
 
 
 def step(verb: str, *, cancel_after: float | None = None, confirm: bool = False, **fields: Any) -> Step:
