@@ -220,6 +220,7 @@ class Ledger:
         return self._one(Operation, operations.select().where(operations.c.id == operation_id))
 
     def operation_or_fail(self, operation_id: str) -> Operation:
+        """The operation of an id. Raises LookupError."""
         operation = self.operation(operation_id)
         if operation is None:
             raise LookupError(operation_id)
@@ -303,6 +304,7 @@ class Ledger:
             )
 
     def update_object(self, object_id: int, **values: Any) -> Object:
+        """Changes an object, and returns it as it is then. Raises as `transaction`."""
         with self.transaction() as connection:
             connection.execute(objects.update().where(objects.c.id == object_id).values(**values))
         return self.object(object_id)
@@ -313,12 +315,14 @@ class Ledger:
         return self.update_object(object_id, details={**known, **details}, **values)
 
     def object(self, object_id: int) -> Object:
+        """The object of a row id. Raises LookupError."""
         found = self._one(Object, objects.select().where(objects.c.id == object_id))
         if found is None:
             raise LookupError(object_id)
         return found
 
     def living_machine(self, owner: str, key: str) -> Object | None:
+        """The Machine of a key that is not gone; it may be about to be made, or removed."""
         return self._one(
             Object,
             objects.select().where(

@@ -59,6 +59,8 @@ async def list_backups(engine: Engine, domain_name: str, *, may_see: Callable[[s
 
 
 async def resolve_backup(call: Call) -> dict[str, Any]:
+    """Looks at what is to be copied. Raises NotAllowed, ReferencesNotFound, InvalidRequest, NameInUse,
+    TemplateExists, EnginePermissionDenied, and what `create_template.source_of` raises."""
     request = call.request
     if request.HasField("template"):
         template = await find_template(call, request.template, "template")
@@ -78,6 +80,8 @@ async def resolve_backup(call: Call) -> dict[str, Any]:
 
 
 async def resolve_restore(call: Call) -> dict[str, Any]:
+    """Looks at the backup. Raises NotAllowed, ReferencesNotFound, InvalidRequest, NameInUse, TemplateExists
+    and EnginePermissionDenied."""
     template = await find_template(call, call.request.backup, "backup")
     domains = await call.engine.inventory.data_domains()
     if not is_backup(template, domains):
@@ -152,6 +156,8 @@ def _as_create(request: Any, name: str) -> templates_pb2.CreateTemplateRequest:
 
 
 def intend(call: Call, plan: dict[str, Any], connection: sa.Connection) -> Intent:
+    """Writes the template, and the VM that it is made of or takes the Machine. Raises TooManyMachines,
+    MachineNotFound and MachineBusy."""
     request = call.request
     if "template_id" in plan:
         insist_on_room(call, connection)

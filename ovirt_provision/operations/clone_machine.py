@@ -100,6 +100,8 @@ def _insist_on_own_disks(key: str, vm: Vm, owned: Collection[str | None]) -> Non
 
 
 def intend(call: Call, plan: dict[str, Any], connection: sa.Connection) -> Intent:
+    """Writes the copy, as that of CreateMachine, and the snapshot, and takes the source. Raises also
+    MachineNotFound and MachineBusy."""
     made = made_already(call)
     if made is not None:
         return Intent(operation=made)

@@ -42,6 +42,8 @@ from ovirt_provision.v1 import machines_pb2
 
 
 async def resolve(call: Call) -> dict[str, Any]:
+    """Looks up all that the Machine is to be made of. Raises NotAllowed, ReferencesNotFound, InvalidRequest
+    and EnginePermissionDenied."""
     spec = call.request.spec
     # Before the look-ups, so that no near miss tells what else there is.
     if spec.template.name:
@@ -108,6 +110,8 @@ def _violations_of_request(request: machines_pb2.CreateMachineRequest, os_type: 
 
 
 def intend(call: Call, plan: dict[str, Any], connection: sa.Connection) -> Intent:
+    """Writes the Machine, unless the key has one that was asked for in the same words. Raises as
+    `made_already` and `intend_machine`."""
     made = made_already(call)
     if made is not None:
         return Intent(operation=made)

@@ -60,6 +60,8 @@ from ovirt_provision.v1 import templates_pb2
 
 
 async def resolve(call: Call) -> dict[str, Any]:
+    """Looks at the Machine, and at what has the name. Raises NotAllowed, what `source_of` and `find_name`
+    raise, ReferencesNotFound, InvalidRequest and EnginePermissionDenied."""
     request = call.request
     # Before the look-ups, so that no near miss tells what else there is.
     insist_on_allowed(call, "templates", request.name, "name")
@@ -132,7 +134,11 @@ async def _insist_on_sparsifiable(call: Call, vm: Vm, changes: Sequence[dict[str
 
 
 async def find_name(call: Call) -> dict[str, Any]:
-    """What stands under the name: the base of a new version, or the template to replace."""
+    """What stands under the name: the base of a new version, or the template to replace.
+
+    Raises ReferencesNotFound for no such base, NameInUse and TemplateExists; with `replace` NotOurs,
+    NotYours, TemplateHasVersions and TemplateInUse.
+    """
     try:
         return await _holder(call)
     except (NameInUse, NotOurs, NotYours, TemplateInUse, TemplateHasVersions) as error:
@@ -197,6 +203,8 @@ def _insist_on_own_disks(ledger: Ledger, row: Object, vm: Vm) -> None:
 
 
 def intend(call: Call, plan: dict[str, Any], connection: sa.Connection) -> Intent:
+    """Writes the template, and takes the Machine. Raises MachineNotFound, MachineBusy, TemplateBusy and
+    TooManyMachines, for the Machine of a boot test."""
     request = call.request
     source = find_machine(call.ledger, call.owner, call.engine.name, request.machine_key)
     insist_on_idle(call.ledger, source)

@@ -18,6 +18,7 @@ from ovirt_provision.v1 import templates_pb2
 
 
 async def resolve(call: Call) -> dict[str, Any]:
+    """Looks whose the template is; one that is gone is fine. Raises NotOurs, NotYours and ForeignVersion."""
     template = await call.engine.templates.get(call.request.id.lower())
     if template is None:
         return {"gone": True}

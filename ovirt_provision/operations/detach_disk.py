@@ -51,6 +51,8 @@ def _detachable(ledger: Ledger, row: Object, vm: Vm) -> Disk:
 
 
 def intend(call: Call, plan: dict[str, Any], connection: sa.Connection) -> Intent:
+    """Takes the Machine, whose boot disk is nobody's to reap from now on. Raises MachineNotFound and
+    MachineBusy."""
     row = find_machine(call.ledger, call.owner, call.engine.name, call.request.machine_key)
     insist_on_idle(call.ledger, row)
     disk = next(child for child in call.ledger.children(row.id) if child.engine_id == plan["disk_id"])

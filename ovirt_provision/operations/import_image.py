@@ -279,6 +279,8 @@ def _template_request(request: images_pb2.ImportImageRequest) -> templates_pb2.C
 
 
 def intend(call: Call, plan: dict[str, Any], connection: sa.Connection) -> Intent:
+    """Writes the disk, or the template and the VM that it is made of, and the transfer of the bytes; nothing
+    where there is what was asked for. Raises TemplateBusy and TooManyMachines."""
     if "reused" in plan:
         return Intent(operation=call.ledger.operation_or_fail(plan["reused"]))
     request = call.request

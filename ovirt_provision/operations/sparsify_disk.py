@@ -98,6 +98,8 @@ async def _detached(call: Call, row: Object | None) -> Disk:
 
 
 def intend(call: Call, plan: dict[str, Any], _connection: sa.Connection) -> Intent:
+    """Takes the disk, or the Machine that has it. Raises MachineNotFound, MachineBusy, NotYours and
+    NotOurs."""
     row = _row(call)
     if row is None:
         raise NotOurs(kind="disk", name="", id=plan["disk_id"], detail="it has been destroyed meanwhile")

@@ -124,6 +124,9 @@ WAITING_FOR_ADDRESS: Phase[Provisioning] = Phase(
 
 
 async def resolve(call: Call) -> dict[str, Any]:
+    """Looks up what lies in the drives, and checks what the guest is told. Raises MachineNotFound,
+    InvalidRequest, ReferencesNotFound and, for an adopted VM that is to be given any of that,
+    MachineAdopted."""
     row, request = machine_of(call), call.request
     told, loaded = request.HasField("initialization"), request.HasField("media")
     if row.adopted and (told or loaded):

@@ -82,6 +82,7 @@ async def wait_for_guest(run: Provisioning) -> None:
 
 
 async def resolve(call: Call) -> dict[str, Any]:
+    """Raises MachineNotFound and InvalidRequest."""
     machine_of(call)
     if wrong := violations_of_timeouts(call.request):
         raise InvalidRequest(wrong)
