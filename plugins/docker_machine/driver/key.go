@@ -76,7 +76,7 @@ func (d *Driver) placeKey() (string, error) {
 	if err := os.MkdirAll(filepath.Dir(d.SSHKeyPath), 0o700); err != nil {
 		return "", fmt.Errorf("the SSH key cannot be kept: %w", err)
 	}
-	if err := os.WriteFile(d.SSHKeyPath, content, 0o600); err != nil {
+	if err := writeWhole(d.SSHKeyPath, content); err != nil {
 		return "", fmt.Errorf("the SSH key cannot be kept: %w", err)
 	}
 	if err := os.WriteFile(d.SSHKeyPath+".pub", []byte(line+"\n"), 0o644); err != nil {

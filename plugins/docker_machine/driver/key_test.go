@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"encoding/pem"
 	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -67,5 +68,25 @@ func TestAnExistingKey(t *testing.T) {
 	signer, err := ssh.ParsePrivateKey(original)
 	if err != nil || !strings.Contains(h.daemon.Calls()[0], strings.TrimSpace(string(ssh.MarshalAuthorizedKey(signer.PublicKey())))) {
 		t.Errorf("the guest does not get the key: %v", err)
+	}
+}
+
+// What a create that was killed has left in the key's place is replaced, and nobody else can read the new one.
+func TestTheKeyIsItsOwnersAlone(t *testing.T) {
+	h := newTestHost(t)
+	if err := os.MkdirAll(filepath.Dir(h.GetSSHKeyPath()), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(h.GetSSHKeyPath(), []byte("half a k"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if err := h.Create(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if info, err := os.Stat(h.GetSSHKeyPath()); err != nil || info.Mode() != 0o600 {
+		t.Errorf("key file: %v, %v", info, err)
+	}
+	if left, _ := os.ReadDir(filepath.Dir(h.GetSSHKeyPath())); len(left) != 2 {
+		t.Errorf("the host's folder holds %v", left)
 	}
 }

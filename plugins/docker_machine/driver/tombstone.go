@@ -86,6 +86,7 @@ func (d *Driver) setTombstone() (*tombstone, error) {
 	return t, nil
 }
 
+// writeWhole writes a file for its owner alone, in place of what may be there, such that a crash leaves all of it or nothing.
 func writeWhole(file string, content []byte) error {
 	partial, err := os.CreateTemp(filepath.Dir(file), ".partial-")
 	if err != nil {
