@@ -5,14 +5,13 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from ovirt_provision.engine.inventory import StorageDomain
-from ovirt_provision.engine.model import Cluster, Disk, Template
+from ovirt_provision.engine.model import Disk, Template
 from ovirt_provision.errors import did_you_mean, there_is
 from ovirt_provision.ledger.store import GONE
 from ovirt_provision.operations.allowance import is_callers
 from ovirt_provision.operations.enumerations import DISK_FORMATS, DISK_INTERFACES
 from ovirt_provision.operations.permits import visible
-from ovirt_provision.operations.problems import Problems
-from ovirt_provision.operations.verb import Call
+from ovirt_provision.operations.spec_resolver import SpecResolver
 from ovirt_provision.v1 import resources_pb2
 
 _NEVER_READ_ONLY = ("sata", "ide")
@@ -44,33 +43,19 @@ def disk_specs(spec: resources_pb2.MachineSpec) -> list[tuple[str, resources_pb2
     return told + [(f"spec.new_disks[{n}]", disk) for n, disk in enumerate(spec.new_disks)]
 
 
-class DiskResolver:
-    """Looks up and checks the disks of one request; `template` and `cluster` as in HardwareResolver."""
+class DiskResolver(SpecResolver):
+    """Looks up the disks."""
 
-    def __init__(
-        self,
-        call: Call,
-        spec: resources_pb2.MachineSpec,
-        template: Template | None,
-        cluster: Cluster | None,
-        problems: Problems,
-    ) -> None:
-        self._call = call
-        self._spec = spec
-        self._template = template
-        self._cluster = cluster
-        self._problems = problems
-        self._missing, self._wrong = problems.miss, problems.refuse
-        self._domains: Mapping[str, StorageDomain] = {}
-        self._quotas: Mapping[str, str] = {}
-        self._bootable: list[_Boot] = []
+    _domains: Mapping[str, StorageDomain]
+    _quotas: Mapping[str, str]
+    _bootable: list[_Boot]
 
     async def resolve(self, vm_name: str, quotas: Mapping[str, str]) -> dict[str, Any]:
         """The plan: `template_disks`, `changed_disks`, `new_disks` and `attached_disks`. `quotas` are the ids
         of those that there are, by name."""
-        self._quotas = quotas
+        self._domains, self._quotas, self._bootable = {}, quotas, []
         if self._cluster is not None:
-            domains = self._call.engine.inventory.storage_domains_of(self._cluster.data_center_id)
+            domains = self._inventory.storage_domains_of(self._cluster.data_center_id)
             self._domains = {domain.id: domain for domain in await visible(domains, ())}
         plan = self._disks(vm_name)
         plan["attached_disks"] = await self._attached_disks()

@@ -8,7 +8,6 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from ovirt_provision.engine.model import Cluster, Template
 from ovirt_provision.operations.disks import DiskResolver, disk_specs
 from ovirt_provision.operations.enumerations import (
     AFFINITIES,
@@ -16,35 +15,14 @@ from ovirt_provision.operations.enumerations import (
 )
 from ovirt_provision.operations.nics import NicResolver
 from ovirt_provision.operations.permits import visible
-from ovirt_provision.operations.problems import Problems
-from ovirt_provision.operations.verb import Call
-from ovirt_provision.v1 import resources_pb2
+from ovirt_provision.operations.spec_resolver import SpecResolver
 
 _UEFI = ("q35_ovmf", "q35_secure_boot")
 _X86 = "x86_64"
 
 
-class HardwareResolver:
-    """Looks up and checks what one request wants; `template` and `cluster` are None where they are not known.
-
-    What cannot be looked up, because the account may not, is left to the engine to refuse.
-    """
-
-    def __init__(
-        self,
-        call: Call,
-        spec: resources_pb2.MachineSpec,
-        template: Template | None,
-        cluster: Cluster | None,
-        problems: Problems,
-    ) -> None:
-        self._call = call
-        self._spec = spec
-        self._template = template
-        self._cluster = cluster
-        self._problems = problems
-        self._missing, self._wrong, self._unknown = problems.miss, problems.refuse, problems.miss_name
-        self._inventory = call.engine.inventory
+class HardwareResolver(SpecResolver):
+    """Looks up all of a VM's hardware."""
 
     async def resolve(self, vm_name: str) -> dict[str, Any]:
         """The plan: what `equip_machine.py` and the create request need, by ids. Complete only without

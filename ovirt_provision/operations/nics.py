@@ -3,30 +3,15 @@
 from collections.abc import Sequence
 from typing import Any
 
-from ovirt_provision.engine.model import Cluster, Nic, Template, VnicProfile
+from ovirt_provision.engine.model import Nic, VnicProfile
 from ovirt_provision.errors import did_you_mean
 from ovirt_provision.operations.enumerations import NIC_INTERFACES
-from ovirt_provision.operations.problems import Problems
-from ovirt_provision.operations.verb import Call
+from ovirt_provision.operations.spec_resolver import SpecResolver
 from ovirt_provision.v1 import resources_pb2
 
 
-class NicResolver:
-    """Looks up and checks the NICs of one request; `template` and `cluster` as in HardwareResolver."""
-
-    def __init__(
-        self,
-        call: Call,
-        spec: resources_pb2.MachineSpec,
-        template: Template | None,
-        cluster: Cluster | None,
-        problems: Problems,
-    ) -> None:
-        self._call = call
-        self._spec = spec
-        self._template = template
-        self._cluster = cluster
-        self._missing, self._wrong = problems.miss, problems.refuse
+class NicResolver(SpecResolver):
+    """Looks up the NICs."""
 
     async def resolve(self) -> list[dict[str, Any]]:
         """The plan: fields of NicRequest. Of a request without NICs none: the template's stay as they are."""
