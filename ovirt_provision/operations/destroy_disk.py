@@ -13,6 +13,7 @@ from ovirt_provision.operations.allowance import insist_on_callers, is_callers
 from ovirt_provision.operations.destroy_machine import WAITING_FOR_OTHERS
 from ovirt_provision.operations.machines import operations_on
 from ovirt_provision.operations.provisioning import Provisioning
+from ovirt_provision.operations.removal import bury_if_unanswered
 from ovirt_provision.operations.verb import Call, Intent, Verb
 from ovirt_provision.v1 import disks_pb2
 
@@ -66,6 +67,7 @@ async def remove(run: Provisioning) -> None:
     await _wait(run, disk_id, lambda disk: disk is None or disk.status != "locked")
     await run.insist(send, patience=run.timeouts.destroy)
     await _wait(run, disk_id, lambda disk: disk is None)
+    bury_if_unanswered(run, row)
     run.ledger.update_object(row.id, state=GONE)
 
 

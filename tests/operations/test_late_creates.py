@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from ovirt_provision.ledger.store import CANCELLED, FAILED, GONE, SUCCEEDED, Ledger, Object, Operation
-from ovirt_provision.operations import new_machine, removal
+from ovirt_provision.operations import destroy_disk, new_machine, removal
 from ovirt_provision.v1 import images_pb2, resources_pb2
 from tests.crashes import Crashes
 from tests.harness import ENGINE, OWNER, Site, spec, started
@@ -117,6 +117,29 @@ def test_a_late_request_does_not_disturb_the_machine_that_stands(site, run_virtu
             assert (s.vms(), s.disks()) == (["web"], 2)
 
     run_virtually(scenario())
+
+
+@pytest.mark.parametrize("defence", ["on", "off"])
+def test_a_disk_that_arrives_after_its_destroy_is_swept(site, run_virtually, monkeypatch, defence):
+    if defence == "off":
+        monkeypatch.setattr(destroy_disk, "bury_if_unanswered", lambda run, row: None)
+
+    async def scenario() -> int:
+        async with site() as s:
+            checksum = await s.upload(RAW)
+            run_late(s, "/disks", seconds=150)
+            made = await s.run("ImportImage", checksum=checksum, disk=images_pb2.ImportedDisk(name="data"))
+            assert made.state == SUCCEEDED, made.error
+            disk = s.bridge.ledger.object(made.object_id).known_id
+            assert (await s.run("DestroyDisk", id=disk)).state == SUCCEEDED
+            assert s.disks() == 1
+            while s.disks() == 1:
+                await s.clock.sleep(1)
+                s.simulator.world.settle()
+            await s.clock.sleep(240)
+            return s.disks()
+
+    assert run_virtually(scenario()) == (1 if defence == "on" else 2)
 
 
 def test_a_template_that_arrives_after_its_destroy_is_swept(site, run_virtually):
