@@ -13,7 +13,12 @@ from ovirt_provision.engine.model import BLANK, Disk, Vm
 from ovirt_provision.errors import DiskNotDetachable, EngineOperationFailed
 from ovirt_provision.ledger.runner import Phase
 from ovirt_provision.ledger.store import GONE, HANDED_OVER, Ledger, Object
-from ovirt_provision.operations.machines import find_machine, insist_on_idle, vm_that_is_down
+from ovirt_provision.operations.machines import (
+    find_machine,
+    insist_on_disk,
+    insist_on_idle,
+    vm_that_is_down,
+)
 from ovirt_provision.operations.provisioning import Provisioning
 from ovirt_provision.operations.references import find_permissions, grant
 from ovirt_provision.operations.removal import remove_machine
@@ -65,12 +70,13 @@ def _disk_of(run: Provisioning) -> Object:
 
 
 async def name(run: Provisioning) -> None:
-    """Names and describes the disk, and marks it as ours (law 2)."""
+    """Names and describes the disk, and marks it as ours (law 2). Raises NotOurs and DiskInUse."""
     row, request = _disk_of(run), run.request
     mark = str(run.mark("disk", row))
     description = f"{request.description}\n{mark}" if request.description else mark
     disk = await run.insist(lambda: run.engine.disks.get(row.known_id))
     if disk is not None and (disk.name, disk.description) != (request.name, description):
+        await insist_on_disk(run, run.plan["vm_id"], row.known_id, doing="detached")
         await run.insist(
             lambda: run.engine.disks.describe(
                 row.known_id,

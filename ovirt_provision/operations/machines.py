@@ -6,6 +6,7 @@ from google.protobuf.json_format import MessageToDict, ParseDict
 
 from ovirt_provision.engine.model import Vm
 from ovirt_provision.errors import (
+    DiskInUse,
     MachineAdopted,
     MachineBusy,
     MachineNotDown,
@@ -13,7 +14,7 @@ from ovirt_provision.errors import (
     did_you_mean,
 )
 from ovirt_provision.ledger.store import Ledger, Object, Operation
-from ovirt_provision.operations.provisioning import insist_on_ours
+from ovirt_provision.operations.provisioning import Provisioning, insist_on_ours
 from ovirt_provision.operations.verb import Call, Intent
 from ovirt_provision.v1 import resources_pb2
 
@@ -39,6 +40,25 @@ async def vm_that_is_down(call: Call, row: Object, *, follow: str, all_content: 
         raise MachineNotDown(key=row.key, status=vm.status if vm else "no longer in the engine")
     insist_on_ours(call.ledger, call.installation, call.engine.name, vm)
     return vm
+
+
+async def insist_on_disk(run: Provisioning, vm_id: str, disk_id: str, *, doing: str) -> None:
+    """Looks once more whose a disk of ours is that is about to be changed: since the look-ups somebody may
+    have been at work. `vm_id` is that of its Machine, empty for one that was handed over.
+
+    Raises NotOurs when the VM is not ours any more, and DiskInUse when another one has the disk.
+    """
+    vm = None
+    if vm_id:
+        vm = await run.insist(lambda: run.engine.machines.get(vm_id, follow="disk_attachments.disk"))
+    if vm is not None:
+        run.insist_on_ours(vm)
+        if any(disk.id == disk_id for disk in vm.disks):
+            return
+    if await run.insist(lambda: run.engine.disks.is_attached(disk_id)):
+        row = run.ledger.object_in_engine(run.operation.engine, "disk", disk_id)
+        name = row.name if row is not None else ""
+        raise DiskInUse(name=name, id=disk_id, doing=doing, correlation_id=run.correlation_id)
 
 
 def selection_of(row: Object) -> resources_pb2.AddressSelection:

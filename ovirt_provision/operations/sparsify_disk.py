@@ -18,7 +18,12 @@ from ovirt_provision.errors import (
 from ovirt_provision.ledger.runner import Phase
 from ovirt_provision.ledger.store import GONE, Object
 from ovirt_provision.operations.allowance import insist_on_callers
-from ovirt_provision.operations.machines import find_machine, insist_on_idle, vm_that_is_down
+from ovirt_provision.operations.machines import (
+    find_machine,
+    insist_on_disk,
+    insist_on_idle,
+    vm_that_is_down,
+)
 from ovirt_provision.operations.provisioning import Provisioning
 from ovirt_provision.operations.verb import Call, Intent, Verb
 from ovirt_provision.operations.waits import disk_ok
@@ -108,10 +113,8 @@ def intend(call: Call, plan: dict[str, Any], _connection: sa.Connection) -> Inte
 
 
 async def act(run: Provisioning) -> None:
-    if run.plan["vm_id"]:
-        vm = await run.insist(lambda: run.engine.machines.get(run.plan["vm_id"]))
-        if vm is not None:
-            run.insist_on_ours(vm)
+    """Raises NotOurs, DiskInUse and EngineOperationFailed."""
+    await insist_on_disk(run, run.plan["vm_id"], run.plan["disk_id"], doing="sparsified")
     await sparsify(run, [run.plan["disk_id"]])
 
 

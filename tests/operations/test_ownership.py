@@ -7,7 +7,7 @@ from ovirtsdk4 import types
 
 from ovirt_provision.ledger.identity import disk_id, imported_disk_id, vm_id
 from ovirt_provision.ledger.store import FAILED, LATE, PRESENT, REMOVING, SUCCEEDED
-from ovirt_provision.operations import removal
+from ovirt_provision.operations import detach_disk, removal, sparsify_disk
 from ovirt_provision.simulator.entities import Attachment
 from ovirt_provision.v1 import images_pb2, resources_pb2
 from tests.harness import ENGINE, INSTALLATION, OWNER, Site, spec
@@ -185,5 +185,45 @@ def test_a_disk_of_others_that_has_the_id_of_one_to_come_is_not_removed_by_the_u
             assert (ended.state, ended.error["reason"]) == (FAILED, "NOT_OURS")
             assert (s.vms(), s.bridge.ledger.list_objects(PRESENT, REMOVING, LATE)) == ([], [])
             return precious.id in s.simulator.world.disks
+
+    assert run_virtually(scenario()) is (defence == "on")
+
+
+@pytest.mark.parametrize("defence", ["on", "off"])
+@pytest.mark.parametrize("verb", ["DetachDisk", "SparsifyDisk"])
+@pytest.mark.parametrize("taken", ["VM", "disk"])
+def test_what_became_anothers_while_no_daemon_ran_is_left_alone(
+    direct_site, run_virtually, monkeypatch, verb, taken, defence
+):
+    if defence == "off":
+
+        async def nobody_looks(*_, **__):
+            return
+
+        for module in (detach_disk, sparsify_disk):
+            monkeypatch.setattr(module, "insist_on_disk", nobody_looks)
+
+    async def scenario() -> bool:
+        async with direct_site() as s:
+            raw = resources_pb2.DiskSpec(format=resources_pb2.DISK_FORMAT_RAW)
+            await s.run("CreateMachine", key="web", spec=spec(clone=True, boot_disk=raw))
+            vm = next(iter(s.simulator.world.vms.values()))
+            disk = vm.attachments[0].disk
+            disk.actual_size, before = 5 << 30, (disk.name, disk.description, 5 << 30)
+            begun = await s.call(verb, machine_key="web", **{"name": "kept"} if verb == "DetachDisk" else {})
+            await s.bridge.close()
+            if taken == "VM":
+                vm.comment = ""
+            else:
+                theirs = s.simulator.world.vms[await foreign_vm(s, "theirs")]
+                theirs.attachments.append(vm.attachments.pop())
+            await s.restart()
+
+            ended = await s.ended(begun)
+
+            if defence == "on":
+                reason = "NOT_OURS" if taken == "VM" else "DISK_IN_USE"
+                assert (ended.state, ended.error["reason"]) == (FAILED, reason)
+            return (disk.name, disk.description, disk.actual_size) == before
 
     assert run_virtually(scenario()) is (defence == "on")
