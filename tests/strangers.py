@@ -372,8 +372,9 @@ class Strangers:
         self._own(f"/disks/{made.get('id')}")
 
     def _other_boot_disk(self) -> None:
-        """Has a VM of ours boot from a disk of theirs."""
-        row = self._rng.choice(self._our_vms())
+        """Has a VM of ours boot from a disk of theirs: of one whose disks the bridge has seen. Before that it
+        only counts them, and cannot tell one that is exchanged."""
+        row = self._rng.choice([row for row in self._our_vms() if row.details.get("disks_known")])
         ours = next(one for one in self._world.vms[row.known_id].attachments if one.bootable).disk
         self._call("DELETE", f"/vms/{row.engine_id}/diskattachments/{ours.id}", detach_only="true")
         disk = self._world.add_disk(self._rng.choice(["precious", ours.name]))
