@@ -16,6 +16,7 @@ import (
 	"google.golang.org/grpc/backoff"
 	"google.golang.org/grpc/codes"
 	healthpb "google.golang.org/grpc/health/grpc_health_v1"
+	"google.golang.org/grpc/status"
 
 	pb "github.com/ovirt-provision/ovirt-provision/plugins/internal/ovirtprovisionv1"
 )
@@ -151,7 +152,8 @@ func (c *Client) waitServing(ctx context.Context, name string, timeout time.Dura
 			return nil
 		case err == nil:
 			last = ": it says " + reply.GetStatus().String()
-		case ctx.Err() == nil:
+		case ctx.Err() == nil && status.Code(err) != codes.DeadlineExceeded:
+			// That the time is up, which gRPC may know a moment before ctx, says less than what was said last.
 			last = ": " + err.Error()
 			if doubt.over(err) {
 				return fmt.Errorf("the daemon at %s and we do not accept each other%s\n  what to do: see that %s is the "+
@@ -199,9 +201,15 @@ func (c *Client) attempt(
 	defer cancel()
 	err := invoke(limited, method, request, reply, connection, options...)
 	var late *Error
-	if errors.As(fromStatus(err), &late) && !late.Typed && codes.Code(late.Detail.GetCode()) == codes.DeadlineExceeded {
-		return &Error{Detail: &pb.Error{Code: late.Detail.GetCode(), Message: fmt.Sprintf(
-			"the daemon at %s has not answered %s within %s (time-out `Call`)", c.address, path.Base(method), c.timeouts.Call)}}
+	if !errors.As(fromStatus(err), &late) || late.Typed || codes.Code(late.Detail.GetCode()) != codes.DeadlineExceeded {
+		return err
 	}
-	return err
+	end, _ := limited.Deadline()
+	if callers, hasEnd := ctx.Deadline(); hasEnd && callers.Equal(end) {
+		// It was the caller's time that was up, which gRPC may know a moment before ctx.
+		<-ctx.Done()
+		return err
+	}
+	return &Error{Detail: &pb.Error{Code: late.Detail.GetCode(), Message: fmt.Sprintf(
+		"the daemon at %s has not answered %s within %s (time-out `Call`)", c.address, path.Base(method), c.timeouts.Call)}}
 }

@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
@@ -283,6 +284,20 @@ func TestACallHasATimeout(t *testing.T) {
 	mustSay(t, err, daemon.Address, "has not answered DestroyMachine within 20ms (time-out `Call`)")
 	if !MayHaveEffect(nil, err) {
 		t.Error("nobody knows what the daemon did, but nothing is said to be left")
+	}
+}
+
+// Whose time is up is told by the name of that time, also where gRPC knows it first.
+func TestTheCallersTimeIsUp(t *testing.T) {
+	errLate := errors.New("too late")
+	c := connect(t, fakedaemon.Start(t), Timeouts{})
+	ctx, cancel := context.WithTimeoutCause(t.Context(), 20*time.Millisecond, errLate)
+	defer cancel()
+	early := func(context.Context, string, any, any, *grpc.ClientConn, ...grpc.CallOption) error {
+		return status.Error(codes.DeadlineExceeded, "context deadline exceeded")
+	}
+	if err := c.repeat(ctx, "/service/Method", nil, nil, nil, early); !errors.Is(err, errLate) {
+		t.Errorf("got %v", err)
 	}
 }
 
