@@ -267,14 +267,6 @@ async def restore(site: Site) -> Operation:
     return await site.ended(await call(site, "RestoreBackup", **RESTORED))
 
 
-async def restore_and_cancel(site: Site) -> Operation:
-    restoring = await call(site, "RestoreBackup", **RESTORED)
-    async for seen in site.bridge.dispatcher.runner.watch(restoring.id):
-        if seen.phase == "copying-disks":
-            site.bridge.dispatcher.cancel(seen, "by its client")
-    return seen
-
-
 async def imported(site: Site) -> None:
     disk = images_pb2.ImportedDisk(name="golden")
     await site.run("ImportImage", checksum=await site.upload(RAW), disk=disk)
@@ -525,16 +517,6 @@ EQUIPPED = {
         commits=22,
         changes=3,
         readings=99,
-    ),
-    "restore-cancel": Scenario(
-        restore_and_cancel,
-        prepare=backed_up,
-        state=CANCELLED,
-        templates=("saved",),
-        disks=1,
-        commits=22,
-        changes=4,
-        readings=107,
     ),
 }
 
