@@ -192,7 +192,7 @@ class Daemon:
         On Ctrl-C or SIGTERM it calls `on_interrupt`, cancels the operation, waits for its undo and raises the
         interrupt again. Raises ProvisionError when the call or the operation fails.
         """
-        with _Interrupts() as interrupts, self._errors():
+        with Interrupts() as interrupts, self._errors():
             begun = verb.future(request, timeout=CALL_TIMEOUT)
             try:
                 interrupts.arm()
@@ -286,8 +286,9 @@ def _fingerprint() -> str:
     return fingerprint(os.environ["OVIRT_URL"], os.environ.get("OVIRT_USERNAME", ""), ca)
 
 
-class _Interrupts:
-    """SIGINT and SIGTERM as KeyboardInterrupt and Interrupted; one that comes before `arm` is raised by that.
+class Interrupts:
+    """SIGINT and SIGTERM as KeyboardInterrupt and Interrupted, also where SIGINT is ignored, as in what a
+    shell runs in the background; one that comes before `arm` is raised by that.
 
     The daemon may be at work from the moment at which a call goes out, so no interrupt may come between the
     call and the `try` that cancels it.

@@ -10,7 +10,7 @@ import typer
 
 from ovirt_provision.cli import hardware, keys, options, output
 from ovirt_provision.cli.autostart import DaemonNotStarted
-from ovirt_provision.cli.client import Daemon, DaemonUnreachable, Verb
+from ovirt_provision.cli.client import Daemon, DaemonUnreachable, Interrupted, Interrupts, Verb
 from ovirt_provision.cli.options import (
     EngineOption,
     KeyArgument,
@@ -20,7 +20,7 @@ from ovirt_provision.cli.options import (
     RequestIdOption,
 )
 from ovirt_provision.cli.output import Format
-from ovirt_provision.cli.verbs import run_verb
+from ovirt_provision.cli.verbs import SIGTERM_EXIT, run_verb
 from ovirt_provision.v1 import consoles_pb2, machines_pb2, resources_pb2
 
 app = typer.Typer(
@@ -755,16 +755,25 @@ def _hold(daemon: Daemon, key: str) -> None:
     output.note("Renewing the Machine's lease until Ctrl-C.")
     request = machines_pb2.RenewLeaseRequest(engine=daemon.engine, key=key)
     renewed = daemon.call(daemon.machines.RenewLease, request)
-    with contextlib.suppress(KeyboardInterrupt):
-        while not threading.Event().wait(renewed.renew_interval.ToNanoseconds() / 1e9):
-            try:
-                renewed = daemon.call(daemon.machines.RenewLease, request)
-            except DaemonUnreachable as error:
-                # The lease outlives several intervals; one that is over the daemon tells of.
-                output.note(f"Not renewed this time: {error}")
-                with contextlib.suppress(DaemonNotStarted):
-                    daemon.connect()
+    code = 0
+    try:
+        with Interrupts() as interrupts:
+            interrupts.arm()
+            while not threading.Event().wait(renewed.renew_interval.ToNanoseconds() / 1e9):
+                try:
+                    renewed = daemon.call(daemon.machines.RenewLease, request)
+                except DaemonUnreachable as error:
+                    # The lease outlives several intervals; one that is over the daemon tells of.
+                    output.note(f"Not renewed this time: {error}")
+                    with contextlib.suppress(DaemonNotStarted):
+                        daemon.connect()
+    except Interrupted:
+        code = SIGTERM_EXIT
+    except KeyboardInterrupt:
+        pass
     output.note(
         f"No longer renewed: the Machine is destroyed at {output.moment(renewed.lease.expire_time)} "
         f"unless you call: ovirt-provision machine renew {key}"
     )
+    if code:
+        raise typer.Exit(code)

@@ -12,7 +12,7 @@ from ovirt_provision.cli.output import Format
 from ovirt_provision.cli.progress import Progress
 from ovirt_provision.v1.resources_pb2 import Operation
 
-_SIGTERM_EXIT = 143
+SIGTERM_EXIT = 143
 
 
 def run_verb(
@@ -46,7 +46,7 @@ def run_verb(
     except KeyboardInterrupt as interrupt:
         if seen and seen[0].cleanup == Operation.CLEANUP_PENDING:
             output.note(seen[0].error.advice)
-        code = _SIGTERM_EXIT if isinstance(interrupt, Interrupted) else ExitCode.INTERRUPTED
+        code = SIGTERM_EXIT if isinstance(interrupt, Interrupted) else ExitCode.INTERRUPTED
         raise typer.Exit(code) from None
     on_success(operation)
     output.emit(operation, output_format, show_result)

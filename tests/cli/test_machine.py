@@ -372,15 +372,21 @@ def test_an_interrupt_before_the_daemon_has_answered_cancels_too(cli: Cli, daemo
     assert daemon.cancelled.is_set()
 
 
-def test_hold_renews_until_ctrl_c(cli: Cli, daemon: FakeDaemon) -> None:
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_hold_renews_until_ctrl_c(cli: Cli, daemon: FakeDaemon, number: signal.Signals) -> None:
     daemon.script = [succeeded()]
-    process = cli.start(*CREATE, "--hold")
+    # As a shell starts what it is to run in the background.
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        process = cli.start(*CREATE, "--hold")
+    finally:
+        signal.signal(signal.SIGINT, before)
     assert daemon.renewed.acquire(timeout=DEADLINE)
     daemon.missed = [machines_pb2.RenewLeaseRequest]
     for _ in range(3):
         assert daemon.renewed.acquire(timeout=DEADLINE)
-    result = cli.interrupt(process)
-    assert result.code == 0
+    result = cli.interrupt(process, number)
+    assert result.code == (0 if number == signal.SIGINT else 143)
     assert "Not renewed this time" in result.err
     assert "No longer renewed" in result.err
     assert not daemon.cancelled.is_set()
