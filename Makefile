@@ -31,18 +31,35 @@ demo: ## Set up everything, then packer, docker-machine and Test Kitchen on a si
 
 .PHONY: test
 test: tools check ## Everything: check, two minutes of crashes, then real guests and the real packer
-	PYTHONPATH=tools $(python) -m tests.crash --seeds 1000 --seconds 120 --jobs 4
-	tools/in-namespace $(python) -m pytest -n 3 --dist loadfile -m "(guests or e2e) and not long"
-	$(python) -m pytest -m wheel
+	@$(MAKE) --no-print-directory --jobs 2 check-crashes check-wheel
+	tools/in-namespace $(python) -m pytest -n 3 --dist loadfile --no-loadscope-reorder -m "(guests or e2e) and not long"
 
 .PHONY: test-long
 test-long: tools ## What takes minutes for each test: a Docker host's whole life, three versions of a template
 	tools/in-namespace $(python) -m pytest -m long
 
 .PHONY: check
-check: lint kitchen ## Lint, types and all tests without guests and packer (at most 5 minutes)
+check: setup $(generated) $(ruby_code) ## Lint, types and all tests without guests and packer (at most 5 minutes)
+	@$(MAKE) --no-print-directory --jobs 2 check-python check-others
+
+# Parts of check and test that run side by side, because some wait or use one core. The others are one after the other:
+# lint generates anew what Go compiles. They are shown when they have ended.
+.PHONY: check-python check-others check-go check-crashes check-wheel
+check-python:
 	$(python) -m pytest -n 4 --dist loadgroup -m "not guests and not e2e and not wheel and not live"
+
+check-others:
+	@mkdir -p build; (for part in lint kitchen check-go; do $(MAKE) --no-print-directory $$part || exit; done) >build/check-others.log 2>&1; \
+	status=$$?; cat build/check-others.log; exit $$status
+
+check-go:
 	cd plugins && PACKER=$(wildcard $(abspath $(packer))) go test -race ./...
+
+check-crashes:
+	PYTHONPATH=tools $(python) -m tests.crash --seeds 1000 --seconds 120 --jobs 4
+
+check-wheel:
+	$(python) -m pytest -m wheel
 
 .PHONY: lint
 lint: setup $(generated) ## ruff, mypy, gofmt, go vet, staticcheck, types on other platforms, and that what is generated into git is fresh
