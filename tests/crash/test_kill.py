@@ -7,6 +7,7 @@ stream. More kills: `OVIRT_PROVISION_KILLS=20 pytest tests/crash`; `make test` p
 import contextlib
 import os
 import signal
+import subprocess
 import sys
 import uuid
 from collections.abc import Iterator
@@ -175,9 +176,11 @@ def test_no_secret_lies_in_the_state_folder_or_in_the_list_of_processes(stage: S
 
 def test_a_secret_in_an_argument_would_be_seen(stage: Stage):
     stage.provision("engine", "list")
-    waits = [sys.executable, "-c", "import signal; signal.pause()"]
-    with stage.start(*waits, "canary-5d1c") as process:
+    waits = [sys.executable, "-c", "import signal; print(flush=True); signal.pause()"]
+    with stage.start(*waits, "canary-5d1c", stdout=subprocess.PIPE) as process:
         try:
+            assert process.stdout is not None
+            process.stdout.readline()  # the list of processes shows arguments only after the start
             assert holders(stage) == [f"/proc/{process.pid}/cmdline"]
         finally:
             process.kill()
