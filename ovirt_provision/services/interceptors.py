@@ -248,8 +248,9 @@ def _describe(request: Message, violation: protovalidate.Violation) -> Violation
         field = descriptor.fields_by_name[element.field_name]
         secret = secret or field.GetOptions().debug_redact
         descriptor = field.message_type
-    if field is not None and field.enum_type is not None:
-        refused = field.GetOptions().Extensions[validate_pb2.field].enum.not_in
+    if field is not None and field.enum_type is not None and isinstance(violation.field_value, int):
+        rules = field.GetOptions().Extensions[validate_pb2.field]
+        refused = (rules.repeated.items if field.is_repeated else rules).enum.not_in
         names = [value.name for value in field.enum_type.values if value.number not in refused]
         required = f"must be one of {', '.join(names)}"
         value = field.enum_type.values_by_number.get(violation.field_value)

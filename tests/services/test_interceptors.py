@@ -148,6 +148,21 @@ def test_enums_name_what_is_allowed(given):
     }
 
 
+def test_a_list_of_enums_is_told_by_its_length_and_its_items_by_name():
+    request = machines_pb2.StartMachineRequest(
+        request_id=str(uuid.uuid4()), key="web", media={"boot_order": [0, 0]}
+    )
+
+    told = [(violation.field, violation.description) for violation in violations_of(request)]
+
+    allowed = "must be one of BOOT_DEVICE_HD, BOOT_DEVICE_CDROM, BOOT_DEVICE_NETWORK"
+    assert told == [
+        ("media.boot_order", "repeated value must contain unique items; given 2 items"),
+        ("media.boot_order[0]", f"{allowed}; given BOOT_DEVICE_UNSPECIFIED"),
+        ("media.boot_order[1]", f"{allowed}; given BOOT_DEVICE_UNSPECIFIED"),
+    ]
+
+
 def test_long_values_are_shown_in_part():
     request = good()
     request.spec.description = "y" * 5000
