@@ -191,6 +191,7 @@ async def _run(
     finally:
         with contextlib.suppress(ProcessLookupError):
             process.kill()
+        await process.wait()
     if status not in fine:
         said = " ".join(errors.decode(errors="replace").split())
         killed = f"it was ended by signal {-status}" if status < 0 else f"exit code {status}"

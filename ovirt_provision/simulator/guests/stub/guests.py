@@ -19,6 +19,8 @@ from ovirt_provision.simulator.guests.stub.docker_port import DockerPort
 from ovirt_provision.simulator.guests.stub.system import System, missing_tool
 
 _LOG = logging.getLogger(__name__)
+# How long a guest that goes down waits for the ends of its commands.
+_HANG_UP_SECONDS = 2.0
 _CHUNK = 65536  # bytes
 
 
@@ -118,7 +120,7 @@ class StubGuest:
                 await asyncio.to_thread(self._system.boot, self._spec.config_drive)
                 stack.push_async_callback(self._docker.stop)
                 await self._follow_docker()
-                stack.callback(self._hang_up)
+                stack.push_async_callback(self._hang_up)
                 await stack.enter_async_context(await self._listen())
                 self._state = GuestState.UP
                 self.booted.set()
@@ -168,11 +170,15 @@ class StubGuest:
     async def _follow_docker(self) -> None:
         await self._docker.follow(str(self.link.host), self._reach)
 
-    def _hang_up(self) -> None:
+    async def _hang_up(self) -> None:
         for connection in list(self._connections):
             connection.abort()
         for child in self._commands:
             _kill(child)
+        if self._commands:
+            # What has left the command's process group may hold its streams open.
+            ends = [asyncio.create_task(child.wait()) for child in self._commands]
+            await asyncio.wait(ends, timeout=_HANG_UP_SECONDS)
 
 
 def _kill(child: asyncio.subprocess.Process) -> None:
