@@ -60,7 +60,9 @@ def config_drive(key: asyncssh.SSHKey, script: str = "") -> Mapping[str, bytes]:
 
 
 def spec(drive: Mapping[str, bytes], vm_id: str = "vm", disk_id: str = "disk") -> GuestSpec:
-    return GuestSpec(vm_id, "web", 1 << 28, 1, [GuestNic("nic1", "56:6f:00:00:00:01")], [disk_id], drive)
+    # Where a guest is reached follows from its id, and other processes may test as well.
+    own_id = f"{vm_id}-{os.getpid()}"
+    return GuestSpec(own_id, "web", 1 << 28, 1, [GuestNic("nic1", "56:6f:00:00:00:01")], [disk_id], drive)
 
 
 async def run(guests: StubGuests, guest: StubGuest, key: asyncssh.SSHKey, command: str) -> str:
