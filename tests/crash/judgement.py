@@ -188,7 +188,7 @@ def _is_buried(row: Object, ledger: Ledger) -> bool:
 def _was_in_the_way(operation: Operation, others: Iterable[Operation]) -> bool:
     """Whether an operation may fail for what another client did to the template of the same name: it
     destroyed or replaced the base of a version, took the name that a new one was to get, or had the engine
-    export it, which locks it."""
+    export it, which locks it. Or for the disk that a stranger attached to its Machine."""
     base, name = operation.plan.get("base_id"), operation.request.get("name")
     if operation.verb in ("ExportTemplate", "CreateBackup"):
         refused = (operation.error or {}).get("reason") == "ENGINE_REFUSED"
@@ -197,6 +197,9 @@ def _was_in_the_way(operation: Operation, others: Iterable[Operation]) -> bool:
         return refused and any(one.request["template"] == template for one in exports)
     if operation.verb != "CreateTemplate":
         return False
+    error = operation.error or {}
+    if error.get("reason") == "FOREIGN_DISK_ATTACHED" and "disk precious-" in error["message"]:
+        return True
     for other in others:
         if base and other.verb == "DestroyTemplate" and other.request.get("id") == base:
             return True
