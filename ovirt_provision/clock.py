@@ -22,6 +22,10 @@ class Clock(Protocol):
     async def sleep(self, seconds: float) -> None:
         """Waits for that many seconds of this clock."""
 
+    def timer(self, seconds: float) -> "asyncio.Future[None]":
+        """A future that is done after that many seconds of this clock: less memory than a task that sleeps.
+        To be cancelled once nobody waits for it."""
+
     def hold(self) -> contextlib.AbstractContextManager[None]:
         """Keeps virtual time still while real work (a request to the engine) is under way."""
 
@@ -38,9 +42,21 @@ class SystemClock:
     async def sleep(self, seconds: float) -> None:
         await asyncio.sleep(seconds)
 
+    def timer(self, seconds: float) -> "asyncio.Future[None]":
+        loop = asyncio.get_running_loop()
+        future = loop.create_future()
+        handle = loop.call_later(seconds, _end, future)
+        future.add_done_callback(lambda _: handle.cancel())
+        return future
+
     @contextlib.contextmanager
     def hold(self) -> Iterator[None]:
         yield
+
+
+def _end(future: "asyncio.Future[None]") -> None:
+    if not future.done():
+        future.set_result(None)
 
 
 class VirtualClock:
@@ -73,9 +89,12 @@ class VirtualClock:
         if seconds <= 0:
             await asyncio.sleep(0)
             return
-        woken = asyncio.get_running_loop().create_future()
-        heapq.heappush(self._sleepers, (self._now + seconds, next(self._order), woken))
-        await woken
+        await self.timer(seconds)
+
+    def timer(self, seconds: float) -> "asyncio.Future[None]":
+        future = asyncio.get_running_loop().create_future()
+        heapq.heappush(self._sleepers, (self._now + max(0.0, seconds), next(self._order), future))
+        return future
 
     @contextlib.contextmanager
     def hold(self) -> Iterator[None]:
@@ -101,9 +120,7 @@ class VirtualClock:
             return False
         self._now = max(self._now, self._sleepers[0][0])
         while self._sleepers and self._sleepers[0][0] <= self._now:
-            woken = heapq.heappop(self._sleepers)[2]
-            if not woken.done():
-                woken.set_result(None)
+            _end(heapq.heappop(self._sleepers)[2])
         return True
 
 

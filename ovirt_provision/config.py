@@ -159,8 +159,8 @@ class EngineProfile(_Model):
         100,
         ge=0,
         description="Operations that may make or start something at the engine at the same time; the others "
-        "wait in the order in which they came. Destroying, stopping and undoing never wait. 0 or null: any "
-        "number.",
+        "wait in the order in which they came. 0 or null: any number. Stopping and undoing never wait; what "
+        "destroys waits only while 100 others do so, none of them for more than 30 s.",
     )
 
     # Checks are per field, not per model: pydantic skips those of a model as soon as one field is wrong.

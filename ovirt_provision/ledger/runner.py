@@ -9,6 +9,7 @@ import dataclasses
 import uuid
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Generic, TypeVar
 
 import structlog
@@ -150,7 +151,7 @@ class Run:
         timeout, seconds = within or (self._timeout, self._seconds)
         remaining = min(seconds, self._deadline - self.clock.monotonic())
         task = asyncio.ensure_future(awaitable)
-        timer = asyncio.ensure_future(self.clock.sleep(remaining))
+        timer = self.clock.timer(remaining)
         racers: set[asyncio.Future[Any]] = {task, timer}
         cancelled = {self._cancelled} if self._cancellable else set()
         try:
@@ -174,9 +175,10 @@ class Run:
         Raises DeadlineExceeded.
         """
         task = asyncio.ensure_future(request)
-        timer = asyncio.ensure_future(self.clock.sleep(self._deadline - self.clock.monotonic()))
+        timer = self.clock.timer(self._deadline - self.clock.monotonic())
         try:
-            await asyncio.wait({task, timer}, return_when=asyncio.FIRST_COMPLETED)
+            racers: set[asyncio.Future[Any]] = {task, timer}
+            await asyncio.wait(racers, return_when=asyncio.FIRST_COMPLETED)
             if not task.done():
                 self.note("the engine has not answered")
                 raise self._too_late()
@@ -262,16 +264,17 @@ class Runner(Generic[R]):
         self._on_end = ended
         self._queue_of = queue_of
         self._not_begun = not_begun
-        # Of those that wait for their turn, which may be thousands, only this is in memory.
+        # Of those that wait for their turn, which may be thousands, only this is in memory, and no task.
         self._waiting: dict[str, Queue] = {}
         self._runs: dict[str, R] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
-        self._watchers: dict[str, set[asyncio.Event]] = {}
+        self._watchers: dict[str, set[asyncio.Future[None]]] = {}
         self._telling: asyncio.Task[None] | None = None
+        self._closed = False
 
     @property
     def busy(self) -> bool:
-        return bool(self._tasks)
+        return bool(self._tasks or self._waiting)
 
     def start(self, operation: Operation) -> None:
         """Drives an operation from where the ledger says it is, behind those that were started before it."""
@@ -279,7 +282,17 @@ class Runner(Generic[R]):
         begun = operation.phase != ""
         # One that was cancelled while it waited, in a daemon that died, has nothing to wait for.
         if queue is not None and operation.state == RUNNING and (begun or operation.cancelled_by is None):
-            queue.join(operation_id, begun=begun)
+            self._waiting[operation_id] = queue
+            queue.join(operation_id, partial(self._begin, operation_id, queue), begun=begun)
+            if self._waiting and (self._telling is None or self._telling.done()):
+                self._telling = asyncio.create_task(self._tell_positions(), name="positions")
+        else:
+            self._begin(operation_id, queue)
+
+    def _begin(self, operation_id: str, queue: Queue | None) -> None:
+        if self._closed:
+            return
+        self._waiting.pop(operation_id, None)
         task = asyncio.create_task(self._drive(operation_id, queue), name=f"operation-{operation_id}")
         self._tasks[operation_id] = task
         task.add_done_callback(lambda _: self._forget(operation_id, queue))
@@ -297,7 +310,9 @@ class Runner(Generic[R]):
             operation = self._ledger.update_operation(operation_id, cancelled_by=by)
             self._notify(operation_id)
             if operation_id in self._waiting:
-                self._waiting[operation_id].leave(operation_id)
+                queue = self._waiting[operation_id]
+                queue.leave(operation_id)
+                self._begin(operation_id, queue)
             if operation_id in self._runs:
                 self._runs[operation_id].cancel()
         return operation
@@ -305,7 +320,7 @@ class Runner(Generic[R]):
     def progress(self, operation_id: str) -> str:
         """What an operation waits for now, for people; empty when nothing is known."""
         queue = self._waiting.get(operation_id)
-        if queue is not None and queue.turn(operation_id) is not None:
+        if queue is not None:
             position, length = queue.place(operation_id)
             return f"position {position} of {length}"
         run = self._runs.get(operation_id)
@@ -318,8 +333,7 @@ class Runner(Generic[R]):
 
     def queued(self, operation: Operation) -> bool:
         """True while an operation waits for its turn."""
-        queue = self._queue_of(operation)
-        return queue is not None and queue.turn(operation.id) is not None
+        return operation.id in self._waiting
 
     async def ended(self, operation_id: str) -> Operation:
         """Waits until an operation has ended."""
@@ -331,12 +345,16 @@ class Runner(Generic[R]):
         self, operation_id: str, after_revision: int = 0, *, until: Callable[[], bool] = lambda: False
     ) -> AsyncGenerator[Operation, None]:
         """The operation now and after each change, until it has ended, or `until` is true after a `wake`."""
-        changed = asyncio.Event()
-        self._watchers.setdefault(operation_id, set()).add(changed)
+        watchers = self._watchers.setdefault(operation_id, set())
+        changed = asyncio.get_running_loop().create_future()
         seen = (after_revision, "")
         try:
             while True:
-                changed.clear()
+                if changed.done():
+                    watchers.remove(changed)
+                    # No event: that takes four times the memory, and those who wait are many.
+                    changed = asyncio.get_running_loop().create_future()
+                watchers.add(changed)
                 operation = self._ledger.operation_or_fail(operation_id)
                 now = (operation.revision, self.progress(operation_id))
                 if now != seen or operation.ended:
@@ -346,9 +364,8 @@ class Runner(Generic[R]):
                     return
                 # What it holds is large, and those who wait are many.
                 del operation
-                await changed.wait()
+                await changed
         finally:
-            watchers = self._watchers[operation_id]
             watchers.discard(changed)
             if not watchers:
                 del self._watchers[operation_id]
@@ -360,6 +377,8 @@ class Runner(Generic[R]):
 
     async def close(self) -> None:
         """Stops driving; the operations stay as the ledger has them and are taken up by the next daemon."""
+        self._closed = True
+        self._waiting.clear()
         tasks = [*self._tasks.values(), *([self._telling] if self._telling else [])]
         for task in tasks:
             task.cancel()
@@ -374,31 +393,19 @@ class Runner(Generic[R]):
 
     def _notify(self, operation_id: str) -> None:
         for changed in self._watchers.get(operation_id, ()):
-            changed.set()
-
-    async def _turn(self, operation_id: str, queue: Queue) -> None:
-        """Waits for an operation's turn, for as long as it takes, or until it is cancelled."""
-        turn = queue.turn(operation_id)
-        if turn is None:
-            return
-        self._waiting[operation_id] = queue
-        if self._telling is None or self._telling.done():
-            self._telling = asyncio.create_task(self._tell_positions(), name="positions")
-        try:
-            await asyncio.wait({turn})
-        finally:
-            del self._waiting[operation_id]
+            if not changed.done():
+                changed.set_result(None)
 
     async def _tell_positions(self) -> None:
         while self._waiting:
             await self._clock.sleep(_TELL_POSITION)
+            for queue in set(self._waiting.values()):
+                queue.advance()
             for operation_id in self._waiting:
                 self._notify(operation_id)
 
     async def _drive(self, operation_id: str, queue: Queue | None) -> None:
         """Drives an operation until the ledger says that it has ended."""
-        if queue is not None:
-            await self._turn(operation_id, queue)
         pause = _FIRST_PAUSE
         while True:
             try:

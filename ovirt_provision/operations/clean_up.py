@@ -42,4 +42,4 @@ def phases(_request: Empty) -> Sequence[Phase[Provisioning]]:
     return (Phase("cleaning-up", timeout="undo", done=100, act=clean),)
 
 
-CLEAN_UP = Verb("CleanUp", Empty, resolve, intend, phases, cancellable=False, queues=False)
+CLEAN_UP = Verb("CleanUp", Empty, resolve, intend, phases, cancellable=False, line=None)

@@ -14,7 +14,7 @@ from ovirt_provision.operations.destroy_machine import WAITING_FOR_OTHERS
 from ovirt_provision.operations.machines import operations_on
 from ovirt_provision.operations.provisioning import Provisioning
 from ovirt_provision.operations.removal import bury_if_unanswered
-from ovirt_provision.operations.verb import Call, Intent, Verb
+from ovirt_provision.operations.verb import Call, Intent, Line, Verb
 from ovirt_provision.v1 import disks_pb2
 
 
@@ -89,5 +89,5 @@ DESTROY_DISK = Verb(
     intend,
     phases,
     cancellable=False,
-    queues=False,
+    line=Line.REMOVAL,
 )

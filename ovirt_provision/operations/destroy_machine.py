@@ -10,7 +10,7 @@ from ovirt_provision.ledger.store import GONE
 from ovirt_provision.operations.machines import operations_on
 from ovirt_provision.operations.provisioning import Provisioning
 from ovirt_provision.operations.removal import remove_machine
-from ovirt_provision.operations.verb import Call, Intent, Verb
+from ovirt_provision.operations.verb import Call, Intent, Line, Verb
 from ovirt_provision.v1 import machines_pb2
 
 
@@ -59,5 +59,5 @@ DESTROY_MACHINE = Verb(
     intend,
     phases,
     cancellable=False,
-    queues=False,
+    line=Line.REMOVAL,
 )

@@ -13,7 +13,7 @@ from ovirt_provision.operations.destroy_machine import WAITING_FOR_OTHERS
 from ovirt_provision.operations.machines import operations_on
 from ovirt_provision.operations.provisioning import Provisioning, our_template
 from ovirt_provision.operations.removal import insist_on_own_versions, remove_template
-from ovirt_provision.operations.verb import Call, Intent, Verb
+from ovirt_provision.operations.verb import Call, Intent, Line, Verb
 from ovirt_provision.v1 import templates_pb2
 
 
@@ -62,5 +62,5 @@ DESTROY_TEMPLATE = Verb(
     intend,
     phases,
     cancellable=False,
-    queues=False,
+    line=Line.REMOVAL,
 )

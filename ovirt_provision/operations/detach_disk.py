@@ -139,5 +139,5 @@ def phases(request: disks_pb2.DetachDiskRequest) -> Sequence[Phase[Provisioning]
 
 
 DETACH_DISK = Verb(
-    "DetachDisk", disks_pb2.DetachDiskRequest, resolve, intend, phases, cancellable=False, queues=False
+    "DetachDisk", disks_pb2.DetachDiskRequest, resolve, intend, phases, cancellable=False, line=None
 )

@@ -1,5 +1,6 @@
 """Accepts calls of verbs, exactly once each, and hands them to the runner."""
 
+import collections
 import hashlib
 import hmac
 import uuid
@@ -55,7 +56,7 @@ from ovirt_provision.operations.sparsify_disk import SPARSIFY_DISK
 from ovirt_provision.operations.start_machine import START_MACHINE
 from ovirt_provision.operations.stop_machine import STOP_MACHINE
 from ovirt_provision.operations.timeouts import timeouts_of
-from ovirt_provision.operations.verb import Call, Verb
+from ovirt_provision.operations.verb import Call, Line, Verb
 
 VERBS = {
     verb.name: verb
@@ -81,6 +82,10 @@ VERBS = {
     )
 }
 
+# Removals at work on an engine at once. One that lasts longer than PATIENCE, in seconds, makes room: what an
+# engine holds up for ever keeps nobody waiting.
+REMOVALS = 100
+PATIENCE = 30.0
 # Seconds between two looks into the engine's log for a reason that has to be there.
 _LOOK_AGAIN = 0.5
 
@@ -104,8 +109,8 @@ class Dispatcher:
         cap_of: Callable[[str], int] = lambda _: 0,
     ) -> None:
         """`engines` finds the engine of a profile and raises EngineProfileNotFound; `limits` says what an
-        owner may do; `greeting` looks for an SSH server; `cap_of` is how many operations may be at work on an
-        engine at once, 0 for any number.
+        owner may do; `greeting` looks for an SSH server; `cap_of` is how many operations that make or start
+        something may be at work on an engine at once, 0 for any number.
         """
         self._ledger = ledger
         self._clock = clock
@@ -118,7 +123,7 @@ class Dispatcher:
         self._images = images
         self._mover = mover
         self._cap_of = cap_of
-        self._queues: dict[str, Queue] = {}
+        self._queues: dict[tuple[str, Line], Queue] = {}
         # Operation -> its secrets, once the engine is told them.
         self._told: dict[str, Sequence[str]] = {}
         self.runner: Runner[Provisioning] = Runner(
@@ -193,7 +198,10 @@ class Dispatcher:
 
     def queue_lengths(self) -> dict[str, int]:
         """How many operations wait for their turn, by engine; without engines where none ever did."""
-        return {engine: len(queue) for engine, queue in self._queues.items()}
+        lengths: collections.Counter[str] = collections.Counter()
+        for (engine, _), queue in self._queues.items():
+            lengths[engine] += len(queue)
+        return lengths
 
     def cancel(self, operation: Operation, by: str) -> Operation:
         """Asks an operation to stop and undo its effects; nothing changes for one that has ended or rolls
@@ -308,12 +316,18 @@ class Dispatcher:
         return verb.phases(ParseDict(operation.request, verb.request_type(), ignore_unknown_fields=True))
 
     def _queue_of(self, operation: Operation) -> Queue | None:
-        """What makes or starts something waits; what removes it never does, or it could wait for ever."""
-        if not VERBS[operation.verb].queues:
+        """What removes something never waits for what makes something, and not for long for its like."""
+        line = VERBS[operation.verb].line
+        if line is None:
             return None
-        if operation.engine not in self._queues:
-            self._queues[operation.engine] = Queue(self._cap_of(operation.engine))
-        return self._queues[operation.engine]
+        place = (operation.engine, line)
+        if place not in self._queues:
+            self._queues[place] = (
+                Queue(self._cap_of(operation.engine), self._clock)
+                if line == Line.WORK
+                else Queue(REMOVALS, self._clock, patience=PATIENCE)
+            )
+        return self._queues[place]
 
     def _not_begun(self, operation: Operation) -> None:
         intended = self._ledger.objects_of_request(operation.owner, operation.request_id)
@@ -346,7 +360,7 @@ def _measure(operation: Operation) -> None:
     seconds = (operation.ended_at or operation.created_at) - operation.created_at
     metrics.OPERATIONS.labels(operation.verb, operation.phase, operation.state).inc()
     metrics.OPERATION_SECONDS.labels(operation.verb, operation.state).observe(max(0, seconds))
-    if VERBS[operation.verb].queues and operation.phases:
+    if VERBS[operation.verb].line and operation.phases:
         waited = operation.phases[0]["start"] - operation.created_at
         metrics.QUEUE_SECONDS.labels(operation.engine).observe(max(0, waited))
     for name, took in phases:

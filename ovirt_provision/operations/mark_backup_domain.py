@@ -74,5 +74,5 @@ MARK_BACKUP_DOMAIN = Verb(
     intend,
     phases,
     cancellable=False,
-    queues=False,
+    line=None,
 )

@@ -111,4 +111,4 @@ def phases(request: machines_pb2.StopMachineRequest) -> Sequence[Phase[Provision
     return (SHUTTING_DOWN, POWERING_OFF)
 
 
-STOP_MACHINE = Verb("StopMachine", machines_pb2.StopMachineRequest, resolve, intend, phases, queues=False)
+STOP_MACHINE = Verb("StopMachine", machines_pb2.StopMachineRequest, resolve, intend, phases, line=None)

@@ -1,6 +1,7 @@
 """What a verb is: how its references are looked up, what it writes before its first effect, and its
 phases."""
 
+import enum
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -40,6 +41,13 @@ class Intent:
     operation: Operation | None = None
 
 
+class Line(enum.Enum):
+    """What waits behind each other at an engine."""
+
+    WORK = "what makes or starts something"
+    REMOVAL = "what removes something"
+
+
 @dataclass(frozen=True)
 class Verb:
     """A verb of the bridge.
@@ -56,5 +64,5 @@ class Verb:
     phases: Callable[[Any], Sequence[Phase[Provisioning]]]
     # Destroying rolls forward: it cannot be cancelled.
     cancellable: bool = True
-    # Whether it waits for its turn where the profile of its engine caps how many are at work at once.
-    queues: bool = True
+    # Where it waits for its turn; None for what never waits.
+    line: Line | None = Line.WORK

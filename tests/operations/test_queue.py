@@ -1,9 +1,11 @@
 """The queue of an engine: a cap on what is at work, first in, first out, in nobody's way."""
 
 import asyncio
+import math
 
 from ovirt_provision.ledger.queue import Queue
 from ovirt_provision.ledger.store import CANCELLED, SUCCEEDED, UNDOING, Operation
+from ovirt_provision.operations import dispatcher
 from ovirt_provision.services.messages import operation_message
 from tests.harness import ENGINE, OWNER, Site, spec
 
@@ -165,6 +167,64 @@ def test_undoing_keeps_nobody_waiting(site, run_virtually):
     run_virtually(scenario())
 
 
+async def destroy_all(site: Site) -> list[Operation]:
+    return [await site.call("DestroyMachine", key=key) for key in KEYS]
+
+
+def test_of_many_removals_only_some_begin_and_the_others_tell_their_position(
+    site, run_virtually, monkeypatch
+):
+    monkeypatch.setattr(dispatcher, "REMOVALS", 2)
+
+    async def scenario() -> None:
+        async with site() as s:
+            await most_at_once(s, await create_all(s))
+            operations = await destroy_all(s)
+            await s.clock.sleep(0.1)
+            phases = [show(s, operation)[0] for operation in operations]
+            assert phases == ["destroying"] * 2 + ["queued"] * 4
+            assert show(s, operations[2]) == ("queued", "position 1 of 4")
+            await s.restart()
+            assert {(await s.ended(operation)).state for operation in operations} == {SUCCEEDED}
+            assert begun_in_order(s, operations)
+            assert (s.vms(), s.disks()) == ([], 1)
+
+    run_virtually(scenario())
+
+
+async def held_up(site: Site) -> float:
+    """For how many seconds the other removals had to wait, while the engine never gets on with the first."""
+    await most_at_once(site, await create_all(site))
+    site.simulator.world.vm_named(KEYS[0]).attachments[0].disk.status = "locked"
+    begun = site.clock.monotonic()
+    operations = await destroy_all(site)
+    for operation in operations[1:]:
+        assert (await site.ended(operation)).state == SUCCEEDED
+    return site.clock.monotonic() - begun
+
+
+def test_a_removal_that_the_engine_holds_up_keeps_nobody_waiting_for_long(site, run_virtually, monkeypatch):
+    monkeypatch.setattr(dispatcher, "REMOVALS", 1)
+
+    async def scenario() -> float:
+        async with site(destroy=600) as s:
+            return await held_up(s)
+
+    assert run_virtually(scenario()) < 4 * dispatcher.PATIENCE
+
+
+def test_without_patience_a_removal_that_is_held_up_keeps_all_waiting(site, run_virtually, monkeypatch):
+    """The defence switched off."""
+    monkeypatch.setattr(dispatcher, "REMOVALS", 1)
+    monkeypatch.setattr(dispatcher, "PATIENCE", math.inf)
+
+    async def scenario() -> float:
+        async with site(destroy=600) as s:
+            return await held_up(s)
+
+    assert run_virtually(scenario()) > 600
+
+
 def test_a_lease_that_ends_in_the_queue_takes_the_place_back(site, run_virtually):
     async def scenario() -> None:
         async with site(operations=1, renew_interval=3, lease_grace=6, machine_ready=200) as s:
@@ -192,7 +252,7 @@ def test_a_queue_that_lets_everybody_in_is_noticed(site, run_virtually, monkeypa
 
     async def scenario() -> int:
         async with site(operations=2) as s:
-            monkeypatch.setattr(Queue, "join", lambda self, operation_id, *, begun: None)
+            monkeypatch.setattr(Queue, "join", lambda self, operation_id, begin, *, begun: begin())
             return await most_at_once(s, await create_all(s))
 
     assert run_virtually(scenario()) == len(KEYS)
