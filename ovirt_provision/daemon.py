@@ -11,6 +11,7 @@ import signal
 import socket as sockets
 import stat
 import sys
+import types
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -196,6 +197,7 @@ async def _run(
     await server.start(address.socket)
     try:
         await runtime.start()
+        _forget_docstrings()
         # What is loaded by now stays: the collector shall not look at it again, and looks at the rest sooner.
         gc.collect()
         gc.freeze()
@@ -237,6 +239,16 @@ async def _idle(
         await asyncio.wait({pause, told}, return_when=asyncio.FIRST_COMPLETED)
         pause.cancel()
         told.cancel()
+
+
+def _forget_docstrings() -> None:
+    """Makes room of what only people read, and mostly in the SDK: 3 MB, as `python -OO` would."""
+    for function in gc.get_objects():
+        if isinstance(function, types.FunctionType) and function.__doc__:
+            code = function.__code__
+            if code.co_consts and code.co_consts[0] is function.__doc__:
+                function.__code__ = code.replace(co_consts=(None, *code.co_consts[1:]))
+            function.__doc__ = None
 
 
 def _share_heap() -> None:

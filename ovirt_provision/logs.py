@@ -8,10 +8,10 @@ import re
 import sys
 import threading
 from collections.abc import Mapping
+from html import escape
 from pathlib import Path
 from typing import Any, TextIO
 from urllib.parse import quote, quote_plus
-from xml.sax.saxutils import escape
 
 import structlog
 from google.protobuf.message import Message
@@ -117,7 +117,7 @@ def _count(value: str, step: int) -> None:
     if len(value) < MIN_SECRET_LENGTH:
         return
     with _lock:
-        for form in {value, quote(value, safe=""), quote_plus(value), escape(value)}:
+        for form in {value, quote(value, safe=""), quote_plus(value), escape(value, quote=False)}:
             before = _forms[form]
             _forms[form] = max(0, before + step)
             if not before and _forms[form]:

@@ -17,7 +17,7 @@ from ovirt_provision.v1 import resources_pb2
 Context = grpc.aio.ServicerContext[Any, Any]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Caller:
     """Who calls, as the transport proves it; no field of a request says so."""
 

@@ -134,6 +134,8 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
                 async with contextlib.aclosing(responses):
                     async for response in responses:
                         await context.write(response)
+                        # The next one may be long in coming, and streams are many.
+                        del response
 
         # The request is decoded in `read`, so that a malformed one is refused like any other bad input.
         if handler.response_streaming:

@@ -64,15 +64,14 @@ class OperationServicer(operations_pb2_grpc.OperationServiceServicer):
         self, request: operations_pb2.WatchOperationRequest, context: Context
     ) -> AsyncIterator[operations_pb2.WatchOperationResponse]:
         bridge = self._bridge()
-        operation = self._find(request.id, context)
+        operation_id, after_revision = request.id, request.after_revision
+        operation = self._find(operation_id, context)
         objects = (operation.object_id, operation.plan.get("source_object_id"))
         # An open stream is a living client, an admin's is not.
         is_client = owner_of(context) == operation.owner
-        # What it holds is large, and streams are many.
-        del operation
-        changes = bridge.dispatcher.runner.watch(
-            request.id, request.after_revision, until=lambda: self._draining
-        )
+        # What they hold is large, and streams are many.
+        del operation, request
+        changes = bridge.dispatcher.runner.watch(operation_id, after_revision, until=lambda: self._draining)
         async with contextlib.aclosing(changes):
             with self._renewing(objects) if is_client else contextlib.nullcontext():
                 ended = False
