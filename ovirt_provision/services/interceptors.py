@@ -40,18 +40,18 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
     """
 
     def __init__(self, clock: Clock, authenticator: Authenticator) -> None:
-        self._authenticator = authenticator
+        self.authenticator = authenticator
         self.state = "starting"
-        self._clock = clock
-        self._under_way = 0
-        self._last_call = clock.monotonic()
+        self.clock = clock
+        self.under_way = 0
+        self.last_call = clock.monotonic()
         self._drained = asyncio.Event()
         # Made once for each method: a call that lasts would keep what was made for it alone.
         self._handlers: dict[str, Any] = {}
 
     def last_activity(self) -> float:
         """When a call of our services was last under way, in seconds of the clock's `monotonic`."""
-        return self._clock.monotonic() if self._under_way else self._last_call
+        return self.clock.monotonic() if self.under_way else self.last_call
 
     def end_watches(self) -> None:
         """Ends the watches of health, which never end by themselves; our own services end theirs."""
@@ -100,7 +100,7 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
             async def uploads(
                 encoded: AsyncIterator[bytes], context: "grpc.aio.ServicerContext[Any, Any]"
             ) -> Any:
-                async with self._call(method, ours, context):
+                async with _Call(self, method, ours, context):
                     return await handler.stream_unary(requests(encoded), context)
 
             return grpc.stream_unary_rpc_method_handler(
@@ -111,7 +111,7 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
             async def streams(
                 encoded: AsyncIterator[bytes], context: "grpc.aio.ServicerContext[Any, Any]"
             ) -> None:
-                async with self._call(method, ours, context):
+                async with _Call(self, method, ours, context):
                     responses = handler.stream_stream(requests(encoded), context)
                     async with contextlib.aclosing(responses):
                         async for response in responses:
@@ -122,11 +122,11 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
             )
 
         async def unary(encoded: bytes, context: "grpc.aio.ServicerContext[Any, Any]") -> Any:
-            async with self._call(method, ours, context):
+            async with _Call(self, method, ours, context):
                 return await handler.unary_unary(read(encoded), context)
 
         async def stream(encoded: bytes, context: "grpc.aio.ServicerContext[Any, Any]") -> None:
-            async with self._call(method, ours, context):
+            async with _Call(self, method, ours, context):
                 responses = handler.unary_stream(read(encoded), context)
                 if not hasattr(responses, "__aiter__"):
                     await self._watch(responses)
@@ -155,36 +155,64 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
 
-    @contextlib.asynccontextmanager
-    async def _call(
-        self, method: str, ours: bool, context: "grpc.aio.ServicerContext[Any, Any]"
-    ) -> AsyncIterator[None]:
-        start = time.monotonic()
-        told: dict[str, Any] = {"method": method}
-        outcome = {"code": "CANCELLED"}
-        self._under_way += ours
+
+class _Call:
+    """A call under way, as a context: authenticates the caller, maps what is raised, logs and counts.
+
+    No generator: that takes three times the memory, and open streams are many.
+    """
+
+    __slots__ = ("_context", "_interceptor", "_method", "_ours", "_start", "_told")
+
+    def __init__(
+        self,
+        interceptor: CallInterceptor,
+        method: str,
+        ours: bool,
+        context: "grpc.aio.ServicerContext[Any, Any]",
+    ) -> None:
+        self._interceptor = interceptor
+        self._method = method
+        self._ours = ours
+        self._context = context
+        self._start = time.monotonic()
+        self._told: dict[str, Any] = {"method": method}
+
+    async def __aenter__(self) -> None:
+        self._interceptor.under_way += self._ours
         try:
-            if not method.startswith(_HEALTH):
-                told["peer"] = context.peer()
-                caller = self._authenticator.caller(context)
-                told["owner"] = caller.owner
+            if not self._method.startswith(_HEALTH):
+                self._told["peer"] = self._context.peer()
+                caller = self._interceptor.authenticator.caller(self._context)
+                self._told["owner"] = caller.owner
                 calling.set(caller)
-            yield
-            outcome = {"code": "OK"}
-        except grpc.aio.AbortError:
-            code: Any = context.code()
-            outcome = {"code": getattr(code, "name", str(code))}
-            raise
         except Exception as error:
-            report = _report(error, _log.bind(**told))
-            outcome = {"code": _CODES[report.code].name, "reason": report.reason, "message": report.message}
-            await context.abort_with_status(rpc_status.to_status(to_status(report)))
+            await self._end(error)
+
+    async def __aexit__(self, _kind: object, error: BaseException | None, _traceback: object) -> None:
+        await self._end(error)
+
+    async def _end(self, error: BaseException | None) -> None:
+        outcome = {"code": "OK" if error is None else "CANCELLED"}
+        try:
+            if isinstance(error, grpc.aio.AbortError):
+                code: Any = self._context.code()
+                outcome = {"code": getattr(code, "name", str(code))}
+            elif isinstance(error, Exception):
+                report = _report(error, _log.bind(**self._told))
+                outcome = {
+                    "code": _CODES[report.code].name,
+                    "reason": report.reason,
+                    "message": report.message,
+                }
+                await self._context.abort_with_status(rpc_status.to_status(to_status(report)))
         finally:
-            self._under_way -= ours
-            if ours:
-                self._last_call = self._clock.monotonic()
-            level = "info" if ours else "debug"
-            getattr(_log, level)("call", **told, seconds=round(time.monotonic() - start, 3), **outcome)
+            self._interceptor.under_way -= self._ours
+            if self._ours:
+                self._interceptor.last_call = self._interceptor.clock.monotonic()
+            level = "info" if self._ours else "debug"
+            seconds = round(time.monotonic() - self._start, 3)
+            getattr(_log, level)("call", **self._told, seconds=seconds, **outcome)
 
 
 def violations_of(request: Message) -> list[Violation]:
