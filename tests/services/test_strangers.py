@@ -279,7 +279,7 @@ async def house(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterato
                 ELSEWHERE: {"engines": []},
                 ADMIN: {"role": "admin"},
             },
-            "timeouts": {"watch_interval": 0.05},
+            "timeouts": {"watch_interval": 0.05, "console": 1},
         }
         tls = {"cert_file": str(own.cert_file), "key_file": str(own.key_file)}
         ports = [f"localhost:{free_port()}" for _ in range(2)]
