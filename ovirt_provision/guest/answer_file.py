@@ -43,7 +43,9 @@ def complete(
     computer after when there is no host name, if it is known.
     """
     name, name_field = initialization.host_name, f"{field}.host_name"
-    if not name and len(vm_name) > LONGEST_NAME:
+    xml = initialization.sysprep.unattend_xml
+    takes_name = not xml or any(placeholder in xml for placeholder in _PLACEHOLDERS["host_name"])
+    if takes_name and not name and len(vm_name) > LONGEST_NAME:
         wrong.append(
             Violation(
                 name_field,
@@ -53,7 +55,6 @@ def complete(
         )
     if name.isdigit():
         wrong.append(Violation(name_field, "must not be a number: Windows takes none as a computer's name"))
-    xml = initialization.sysprep.unattend_xml
     given = {name: value for name in _PLACEHOLDERS if (value := _value(initialization, name))}
     if not xml:
         if "sysprep.product_key" in given:

@@ -94,6 +94,13 @@ def test_a_name_that_windows_does_not_take_is_refused_and_not_cut_off():
     assert violation.field == "start_with.host_name"
 
 
+def test_the_length_of_a_name_that_the_answer_file_does_not_use_is_nobodys_business():
+    """It takes no host name either, so that there would be no way out."""
+    assert wrong(vm_name="a-name-of-17-long", unattend_xml=unattend("own-name")) == []
+    (violation,) = wrong(vm_name="a-name-of-17-long", unattend_xml=unattend("$ComputerName$"))
+    assert violation.field == "start_with.host_name"
+
+
 def test_each_operating_system_gets_its_own_kind_or_is_refused():
     (violation,) = wrong(os_type="debian_9")
     assert violation.field == "start_with.sysprep"

@@ -194,6 +194,10 @@ async def look_everywhere(
     """Calls a verb with the canary in one field, has it end so, and says where the canary was seen."""
     request = VERBS[verb].request_type(**FIELDS[verb])
     plant(request, path)
+    if verb == "CreateTemplate" and path[-1] == "admin_password":
+        request.boot_test.initialization.host_name = "golden"  # the one of its VM is too long for Windows
+    if verb == "ImportImage" and outcome == "failure":
+        request.checksum = f"sha256:{hashlib.sha256().hexdigest()}"
     fields = {field.name: value for field, value in request.ListFields()}
     seen: set[str] = set()
 
