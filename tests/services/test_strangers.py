@@ -232,6 +232,9 @@ async def call(channel: grpc.aio.Channel, method: MethodDescriptor, request: Mes
         else:
             reply = await calling
     except grpc.aio.AioRpcError as error:
+        if error.details() == "Internal error from Core":
+            # This client's own: the call was refused while it still sent, and it forgets by what.
+            return await call(channel, method, request)
         report = from_rpc_error(error)
         return f"{report} {error.debug_error_string()}", report.reason
     return MessageToString(reply), None
